@@ -1,0 +1,93 @@
+"""A valid topology and its contracts, as the plan that workers and connectors run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exchange.contract import Contract
+from exchange.plan import (
+    PlannedResource,
+    PlannedSystem,
+    PlannedView,
+    PublishedPlan,
+    quarantine_topic,
+    raw_topic,
+    view_topic,
+)
+from exchange.topology_model import Topology
+from exchange.view import View, ViewSpec, compile_view
+
+
+def compiled_views(topology: Topology, contracts: Mapping[str, Contract]) -> dict[str, View]:
+    """Return every view of a valid topology, compiled, by topic."""
+    return {
+        view_topic(resource, name): compile_view(contracts[topology.contract_name(resource)], spec, name)
+        for resource in sorted(topology.resources)
+        for name, spec in sorted(topology.views_of(resource).items())
+    }
+
+
+def build_plan(
+    topology: Topology,
+    contracts: Mapping[str, Contract],
+    steward_keys: Mapping[str, str],
+    schema_ids: Mapping[str, int],
+    version: int,
+) -> PublishedPlan:
+    """Return the plan of a valid topology; the same input gives the same plan, whatever the file's order.
+
+    steward_keys: department → X25519 public key, base64; schema_ids: subject (`<topic>-key`, `<topic>-value`)
+    → registered id.
+    """
+    systems = tuple(
+        PlannedSystem(
+            name=name,
+            kind=system.kind,
+            connection_env=system.connection_env,
+            publication=topology.publication(name),
+            slot=topology.slot(name),
+        )
+        for name, system in sorted(topology.systems.items())
+    )
+    resources = tuple(
+        _planned_resource(name, topology, contracts, steward_keys, schema_ids)
+        for name in sorted(topology.resources)
+    )
+    return PublishedPlan(version=version, systems=systems, resources=resources)
+
+
+def _planned_resource(
+    name: str,
+    topology: Topology,
+    contracts: Mapping[str, Contract],
+    steward_keys: Mapping[str, str],
+    schema_ids: Mapping[str, int],
+) -> PlannedResource:
+    resource = topology.resources[name]
+    department = topology.steward_department(name)
+    return PlannedResource(
+        name=name,
+        system=resource.system,
+        table=resource.table,
+        department=department,
+        raw_topic=raw_topic(resource.system, resource.table),
+        quarantine_topic=quarantine_topic(name),
+        partitions=resource.partitions,
+        contract=dict(contracts[topology.contract_name(name)].document),
+        steward_public_key=steward_keys[department],
+        views=tuple(
+            _planned_view(name, view, spec, schema_ids)
+            for view, spec in sorted(topology.views_of(name).items())
+        ),
+    )
+
+
+def _planned_view(resource: str, name: str, spec: ViewSpec, schema_ids: Mapping[str, int]) -> PlannedView:
+    topic = view_topic(resource, name)
+    return PlannedView(
+        name=name,
+        topic=topic,
+        spec=spec,
+        key_schema_id=schema_ids[f"{topic}-key"],
+        value_schema_id=schema_ids[f"{topic}-value"],
+    )

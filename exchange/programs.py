@@ -1,0 +1,49 @@
+"""The compiled engines of one resource, by the schemas its records were written with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exchange.errors import ContractError, TransientError
+from exchange.keys import ViewKeys
+from exchange.plan import PlannedResource
+from exchange.reference import Program, compile_program
+
+SchemaOf = Callable[[int], dict[str, Any]]
+"""Schema id → schema; raises LookupError when there is none, TransientError when nobody answers."""
+
+
+class Programs:
+    """Compiles a program on first sight of a pair of schema ids and keeps it; failures are not kept."""
+
+    def __init__(self, resource: PlannedResource, view_keys: ViewKeys, schema_of: SchemaOf) -> None:
+        self._resource = resource
+        self._view_keys = view_keys
+        self._schema_of = schema_of
+        self._programs: dict[tuple[int, int | None], Program] = {}
+
+    def get(self, value_schema_id: int, key_schema_id: int | None) -> Program:
+        """Return the program for records with these schemas; key_schema_id is None for records without key.
+
+        Raises: ContractError when an id is not in the registry or the table no longer fits the contract;
+        ConfigError when a view no longer fits; TransientError when the registry does not answer.
+        """
+        ids = (value_schema_id, key_schema_id)
+        if ids not in self._programs:
+            value_schema = self._schema(value_schema_id)
+            key_schema = None if key_schema_id is None else self._schema(key_schema_id)
+            self._programs[ids] = compile_program(self._resource, value_schema, key_schema, self._view_keys)
+        return self._programs[ids]
+
+    def _schema(self, schema_id: int) -> dict[str, Any]:
+        try:
+            return self._schema_of(schema_id)
+        except TransientError:
+            raise
+        except LookupError:
+            msg = (
+                f"{self._resource.raw_topic}: schema id {schema_id} is not in the registry; "
+                "restore the registry's topic _schemas, or find out who wrote this record"
+            )
+            raise ContractError(msg) from None
