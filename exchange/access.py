@@ -1,0 +1,143 @@
+"""Who may do what in Kafka: the access rules that follow from a topology. Default is deny.
+
+| principal | may |
+| --- | --- |
+| connector-<system> | write its raw topics, quarantine, accounts; read and write positions; read the plan |
+| worker | read raw; write share, quarantine and the accounts; read the plan |
+| monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
+| steward-<department> | read the quarantine of its resources |
+| redrive-<department> | for `quarantine redrive`, run by the bus: the same, and read and write raw |
+| <subscriber> | read the views granted to it, in groups named `<subscriber>.…`; nothing else |
+
+`admin` is a super user of the cluster and needs no rule.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Final
+
+from exchange.cluster import SCHEMAS_TOPIC, Acl
+from exchange.plan import ACCOUNTS_TOPIC, PLAN_TOPIC, POSITIONS_TOPIC, quarantine_topic, raw_topic, view_topic
+from exchange.topology_model import Topology
+
+WORKER: Final = "worker"
+MONITOR: Final = "monitor"
+STREAM_GROUP: Final = "exchange-stream"
+MONITOR_GROUP: Final = "exchange-monitor"
+CLUSTER: Final = "kafka-cluster"
+"""Source: Apache Kafka, Resource.CLUSTER_NAME: the one name of the cluster as a resource."""
+
+
+def describe(acl: Acl) -> str:
+    """Return a rule as people read it: `READ topic share.population.person.basic`."""
+    star = "*" if acl.pattern == "prefixed" else ""
+    words = f"{acl.operation.upper()} {acl.resource_type}".replace("_", " ")
+    return f"{words} {acl.name}{star}"
+
+
+def connector(system: str) -> str:
+    """Return the Kafka user of a system's connector."""
+    return f"connector-{system}"
+
+
+def steward(department: str) -> str:
+    """Return the Kafka user of a department's steward."""
+    return f"steward-{department}"
+
+
+def redriver(department: str) -> str:
+    """Return the bus's own Kafka user for re-driving a department's records."""
+    return f"redrive-{department}"
+
+
+def principals(topology: Topology) -> tuple[str, ...]:
+    """Return every Kafka user the bus needs besides admin, in alphabetical order."""
+    users = {WORKER, MONITOR, *topology.subscribers}
+    users |= {connector(system) for system in topology.systems}
+    for department in topology.source_departments():
+        users |= {steward(department), redriver(department)}
+    return tuple(sorted(users))
+
+
+def rules(topology: Topology, today: dt.date) -> frozenset[Acl]:
+    """Return all access rules that hold on a day; a grant past its end gives none."""
+    found: set[Acl] = {*_worker(), *monitor_rules()}
+    for system in topology.systems:
+        found.update(_connector(topology, system))
+    for department in topology.source_departments():
+        found.update(_steward(topology, department))
+        found.update(_redriver(topology, department))
+    for subscriber in topology.subscribers:
+        found.update(_subscriber(topology, subscriber, today))
+    return frozenset(found)
+
+
+def _connector(topology: Topology, system: str) -> Iterator[Acl]:
+    who = connector(system)
+    yield from _prefixed(who, "topic", f"raw.{system}.", "write", "describe")
+    for resource in topology.resources_of(system):
+        yield from _literal(who, "topic", quarantine_topic(resource), "write")
+    yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
+    yield from _literal(who, "topic", POSITIONS_TOPIC, "read", "write")
+    yield from _literal(who, "topic", PLAN_TOPIC, "read")
+    yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
+    yield Acl(who, "cluster", CLUSTER, "literal", "idempotent_write")
+
+
+def _worker() -> Iterator[Acl]:
+    yield from _prefixed(WORKER, "topic", "raw.", "read")
+    yield from _prefixed(WORKER, "topic", "share.", "write")
+    yield from _prefixed(WORKER, "topic", "quarantine.", "write")
+    yield from _literal(WORKER, "topic", ACCOUNTS_TOPIC, "write")
+    yield from _literal(WORKER, "topic", PLAN_TOPIC, "read")
+    yield from _literal(WORKER, "group", STREAM_GROUP, "read")
+    yield from _prefixed(WORKER, "transactional_id", "stream-", "write", "describe")
+
+
+def monitor_rules() -> Iterator[Acl]:
+    """Return what the monitor may do; it needs no topology, so `exchange up` can ask for it first."""
+    yield from _prefixed(MONITOR, "topic", "_exchange.", "read")
+    yield from _literal(MONITOR, "topic", SCHEMAS_TOPIC, "read", "write", "create")
+    for beginning in ("raw.", "share.", "quarantine."):
+        yield from _prefixed(MONITOR, "topic", beginning, "describe")
+    yield from _literal(MONITOR, "group", "*", "describe")
+    yield from _literal(MONITOR, "group", MONITOR_GROUP, "read")
+
+
+def _steward(topology: Topology, department: str) -> Iterator[Acl]:
+    who = steward(department)
+    for name in topology.resources:
+        if topology.steward_department(name) == department:
+            yield from _literal(who, "topic", quarantine_topic(name), "read")
+    yield from _prefixed(who, "group", f"{who}.", "read")
+
+
+def _redriver(topology: Topology, department: str) -> Iterator[Acl]:
+    who = redriver(department)
+    for name, resource in topology.resources.items():
+        if topology.steward_department(name) == department:
+            yield from _literal(who, "topic", quarantine_topic(name), "read")
+            # read as well: a change is not sent again where a later one of the same row is there already
+            yield from _literal(who, "topic", raw_topic(resource.system, resource.table), "read", "write")
+    yield from _prefixed(who, "group", f"{who}.", "read")
+    yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
+    yield from _literal(who, "transactional_id", f"redrive-{department}", "write", "describe")
+
+
+def _subscriber(topology: Topology, subscriber: str, today: dt.date) -> Iterator[Acl]:
+    for view in topology.granted_views(subscriber, today):
+        resource, _, name = view.rpartition(".")
+        yield from _literal(subscriber, "topic", view_topic(resource, name), "read")
+    yield from _prefixed(subscriber, "group", f"{subscriber}.", "read")
+
+
+def _literal(principal: str, resource: str, name: str, *operations: str) -> Iterator[Acl]:
+    for operation in operations:
+        yield Acl(principal, resource, name, "literal", operation)
+
+
+def _prefixed(principal: str, resource: str, name: str, *operations: str) -> Iterator[Acl]:
+    for operation in operations:
+        yield Acl(principal, resource, name, "prefixed", operation)

@@ -1,0 +1,362 @@
+"""`exchange apply`: make Kafka, the registry and the sources look as the topology says.
+
+1. look at everything, change nothing: each object is to be created, changed, removed, or right as it is;
+2. take away access that the topology no longer gives - even if something else is wrong;
+3. stop if anything else is wrong, with every problem;
+4. topics, users, access, masking key, schemas, publications, plan, in this order.
+
+Every step may be repeated: after a crash the next run does what is left, and a run after a complete one does
+nothing. Only the bus's own users and names are touched.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import secrets as random_secrets
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from exchange import access, apply_source, plan_publish
+from exchange.apply_steps import Applied, Line, Mark, Stage, Survey
+from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
+from exchange.contract import Contract
+from exchange.errors import ConfigError, ExchangeError, PlanError
+from exchange.keys import ViewKeys, read_key
+from exchange.plan import PLAN_TOPIC, PublishedPlan
+from exchange.plan_build import build_plan, compiled_views
+from exchange.registry import Registry
+from exchange.settings import Settings, kafka_secret
+from exchange.topology_model import Topology
+
+MASK_KEY: Final = "EXCHANGE_MASK_KEY"
+REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - the name of a secret, not one
+VIEW_COMPATIBILITY: Final = "FULL_TRANSITIVE"
+"""A subscriber reads a topic's old and new records with whichever schema it has."""
+
+_DATA_CONFIG: Final = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(7 * DAY_MS),
+    "max.message.bytes": "1048576",
+}
+_QUARANTINE_CONFIG: Final = _DATA_CONFIG | {"retention.ms": str(90 * DAY_MS)}
+_BUS_NAMES: Final = ("raw.", "share.", "quarantine.", "_exchange.")
+_OWN_USERS: Final = re.compile(r"(connector|redrive|steward)-.*|worker|monitor")
+
+
+def apply(
+    settings: Settings,
+    topology: Topology,
+    contracts: Mapping[str, Contract],
+    report: Callable[[Line], object] = lambda _line: None,
+    confirm: Callable[[Survey], bool] = lambda _survey: True,
+) -> Applied | None:
+    """Carry out a valid topology; `report` gets each object once it is as wanted.
+
+    `confirm` is asked before anything is changed; None is returned when it says no.
+
+    Raises: ConfigError with every problem at once; access that was withdrawn stays withdrawn.
+    """
+    work = Work(settings, topology, contracts)
+    seen = work.survey()
+    if seen.changes and not confirm(seen):
+        return None
+    for stage in seen.withdrawals if seen.problems else [*seen.withdrawals, *seen.stages]:
+        if stage.changes:
+            stage.run()
+        for line in stage.lines:
+            report(line)
+    if seen.problems:
+        raise ConfigError("\n".join(seen.problems))
+    return Applied(work.plan_version, seen.lines, tuple(seen.notes))
+
+
+class Work:
+    """One application of a topology."""
+
+    def __init__(self, settings: Settings, topology: Topology, contracts: Mapping[str, Contract]) -> None:
+        self.plan_version = 0
+        self._settings = settings
+        self._topology = topology
+        self._contracts = contracts
+        self._today = dt.datetime.now().astimezone().date()
+        self._cluster = Cluster(settings)
+        self._schema_ids: dict[str, int] = {}
+
+    def survey(self) -> Survey:
+        """Look at every part; problems are gathered, not raised, so that all are told at once.
+
+        Raises: ExchangeError when Kafka or the registry does not answer.
+        """
+        seen = Survey()
+        topics = self._cluster.topics()
+        self._see_access(seen)
+        self._see_topics(seen, topics)
+        self._see_users(seen)
+        self._see_rules(seen)
+        self._see_mask_key(seen, planned=PLAN_TOPIC in topics)
+        steward_keys = self._steward_keys(seen)
+        schemas_known = self._see_schemas(seen)
+        self._see_sources(seen)
+        if not seen.problems:
+            self._see_plan(seen, steward_keys, schemas_known=schemas_known, published=PLAN_TOPIC in topics)
+        return seen
+
+    def _see_access(self, seen: Survey) -> None:
+        """Access and users that the topology gives no more."""
+        wanted = access.rules(self._topology, self._today)
+        observed = self._cluster.acls()
+        unwanted = sorted(acl for acl in observed - wanted if self._is_ours(acl, observed))
+        lines = _access_lines(Mark.REMOVED, unwanted)
+        seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
+        users = sorted(user for user in self._cluster.scram_users() if self._is_vanished_user(user))
+        lines = tuple(Line(Mark.REMOVED, "user", user) for user in users)
+        seen.withdrawals.append(Stage(lines, lambda: self._remove_users(users)))
+
+    def _remove_users(self, users: Iterable[str]) -> None:
+        for user in users:
+            self._cluster.remove_scram_user(user)
+
+    def _is_ours(self, acl: Acl, observed: Iterable[Acl]) -> bool:
+        """Tell whether a rule is the bus's to remove.
+
+        All rules of the bus's own users and of declared subscribers are. A subscriber that the topology no
+        longer declares is known by its secret here or by the rule for its own groups; of its rules only those
+        on the bus's names are removed, because the user may have been somebody else's before.
+        """
+        who = acl.principal
+        if who in access.principals(self._topology) or _OWN_USERS.fullmatch(who):
+            return True
+        own_groups = Acl(who, "group", f"{who}.", "prefixed", "read")
+        if not (self._is_vanished_user(who) or (who != ADMIN and own_groups in observed)):
+            return False
+        return acl == own_groups or (acl.resource_type == "topic" and acl.name.startswith(_BUS_NAMES))
+
+    def _is_vanished_user(self, user: str) -> bool:
+        """Tell whether a Kafka user was made by us for something that is no longer declared."""
+        declared = access.principals(self._topology)
+        if user == ADMIN or kafka_secret(user) in map(kafka_secret, (*declared, ADMIN)):
+            return False
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", user):
+            return False
+        return bool(_OWN_USERS.fullmatch(user)) or self._settings.secrets.find(kafka_secret(user)) is not None
+
+    def _see_topics(self, seen: Survey, existing: Mapping[str, int]) -> None:
+        specs = [*BUS_TOPICS, *data_topics(self._topology)]
+        try:
+            check_partitions(specs, existing)
+        except ConfigError as error:
+            seen.problems.append(str(error))
+        configs = self._cluster.topic_config(spec.name for spec in specs if spec.name in existing)
+        lines = tuple(_topic_line(spec, configs.get(spec.name)) for spec in specs)
+        seen.stages.append(Stage(lines, lambda: self._cluster.ensure_topics(specs)))
+        wanted = {spec.name for spec in specs}
+        for name in sorted(set(existing) - wanted):
+            if name.startswith(("raw.", "share.", "quarantine.")):
+                seen.notes.append(f"topic {name} is not declared (any more); it is left as it is")
+
+    def _see_users(self, seen: Survey) -> None:
+        existing = self._cluster.scram_users()
+        users = access.principals(self._topology)
+        known = {user for user in users if self._settings.secrets.find(kafka_secret(user)) is not None}
+        lines = tuple(_user_line(user, exists=user in existing, known=user in known) for user in users)
+        seen.stages.append(Stage(lines, lambda: [self._cluster.ensure_scram_user(user) for user in users]))
+
+    def _see_rules(self, seen: Survey) -> None:
+        wanted, observed = access.rules(self._topology, self._today), self._cluster.acls()
+        lines = _access_lines(Mark.UNCHANGED, wanted & observed) + _access_lines(
+            Mark.CREATED, wanted - observed
+        )
+        seen.stages.append(Stage(lines, lambda: self._cluster.ensure_acls(wanted)))
+
+    def _see_mask_key(self, seen: Survey, *, planned: bool) -> None:
+        secret = self._settings.secrets.find(MASK_KEY)
+        if secret is not None:
+            try:
+                ViewKeys.from_hex(secret.get_secret_value())
+            except ExchangeError as error:
+                seen.problems.append(str(error))
+            seen.stages.append(Stage((Line(Mark.UNCHANGED, "secret", MASK_KEY),), lambda: None))
+            return
+        if planned and self._last_plan().version:
+            seen.problems.append(
+                f"secret {MASK_KEY} is missing, but a plan is in force: restore it (environment variable or "
+                f"<home>/secrets/{MASK_KEY}). A new one would change every token that subscribers hold"
+            )
+        lines = (Line(Mark.CREATED, "secret", MASK_KEY),)
+        make = random_secrets.token_hex(32)
+        seen.stages.append(Stage(lines, lambda: self._settings.secrets.put(MASK_KEY, make)))
+
+    def _steward_keys(self, seen: Survey) -> dict[str, str]:
+        keys: dict[str, str] = {}
+        for department in self._topology.source_departments():
+            try:
+                keys[department] = read_steward_key(self._settings.root / "keys", department)
+            except ConfigError as error:
+                seen.problems.append(str(error))
+        return keys
+
+    def _see_schemas(self, seen: Survey) -> bool:
+        """Return whether every schema is registered already, so that its id is known."""
+        lines: list[Line] = []
+        changes: dict[str, dict[str, Any]] = {}
+        with self._registry() as registry:
+            for subject, schema in _subjects(self._topology, self._contracts).items():
+                line = self._see_schema(registry, subject, schema, seen)
+                lines.append(line)
+                if line.mark != Mark.UNCHANGED:
+                    changes[subject] = schema
+        seen.stages.append(Stage(tuple(lines), lambda: self._register(changes)))
+        return not changes
+
+    def _see_schema(self, registry: Registry, subject: str, schema: dict[str, Any], seen: Survey) -> Line:
+        latest = registry.latest(subject)
+        if latest is None:
+            return Line(Mark.CREATED, "schema", subject)
+        schema_id, version, registered = latest
+        if registered != schema:
+            for reason in registry.incompatibilities(subject, schema):
+                seen.problems.append(
+                    f"schema {subject}: the view's new form would break its readers: {reason}. "
+                    "Declare it as a view of another name and move the grants"
+                )
+            return Line(Mark.CHANGED, "schema", subject, f"version {version} → {version + 1}")
+        if registry.compatibility(subject) != VIEW_COMPATIBILITY:
+            return Line(Mark.CHANGED, "schema", subject, f"compatibility → {VIEW_COMPATIBILITY}")
+        self._schema_ids[subject] = schema_id
+        return Line(Mark.UNCHANGED, "schema", subject)
+
+    def _register(self, schemas: Mapping[str, dict[str, Any]]) -> None:
+        with self._registry() as registry:
+            for subject, schema in schemas.items():
+                registry.set_compatibility(subject, VIEW_COMPATIBILITY)
+                self._schema_ids[subject] = registry.register(subject, schema)
+
+    def _registry(self) -> Registry:
+        return Registry(self._settings.endpoints().registry, self._settings.secrets.find(REGISTRY_SECRET))
+
+    def _see_sources(self, seen: Survey) -> None:
+        secrets = self._settings.secrets
+        for wish in apply_source.wanted(self._topology, self._contracts):
+            try:
+                planned = apply_source.survey(wish, secrets)
+            except ExchangeError as error:
+                seen.problems.append(str(error))
+                continue
+            run = _publisher(planned, secrets)
+            seen.stages.append(Stage((_publication_line(planned),), run))
+
+    def _see_plan(
+        self, seen: Survey, steward_keys: Mapping[str, str], *, schemas_known: bool, published: bool
+    ) -> None:
+        last = self._last_plan() if published else plan_publish.LastPlan(0, None)
+        self.plan_version = last.version
+        if schemas_known and last.plan == self._plan(steward_keys, last.version or 1):
+            line = Line(Mark.UNCHANGED, "plan", f"version {last.version}")
+            seen.stages.append(Stage((line,), lambda: None))
+            return
+        version = last.version + 1
+        detail = f"version {last.version} → {version}" if last.version else ""
+        mark = Mark.CHANGED if last.version else Mark.CREATED
+        name = "in force" if last.version else f"version {version}"
+        seen.stages.append(
+            Stage((Line(mark, "plan", name, detail),), lambda: self._publish(steward_keys, version))
+        )
+
+    def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
+        return build_plan(self._topology, self._contracts, steward_keys, self._schema_ids, version)
+
+    def _last_plan(self) -> plan_publish.LastPlan:
+        return plan_publish.read_last(self._settings.kafka_client(ADMIN))
+
+    def _publish(self, steward_keys: Mapping[str, str], version: int) -> None:
+        """Publish, unless somebody else did since the survey.
+
+        Raises: PlanError when the version in force is no longer the one that was looked at.
+        """
+        if self._last_plan().version != version - 1:
+            msg = "another `exchange apply` published a plan in the meantime; run this one again"
+            raise PlanError(msg)
+        plan_publish.publish(self._settings.kafka_client(ADMIN), self._plan(steward_keys, version))
+        self.plan_version = version
+
+
+def data_topics(topology: Topology) -> list[TopicSpec]:
+    """Return the topics of all resources and views, as Kafka shall have them."""
+    return [
+        TopicSpec(
+            topic,
+            topology.resources[resource].partitions,
+            _QUARANTINE_CONFIG if topic.startswith("quarantine.") else _DATA_CONFIG,
+        )
+        for topic, resource in sorted(topology.data_topics().items())
+    ]
+
+
+def read_steward_key(directory: Path, department: str) -> str:
+    """Return a department's public key, base64.
+
+    Raises: ConfigError when there is none or it is not one.
+    """
+    file = directory / f"{department}.pub"
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        msg = (
+            f"department {department}: no steward key {file}; refused records could not be sealed. "
+            f"Make a pair with `exchange keys create {department}`, or put the steward's public key there"
+        )
+        raise ConfigError(msg) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"department {department}: steward key {file} cannot be read ({type(error).__name__})"
+        raise ConfigError(msg) from None
+    read_key(text, str(file))
+    return text
+
+
+def _subjects(topology: Topology, contracts: Mapping[str, Contract]) -> dict[str, dict[str, Any]]:
+    subjects: dict[str, dict[str, Any]] = {}
+    for topic, view in compiled_views(topology, contracts).items():
+        subjects[f"{topic}-key"] = view.key_schema()
+        subjects[f"{topic}-value"] = view.value_schema()
+    return subjects
+
+
+def _access_lines(mark: Mark, acls: Iterable[Acl]) -> tuple[Line, ...]:
+    """Return one line a principal."""
+    by_principal = groupby(sorted(acls), key=lambda acl: acl.principal)
+    return tuple(
+        Line(mark, "access", principal, ", ".join(access.describe(acl) for acl in group))
+        for principal, group in by_principal
+    )
+
+
+def _topic_line(spec: TopicSpec, config: Mapping[str, str] | None) -> Line:
+    if config is None:
+        return Line(Mark.CREATED, "topic", spec.name, f"{spec.partitions} partitions")
+    changes = [
+        f"{key} {config.get(key)} → {value}" for key, value in spec.config.items() if config.get(key) != value
+    ]
+    return Line(Mark.CHANGED if changes else Mark.UNCHANGED, "topic", spec.name, ", ".join(changes))
+
+
+def _user_line(user: str, *, exists: bool, known: bool) -> Line:
+    if not exists:
+        return Line(Mark.CREATED, "user", user)
+    return Line(Mark.UNCHANGED, "user", user) if known else Line(Mark.CHANGED, "user", user, "new password")
+
+
+def _publication_line(planned: apply_source.Publication) -> Line:
+    name = f"{planned.wanted.publication} in system {planned.wanted.system}"
+    if not planned.statement:
+        return Line(Mark.UNCHANGED, "publication", name)
+    if planned.before is None:
+        return Line(Mark.CREATED, "publication", name, ", ".join(planned.after))
+    detail = f"{', '.join(planned.before)} → {', '.join(planned.after)}"
+    return Line(Mark.CHANGED, "publication", name, detail)
+
+
+def _publisher(planned: apply_source.Publication, secrets: Any) -> Callable[[], None]:
+    return lambda: apply_source.carry_out(planned, secrets)

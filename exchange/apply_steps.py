@@ -1,0 +1,76 @@
+"""What `exchange apply` shows: each object with what happens to it, gathered in stages of its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mark(StrEnum):
+    """What happens to an object."""
+
+    CREATED = "+"
+    UNCHANGED = "="
+    CHANGED = "~"
+    REMOVED = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One object and what happens to it."""
+
+    mark: Mark
+    kind: str
+    name: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.mark} {self.kind} {self.name}" + (f": {self.detail}" if self.detail else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Objects of one kind, and what carries out their changes at once."""
+
+    lines: tuple[Line, ...]
+    run: Callable[[], object]
+
+    @property
+    def changes(self) -> tuple[Line, ...]:
+        """The lines of what is not yet as it should be."""
+        return tuple(line for line in self.lines if line.mark != Mark.UNCHANGED)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was seen: first what is taken away, then what is set up, and what stands in the way of that."""
+
+    withdrawals: list[Stage] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every object, in the order of the work."""
+        return tuple(line for stage in [*self.withdrawals, *self.stages] for line in stage.lines)
+
+    @property
+    def changes(self) -> tuple[Line, ...]:
+        """The lines of what is not yet as it should be."""
+        return tuple(line for line in self.lines if line.mark != Mark.UNCHANGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The outcome: the plan now in force (0: none), and every object with what happened to it."""
+
+    plan_version: int
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was created, changed or removed."""
+        return any(line.mark != Mark.UNCHANGED for line in self.lines)

@@ -1,0 +1,342 @@
+"""Kafka's objects as the bus wants them: topics, SCRAM users, access rules; made or mended where needed.
+
+Every function may be called again with the same wish and then changes nothing. The principal is `admin`,
+which only `exchange up` and `exchange apply` use.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
+
+from exchange.errors import ConfigError, PartError
+from exchange.plan import ACCOUNTS_TOPIC, PLAN_TOPIC, POSITIONS_TOPIC
+from exchange.settings import Settings, kafka_secret
+
+ADMIN: Final = "admin"
+SCHEMAS_TOPIC: Final = "_schemas"
+BROKER_DEFAULT: Final = -1
+"""Replication factor: what the brokers' default.replication.factor says (1 on the embedded node)."""
+DAY_MS: Final = 24 * 3600 * 1000
+_TIMEOUT_S: Final = 30.0
+_SETTLE_POLL_S: Final = 0.02
+_SCRAM_ITERATIONS: Final = 4096
+# The access list knows the cluster by the resource type that librdkafka calls BROKER.
+_RESOURCE_TYPES: Final = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional_id": ResourceType.TRANSACTIONAL_ID,
+    "cluster": ResourceType.BROKER,
+}
+_B = TypeVar("_B", bound=AclBinding)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as wanted; settings it doesn't name are left as they are."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Acl:
+    """One ALLOW rule for any host, in lower-case words.
+
+    resource_type: topic, group, transactional_id or cluster; pattern: literal or prefixed;
+    operation: read, write, create, describe, idempotent_write, …
+    """
+
+    principal: str
+    resource_type: str
+    name: str
+    pattern: str
+    operation: str
+
+
+_COMPACTED: Final = {"cleanup.policy": "compact"}
+BUS_TOPICS: Final = (
+    TopicSpec(PLAN_TOPIC, 1, _COMPACTED),
+    TopicSpec(POSITIONS_TOPIC, 1, _COMPACTED),
+    TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
+    TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
+)
+"""The bus's own topics, which are there before any topology is applied."""
+
+
+class Cluster:
+    """A Kafka cluster, seen by its administrator."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def client(self) -> AdminClient:
+        """The admin connection; made at first use. Connection errors are raised by calls, not logged."""
+        return AdminClient(self._settings.kafka_client(ADMIN) | {"log_level": 0})
+
+    def topics(self) -> dict[str, int]:
+        """Return all topics with their partition counts.
+
+        Raises: PartError when Kafka doesn't answer.
+        """
+        try:
+            found = self.client.list_topics(timeout=_TIMEOUT_S).topics
+        except KafkaException as error:
+            what = "list of topics"
+            raise _part_error(what, error) from None
+        return {name: len(topic.partitions) for name, topic in found.items()}
+
+    def topic_config(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the settings in force of each topic, defaults included.
+
+        Raises: PartError naming the topic whose settings cannot be read.
+        """
+        wanted = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        if not wanted:
+            return {}
+        answers = self.client.describe_configs(wanted, request_timeout=_TIMEOUT_S)
+        return {
+            resource.name: {
+                name: entry.value
+                for name, entry in _result(f"topic {resource.name}", answer).items()
+                if entry.value is not None
+            }
+            for resource, answer in answers.items()
+        }
+
+    def ensure_topics(self, wanted: Iterable[TopicSpec]) -> list[str]:
+        """Create what is missing, set what differs; return the names of the topics touched.
+
+        Raises:
+            ConfigError: a topic exists with another number of partitions. Kafka could add some, but then the
+                same key would be found in two of them and its order be lost.
+            PartError: Kafka refuses a topic or doesn't answer.
+        """
+        specs = {spec.name: spec for spec in wanted}
+        existing = self.topics()
+        check_partitions(specs.values(), existing)
+        missing = [spec for spec in specs.values() if spec.name not in existing]
+        self._create(missing)
+        there = [spec for spec in specs.values() if spec.name in existing]
+        return [spec.name for spec in missing] + self._mend(there)
+
+    def scram_users(self) -> frozenset[str]:
+        """Return the principals that have a SCRAM-SHA-512 credential.
+
+        Raises: PartError when Kafka doesn't answer.
+        """
+        answer: Any = self.client.describe_user_scram_credentials(request_timeout=_TIMEOUT_S)
+        users = _result("list of SCRAM users", answer)
+        return frozenset(
+            name
+            for name, user in users.items()
+            if any(info.mechanism == ScramMechanism.SCRAM_SHA_512 for info in user.scram_credential_infos)
+        )
+
+    def ensure_scram_user(self, principal: str) -> bool:
+        """Make a user with the password of its secret; return whether Kafka was changed.
+
+        A new password is set as well when the secret was missing here and had to be made afresh.
+
+        Raises: PartError when Kafka refuses.
+        """
+        secret_known = self._settings.secrets.find(kafka_secret(principal)) is not None
+        if secret_known and principal in self.scram_users():
+            return False
+        password = self._settings.secrets.ensure(kafka_secret(principal)).get_secret_value()
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _SCRAM_ITERATIONS)
+        change = UserScramCredentialUpsertion(principal, info, password.encode(), secrets.token_bytes(24))
+        answers = self.client.alter_user_scram_credentials([change], request_timeout=_TIMEOUT_S)
+        for user, answer in answers.items():
+            _result(f"SCRAM user {user}", answer)
+        _settle(f"SCRAM user {principal}", lambda: principal in self.scram_users())
+        return True
+
+    def remove_scram_user(self, principal: str) -> None:
+        """Take away a user's SCRAM-SHA-512 credential, so that it can no longer log in.
+
+        Raises: PartError when Kafka refuses.
+        """
+        change = UserScramCredentialDeletion(principal, ScramMechanism.SCRAM_SHA_512)
+        answers = self.client.alter_user_scram_credentials([change], request_timeout=_TIMEOUT_S)
+        for user, answer in answers.items():
+            _result(f"SCRAM user {user}", answer)
+        _settle(f"removal of SCRAM user {principal}", lambda: principal not in self.scram_users())
+
+    def acls(self) -> frozenset[Acl]:
+        """Return all ALLOW rules for any host.
+
+        Raises: PartError when Kafka doesn't answer.
+        """
+        anything: Any = None  # the stubs ask for str, the documentation for None
+        everything = AclBindingFilter(
+            ResourceType.ANY,
+            anything,
+            ResourcePatternType.ANY,
+            anything,
+            anything,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        found = _result("access rules", self.client.describe_acls(everything, request_timeout=_TIMEOUT_S))
+        names = {kind: name for name, kind in _RESOURCE_TYPES.items()}
+        return frozenset(
+            Acl(
+                principal=rule.principal.removeprefix("User:"),
+                resource_type=names[rule.restype],
+                name=rule.name,
+                pattern=rule.resource_pattern_type.name.lower(),
+                operation=rule.operation.name.lower(),
+            )
+            for rule in found
+            if rule.permission_type == AclPermissionType.ALLOW and rule.host == "*" and rule.restype in names
+        )
+
+    def ensure_acls(self, wanted: Iterable[Acl]) -> list[Acl]:
+        """Add the rules that are missing and return them, in order.
+
+        Raises: PartError naming the rule that Kafka refuses.
+        """
+        missing = sorted(set(wanted) - self.acls())
+        if missing:
+            answers = self.client.create_acls(
+                [_binding(acl, AclBinding) for acl in missing], request_timeout=_TIMEOUT_S
+            )
+            for rule, answer in answers.items():
+                _result(f"access rule for {rule.principal} on {rule.name}", answer)
+            _settle("new access rules", lambda: self.acls() >= set(missing))
+        return missing
+
+    def remove_acls(self, unwanted: Iterable[Acl]) -> list[Acl]:
+        """Take away the rules that exist among these and return them, in order.
+
+        Raises: PartError naming the rule that Kafka doesn't take away.
+        """
+        present = sorted(set(unwanted) & self.acls())
+        if present:
+            filters = [_binding(acl, AclBindingFilter) for acl in present]
+            answers = self.client.delete_acls(filters, request_timeout=_TIMEOUT_S)
+            for rule, answer in answers.items():
+                _result(f"access rule for {rule.principal} on {rule.name}", answer)
+            _settle("removal of access rules", lambda: self.acls().isdisjoint(present))
+        return present
+
+    def _create(self, missing: list[TopicSpec]) -> None:
+        if not missing:
+            return
+        new = [
+            NewTopic(spec.name, spec.partitions, BROKER_DEFAULT, config=dict(spec.config)) for spec in missing
+        ]
+        answers = self.client.create_topics(new, operation_timeout=_TIMEOUT_S, request_timeout=_TIMEOUT_S)
+        for name, answer in answers.items():
+            _result(f"topic {name}", answer)
+        _settle("new topics", lambda: self.topics().keys() >= {spec.name for spec in missing})
+
+    def _mend(self, specs: list[TopicSpec]) -> list[str]:
+        """Set the settings in which topics differ; return the names of those topics."""
+        wrong = self._differences(specs)
+        changes = [
+            ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+            for topic, entries in wrong.items()
+        ]
+        if changes:
+            answers = self.client.incremental_alter_configs(changes, request_timeout=_TIMEOUT_S)
+            for resource, answer in answers.items():
+                _result(f"settings of topic {resource.name}", answer)
+            _settle("settings of topics", lambda: not self._differences(specs))
+        return list(wrong)
+
+    def _differences(self, specs: list[TopicSpec]) -> dict[str, list[ConfigEntry]]:
+        """Return, for each topic that isn't as wanted, the settings to make."""
+        now = self.topic_config(spec.name for spec in specs)
+        found = {
+            spec.name: [
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in spec.config.items()
+                if now[spec.name].get(name) != value
+            ]
+            for spec in specs
+        }
+        return {topic: entries for topic, entries in found.items() if entries}
+
+
+def check_partitions(specs: Iterable[TopicSpec], existing: Mapping[str, int]) -> None:
+    """Raise ConfigError when a topic exists with another number of partitions than asked for."""
+    problems = [
+        f"topic {spec.name} has {existing[spec.name]} partitions, {spec.partitions} are asked for"
+        for spec in specs
+        if existing.get(spec.name, spec.partitions) != spec.partitions
+    ]
+    if problems:
+        msg = (
+            "; ".join(problems) + ". The number of partitions is fixed for a topic's life, because a change "
+            "would break the order of a key's records; put the old number back, or use a new topic"
+        )
+        raise ConfigError(msg)
+
+
+def _binding(acl: Acl, kind: Callable[..., _B]) -> _B:
+    return kind(
+        _RESOURCE_TYPES[acl.resource_type],
+        acl.name,
+        ResourcePatternType[acl.pattern.upper()],
+        f"User:{acl.principal}",
+        "*",
+        AclOperation[acl.operation.upper()],
+        AclPermissionType.ALLOW,
+    )
+
+
+def _result(name: str, answer: Future[Any]) -> Any:
+    """Return a future's result; its error names the object it is about."""
+    try:
+        return answer.result(timeout=_TIMEOUT_S + 5)
+    except KafkaException as error:
+        raise _part_error(name, error) from None
+    except TimeoutError:
+        msg = f"Kafka: {name}: no answer after {_TIMEOUT_S:.0f} s"
+        raise PartError(msg) from None
+
+
+def _settle(name: str, visible: Callable[[], bool]) -> None:
+    """Return when the brokers show a change that the controller has accepted: they follow it a moment later.
+
+    Raises: PartError when they don't in time.
+    """
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not visible():
+        if time.monotonic() > deadline:
+            msg = f"Kafka: {name}: accepted, but not in force after {_TIMEOUT_S:.0f} s"
+            raise PartError(msg)
+        time.sleep(_SETTLE_POLL_S)
+
+
+def _part_error(name: str, error: KafkaException) -> PartError:
+    problem = error.args[0]
+    return PartError(f"Kafka: {name}: {problem.str()} ({problem.name()})")

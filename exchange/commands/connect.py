@@ -1,0 +1,100 @@
+"""`exchange connect` and `exchange resnapshot`: capture of source systems."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from exchange import log
+from exchange.errors import ConfigError, RestartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exchange.settings import Settings
+
+_log = log.get(__name__)
+
+_RESTART: Final = 3
+
+
+def connect(
+    system: Annotated[
+        str | None, typer.Argument(help="System to capture, as topology.yaml names it.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Run one connector for each system of the plan, and restart them.")
+    ] = False,
+) -> None:
+    """Capture a source system's changes until SIGTERM or Ctrl-C: snapshot first, then its log.
+
+    Goes on exactly where it was; that place is kept in Kafka. Waits while Kafka or the source is away.
+    Exit codes: 0 stopped as asked, 1 a person must act, 3 start it again (the plan's tables changed).
+
+    Examples:
+      exchange connect population
+      exchange connect --all
+    """
+    from exchange.settings import Settings
+
+    if (system is None) is not every:
+        msg = "name one system, or say --all"
+        raise ConfigError(msg)
+    settings = Settings()
+    if system is None:
+        _connect_all(settings)
+        return
+    from connectors.runner import Connector
+
+    connector = Connector(settings, system)
+    _on_signal(connector.stop)
+    try:
+        connector.run()
+    except RestartError as error:
+        _log.warning("connector_ends", system=system, exit_code=_RESTART, exc_info=error)
+        raise typer.Exit(_RESTART) from None
+    _log.info("connector_stopped", system=system)
+
+
+def resnapshot(
+    system: Annotated[str, typer.Argument(help="System to read anew, as topology.yaml names it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give up a system's position in Kafka, so that its connector reads all tables anew.
+
+    For a connector that halted because changes are missing. Every view of the system is emptied (an operation
+    `t`), then filled again; changes between the gap and the new snapshot are seen by their result only.
+
+    Example:
+      exchange resnapshot population
+    """
+    from connectors.runner import Connector
+    from exchange.settings import Settings
+
+    if not yes:
+        typer.confirm(f"Empty all views of {system} and read its tables anew?", abort=True, err=True)
+    Connector(Settings(), system).begin_anew()
+    typer.echo(f"{system}: the next start of its connector reads all tables anew")
+
+
+def _connect_all(settings: Settings) -> None:
+    from connectors.runner import systems
+    from exchange.local import Supervisor
+
+    stopping = threading.Event()
+    _on_signal(stopping.set)
+    children = {f"connect-{name}": ["connect", name] for name in systems(settings)}
+    with Supervisor(settings, children):
+        stopping.wait()
+
+
+def _on_signal(stop: Callable[[], None]) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)

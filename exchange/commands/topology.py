@@ -1,0 +1,183 @@
+"""`exchange check` and `exchange apply`: the topology, judged offline and carried out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exchange.apply_steps import Applied, Line, Survey
+    from exchange.contract import Contract
+    from exchange.settings import Settings
+    from exchange.topology import Loaded
+
+FILE = typer.Argument(
+    help="Topology file; default EXCHANGE_TOPOLOGY, else topology.yaml.", show_default=False
+)
+
+
+def check(
+    file: Annotated[Path | None, FILE] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    doc: Annotated[bool, typer.Option("--doc", hidden=True)] = False,
+) -> None:
+    """Check the topology and the contracts, offline; show every problem with its line.
+
+    Exit code 1 when there is one.
+
+    Examples:
+      exchange check
+      exchange check draft.yaml
+    """
+    from exchange.settings import Settings
+
+    if doc:
+        from exchange.topology_doc import render
+
+        sys.stdout.write(render())
+        return
+    settings = Settings()
+    path = file or settings.topology
+    loaded, contracts = _load(settings, path)
+    _warn(loaded)
+    counts = _counts(loaded, contracts)
+    if as_json:
+        sys.stdout.write(json.dumps({"file": str(path), "ok": True} | counts) + "\n")
+        return
+    summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    sys.stdout.write(f"{path}: ok ({summary})\n")
+
+
+def apply(
+    file: Annotated[Path | None, FILE] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show unchanged objects one by one.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object instead of text; wants --yes.")
+    ] = False,
+) -> None:
+    """Make Kafka, the schema registry and the sources look as the topology says.
+
+    Shows what would change and asks; then does it, one line an object: + created, ~ changed, - removed,
+    = unchanged. May be repeated at any time: a second run finds nothing to do. Topics and data are never
+    deleted. Nothing at all is set up while a problem stands, but access that the topology no longer gives is
+    taken away first.
+
+    Examples:
+      exchange apply
+      exchange apply --yes --json
+    """
+    from exchange.apply import apply as carry_out
+    from exchange.errors import ConfigError
+    from exchange.settings import Settings
+
+    if as_json and not yes:
+        msg = "--json cannot ask; give --yes with it"
+        raise ConfigError(msg)
+    settings = Settings()
+    loaded, contracts = _load(settings, file or settings.topology)
+    _warn(loaded)
+    printer = _Printer(verbose=verbose, silent=as_json)
+    confirm = (lambda _survey: True) if yes else _ask
+    applied = carry_out(settings, loaded.topology, contracts, printer.line, confirm)
+    if applied is None:
+        sys.stdout.write("nothing was changed\n")
+        raise typer.Exit(1)
+    sys.stdout.write(_as_json(applied) if as_json else printer.summary(applied))
+
+
+def _load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract]]:
+    """Return topology and contracts.
+
+    Raises: ConfigError with the problems of both, ContractError when only contracts have any.
+    """
+    from exchange import topology
+    from exchange.contract import load_contracts
+    from exchange.errors import ConfigError, ContractError
+
+    try:
+        contracts = load_contracts(settings.contracts)
+    except ContractError as contract_error:
+        try:
+            topology.read(path, None, topology.today())
+        except ConfigError as error:
+            msg = f"{contract_error}\n{error}"
+            raise ConfigError(msg) from None
+        raise
+    return topology.read(path, contracts, topology.today()), contracts
+
+
+def _warn(loaded: Loaded) -> None:
+    if loaded.warnings:
+        sys.stderr.write(f"warning: {loaded.warnings}\n")
+
+
+def _counts(loaded: Loaded, contracts: Mapping[str, Contract]) -> dict[str, int]:
+    topology = loaded.topology
+    sections = ("departments", "systems", "resources", "views", "subscribers", "grants")
+    return {"contracts": len(contracts)} | {name: len(getattr(topology, name)) for name in sections}
+
+
+def _ask(seen: Survey) -> bool:
+    for line in seen.changes:
+        sys.stdout.write(f"  {line}\n")
+    if seen.problems:
+        sys.stdout.write(
+            f"{len(seen.problems)} problems stand in the way; only what begins with - would be done\n"
+        )
+        if not any(stage.changes for stage in seen.withdrawals):
+            return True
+    return typer.confirm(f"{len(seen.changes)} changes. Make them?")
+
+
+class _Printer:
+    """Writes what was done; unchanged objects are counted, or shown one by one."""
+
+    def __init__(self, *, verbose: bool, silent: bool) -> None:
+        self._verbose = verbose
+        self._silent = silent
+        self._unchanged: Counter[str] = Counter()
+
+    def line(self, line: Line) -> None:
+        from exchange.apply_steps import Mark
+
+        if line.mark == Mark.UNCHANGED:
+            self._unchanged[line.kind] += 1
+        if not self._silent and (self._verbose or line.mark != Mark.UNCHANGED):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    def summary(self, applied: Applied) -> str:
+        from exchange.apply_steps import Mark
+
+        for note in applied.notes:
+            sys.stderr.write(f"note: {note}\n")
+        text = ""
+        if self._unchanged and not self._verbose:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self._unchanged.items())
+            text = f"= unchanged: {kinds}\n"
+        changes = sum(line.mark != Mark.UNCHANGED for line in applied.lines)
+        done = f"{changes} changes made" if changes else "nothing to change"
+        return f"{text}{done}; plan version {applied.plan_version} is in force\n"
+
+
+def _as_json(applied: Applied) -> str:
+    document: dict[str, Any] = {
+        "changed": applied.changed,
+        "plan_version": applied.plan_version,
+        "objects": [
+            {"mark": line.mark.value, "kind": line.kind, "name": line.name, "detail": line.detail}
+            for line in applied.lines
+        ],
+        "notes": list(applied.notes),
+    }
+    return json.dumps(document, ensure_ascii=False) + "\n"

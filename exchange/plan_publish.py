@@ -1,0 +1,74 @@
+"""Publishing a plan: the writing end of `_exchange.plan` (the reading end is exchange/plan_topic.py)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Producer
+from pydantic import ValidationError
+
+from exchange.compacted import CompactedTopic
+from exchange.errors import PartError, PlanError
+from exchange.plan import PLAN_TOPIC, PublishedPlan
+from exchange.plan_topic import PLAN_KEY
+
+_TIMEOUT_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LastPlan:
+    """The plan in force: its version (0: none yet), and itself unless another release wrote it."""
+
+    version: int
+    plan: PublishedPlan | None
+
+
+def read_last(client: dict[str, Any]) -> LastPlan:
+    """Return the plan in force.
+
+    Raises: PlanError when the record isn't a plan; TransientError when Kafka is away.
+    """
+    topic = CompactedTopic(client, PLAN_TOPIC)
+    try:
+        document = topic.read().get(PLAN_KEY)
+    finally:
+        topic.close()
+    if document is None:
+        return LastPlan(0, None)
+    try:
+        plan = PublishedPlan.model_validate_json(document)
+    except ValidationError:
+        return LastPlan(_version_alone(document), None)
+    return LastPlan(plan.version, plan)
+
+
+def publish(client: dict[str, Any], plan: PublishedPlan) -> None:
+    """Write a plan; returns when all replicas in sync have it.
+
+    Raises: PartError when Kafka does not take it.
+    """
+    outcome: list[Any] = []
+    producer = Producer(client | {"acks": "all", "enable.idempotence": True, "log_level": 0})
+    producer.produce(
+        PLAN_TOPIC,
+        plan.model_dump_json().encode(),
+        PLAN_KEY,
+        partition=0,
+        on_delivery=lambda error, _message: outcome.append(error),
+    )
+    producer.flush(_TIMEOUT_S)
+    if outcome != [None]:
+        why = outcome[0].name() if outcome else f"no answer within {_TIMEOUT_S:.0f} s"
+        msg = f"Kafka: topic {PLAN_TOPIC}: {why}"
+        raise PartError(msg)
+
+
+def _version_alone(document: bytes) -> int:
+    """Return the version of a plan that another release wrote, so that the next one counts on from it."""
+    try:
+        return int(json.loads(document)["version"])
+    except (ValueError, KeyError, TypeError):
+        msg = f"{PLAN_TOPIC}: the last record is not a plan; restore the topic before applying"
+        raise PlanError(msg) from None

@@ -1,0 +1,169 @@
+"""Where everything is: settings from the environment, endpoints of the parts, and secrets.
+
+One installation = one home directory (`EXCHANGE_HOME`, default `.exchange`). The embedded parts write the
+ports they found to `<home>/endpoints.json`; a setting that names an external part wins over that file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets as random_secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from exchange.errors import ConfigError
+from exchange.model import Model
+
+
+class Endpoints(Model):
+    """Addresses of the parts, as `exchange up` found or was given them."""
+
+    kafka: str = Field(description="Bootstrap servers, host:port[,host:port].")
+    registry: str = Field(description="Base URL of the schema registry.")
+    api: str = Field(description="Base URL of the monitor's JSON API.")
+    redis: str = Field(description="redis:// URL, without password.")
+    clickhouse: str = Field(
+        description="chdb:<path> for the embedded engine, or http(s)://host:port/database."
+    )
+    postgres: str | None = Field(
+        default=None, description="host:port of the embedded PostgreSQL, if started."
+    )
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; every one may come from the environment as EXCHANGE_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="EXCHANGE_", frozen=True, hide_input_in_errors=True)
+
+    home: Path = Field(default=Path(".exchange"), description="State directory of this installation.")
+    topology: Path = Field(default=Path("topology.yaml"), description="The bus, declared.")
+    contracts: Path = Field(default=Path("avro"), description="Directory of the contracts.")
+    kafka_bootstrap: str | None = Field(default=None, description="External Kafka; unset: the embedded one.")
+    kafka_security_protocol: str = Field(
+        default="SASL_PLAINTEXT", description="SASL_SSL for any real network."
+    )
+    kafka_ca_file: Path | None = Field(default=None, description="CA certificate for SASL_SSL.")
+    registry_url: str | None = Field(default=None, description="External registry; unset: the monitor's.")
+    redis_url: str | None = Field(default=None, description="External Redis; unset: the embedded one.")
+    clickhouse_url: str | None = Field(default=None, description="External ClickHouse; unset: embedded chDB.")
+    api_url: str | None = Field(default=None, description="Base URL of a monitor that runs elsewhere.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_json: bool = Field(default=False, description="One JSON object a line instead of text.")
+
+    @cached_property
+    def root(self) -> Path:
+        """The home directory as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def endpoints_file(self) -> Path:
+        """File in which the embedded parts publish their addresses."""
+        return self.root / "endpoints.json"
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets of this installation."""
+        return Secrets(self.root / "secrets")
+
+    def endpoints(self) -> Endpoints:
+        """Return the addresses in force: settings first, then what the embedded parts published.
+
+        Raises: ConfigError when a part has no address.
+        """
+        found: dict[str, Any] = {}
+        if self.endpoints_file.exists():
+            found = json.loads(self.endpoints_file.read_text())
+        given = {
+            "kafka": self.kafka_bootstrap,
+            "registry": self.registry_url,
+            "api": self.api_url,
+            "redis": self.redis_url,
+            "clickhouse": self.clickhouse_url,
+        }
+        found |= {part: address for part, address in given.items() if address is not None}
+        try:
+            return Endpoints.model_validate(found)
+        except ValidationError as error:
+            missing = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+            msg = (
+                f"{self.endpoints_file}: no address for {missing}. "
+                "Start the embedded parts with `exchange up`, or set EXCHANGE_KAFKA_BOOTSTRAP, "
+                "EXCHANGE_REGISTRY_URL, EXCHANGE_API_URL, EXCHANGE_REDIS_URL, EXCHANGE_CLICKHOUSE_URL."
+            )
+            raise ConfigError(msg) from None
+
+    def kafka_client(self, principal: str) -> dict[str, Any]:
+        """Return the librdkafka properties with which a principal connects.
+
+        Raises: ConfigError when its password is missing.
+        """
+        client: dict[str, Any] = {
+            "bootstrap.servers": self.endpoints().kafka,
+            "security.protocol": self.kafka_security_protocol,
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": principal,
+            "sasl.password": self.secrets.get(kafka_secret(principal)).get_secret_value(),
+        }
+        if self.kafka_ca_file is not None:
+            client["ssl.ca.location"] = str(self.kafka_ca_file)
+        return client
+
+
+class Secrets:
+    """Secrets by NAME: the environment variable NAME, else the file `<home>/secrets/NAME` (mode 0600)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def get(self, name: str) -> SecretStr:
+        """Return a secret.
+
+        Raises: ConfigError when it is neither in the environment nor in its file.
+        """
+        found = self.find(name)
+        if found is None:
+            file = self._directory / name
+            msg = f"secret {name} is missing: set the environment variable {name} or write {file}"
+            raise ConfigError(msg)
+        return found
+
+    def find(self, name: str) -> SecretStr | None:
+        """Return a secret, or None when there is none of that name."""
+        if given := os.environ.get(name):
+            return SecretStr(given)
+        file = self._directory / name
+        if not file.exists():
+            return None
+        if file.stat().st_mode & 0o077:
+            msg = f"{file}: readable by others than its owner; run `chmod 600 {file}`"
+            raise ConfigError(msg)
+        if content := file.read_text().strip():
+            return SecretStr(content)
+        msg = f"{file}: the secret is empty"
+        raise ConfigError(msg)
+
+    def put(self, name: str, value: str) -> None:
+        """Write a secret to its file, whole or not at all, readable by the owner alone."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self._directory / f".{name}.{os.getpid()}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(value)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(self._directory / name)
+
+    def ensure(self, name: str) -> SecretStr:
+        """Return a secret, first making a random one of 192 bits where there is none."""
+        if self.find(name) is None:
+            self.put(name, random_secrets.token_urlsafe(24))
+        return self.get(name)
+
+
+def kafka_secret(principal: str) -> str:
+    """Return the name of the secret that holds a Kafka principal's password."""
+    return "EXCHANGE_KAFKA_PASSWORD_" + principal.upper().replace("-", "_").replace(".", "_")

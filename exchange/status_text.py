@@ -1,0 +1,63 @@
+"""The monitor's figures as a few lines for a terminal: what is wrong first, then what flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+_ROUTE: Final = "{:<44} {:>9} {:>10} {:>9} {:>8} {:>22}"
+
+
+def figures_text(figures: Mapping[str, Any]) -> str:
+    """Return the lines for the document of `/api/status`; parts the monitor couldn't ask are left out."""
+    lines = [
+        *_parts(figures["parts"]),
+        *_workers(figures["workers"]),
+        *_balance(figures["balance"]),
+        *_routes(figures["routes"]),
+        *_subscribers(figures["subscribers"]),
+    ]
+    return "".join(line + "\n" for line in lines)
+
+
+def _parts(parts: Mapping[str, Any]) -> Iterator[str]:
+    for name, health in parts.items():
+        if not health["ok"]:
+            yield f"monitor: {name}: {health['text']}"
+
+
+def _workers(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for worker in workers:
+        yield f"{worker['stage']} {worker['writer']}: {worker['state']}"
+        for halt in worker["halted"]:
+            where = f"{halt['topic']} partition {halt['partition']} offset {halt['offset']}"
+            yield f"  HALTED at {where}: {halt['reason']}"
+
+
+def _balance(balance: Mapping[str, Any] | None) -> Iterator[str]:
+    if balance is None:
+        return
+    verdict = "the accounts balance" if balance["balanced"] else "THE ACCOUNTS DO NOT BALANCE"
+    numbers = (f"{balance[name]:,} {name}" for name in ("captured", "processed", "refused"))
+    yield f"{verdict}: {', '.join(numbers)}, {balance['in_flight']:,} in flight"
+
+
+def _routes(routes: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
+    if not routes:
+        return
+    yield _ROUTE.format("view", "per s", "delivered", "filtered", "refused", "ms p50/p95/p99")
+    for route in routes:
+        delay = route["delay_ms"]
+        spread = "/".join(f"{delay[at]:.0f}" for at in ("p50", "p95", "p99")) if delay else "-"
+        refused = sum(route["refused"].values())
+        numbers = (f"{route['rate_per_s']:.1f}", route["delivered"], route["filtered"], refused)
+        yield _ROUTE.format(route["view_topic"].removeprefix("share."), *numbers, spread)
+
+
+def _subscribers(positions: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
+    behind: dict[tuple[str, str], int] = {}
+    for position in positions or ():
+        at = (position["group"], position["topic"])
+        behind[at] = behind.get(at, 0) + position["lag_records"]
+    for (group, topic), records in sorted(behind.items()):
+        yield f"group {group} on {topic}: {records:,} records behind"

@@ -1,0 +1,104 @@
+"""docs/topology.md, made from the models: a field's description there is the only text about it."""
+
+from __future__ import annotations
+
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from exchange.masking import MaskSpec
+from exchange.model import Label, Model
+from exchange.topology_model import Department, Grant, Resource, Subscriber, System, Topology
+from exchange.view import RowCondition, ViewSpec
+
+_HEAD = """\
+# topology.yaml
+
+<!-- Made from the models by `exchange check --doc`; a test compares. Change the models, not this. -->
+
+The whole bus in one file. `exchange check` reads it offline and shows every problem with its line;
+`exchange apply` makes Kafka, the schema registry and the sources look as it says. The file in this
+repository's root is the worked example.
+"""
+
+SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
+    ("departments", Department),
+    ("systems", System),
+    ("resources", Resource),
+    ("views", ViewSpec),
+    ("rows of a view", RowCondition),
+    ("subscribers", Subscriber),
+    ("grants", Grant),
+    ("label", Label),
+)
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [_HEAD, _section("The file", Topology)]
+    parts += [_section(title, model) for title, model in SECTIONS]
+    parts.append(
+        "## Masks\n\nA mask is written as a word (`name: redact`) or with its settings "
+        "(`name: {kind: partial, keep_first: 1}`).\n"
+    )
+    parts += [_section(f"`{_kind(mask)}`", mask, level=3, hide="kind") for mask in masks()]
+    return "\n".join(parts)
+
+
+def masks() -> tuple[type[Model], ...]:
+    """Return the models of all masks."""
+    return get_args(get_args(MaskSpec)[0])
+
+
+def _kind(mask: type[Model]) -> str:
+    return str(get_args(mask.model_fields["kind"].annotation)[0])
+
+
+def _section(title: str, model: type[Model], *, level: int = 2, hide: str = "") -> str:
+    lines = [f"{'#' * level} {title}", "", (model.__doc__ or "").strip().split("\n\n")[0], ""]
+    fields = {name: field for name, field in model.model_fields.items() if name != hide}
+    if fields:
+        lines += ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+        lines += [_row(name, field) for name, field in fields.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else _default(field.default)
+    value = _type(field.annotation) + _bounds(field)
+    return f"| `{name}` | {value} | {default} | {(field.description or '').replace('<', '&lt;')} |"
+
+
+def _default(value: object) -> str:
+    return "—" if value in (None, "", (), {}) else f"`{value}`"
+
+
+def _bounds(field: FieldInfo) -> str:
+    low = next((str(bound.ge) for bound in field.metadata if isinstance(bound, Ge)), "")
+    high = next((str(bound.le) for bound in field.metadata if isinstance(bound, Le)), "")
+    if low and high:
+        return f" {low}–{high}"
+    return f" from {low}" if low else ""
+
+
+def _type(annotation: Any) -> str:
+    """Return a type in a reader's words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{word}`" for word in arguments)
+    if origin in (Union, UnionType):
+        if len(arguments) > 2:
+            return "mask"
+        return _type(next(part for part in arguments if part is not type(None)))
+    if origin is dict:
+        return f"{_type(arguments[0])} → {_type(arguments[1])}"
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    words = {"str": "text", "int": "number", "ViewSpec": "view", "RowCondition": "row condition"}
+    name: str = annotation.__name__
+    return words.get(name, name.lower())

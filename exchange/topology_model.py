@@ -1,0 +1,205 @@
+"""The models of topology.yaml: what each section may hold, and the names that follow from it.
+
+    departments ─ systems ─ resources ─ views ─ grants ─ subscribers
+
+A model checks its own fields; exchange/topology_check.py checks what they say about one another.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from exchange.model import Label, Model
+from exchange.plan import publication_name, quarantine_topic, raw_topic, slot_name, view_topic
+from exchange.view import ViewSpec
+
+
+def _word(pattern: str, wanted: str) -> AfterValidator:
+    """Return a validator that says in words what a name must look like."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            msg = f"{value[:80]!r} is not {wanted}"
+            raise ValueError(msg)
+        return value
+
+    return AfterValidator(check)
+
+
+def _only_dates(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds since 1970."""
+    if isinstance(value, str | dt.date | None):
+        return value
+    msg = "a date is wanted, like 2027-12-31"
+    raise ValueError(msg)
+
+
+Name = Annotated[
+    str,
+    _word("[a-z][a-z0-9_]{0,62}", "a name: lower-case letters, digits and _, beginning with a letter"),
+]
+PrincipalName = Annotated[
+    str,
+    _word("[a-z][a-z0-9_-]{0,62}", "a name: lower-case letters, digits, _ and -, beginning with a letter"),
+]
+ResourceName = Annotated[
+    str,
+    _word(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", "<domain>.<resource> in lower-case letters, digits and _"),
+]
+ViewName = Annotated[
+    str,
+    _word(
+        r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*",
+        "<domain>.<resource>.<view> in lower-case letters, digits and _",
+    ),
+]
+TableName = Annotated[
+    str,
+    _word(
+        r"[A-Za-z_][A-Za-z0-9_]{0,62}\.[A-Za-z_][A-Za-z0-9_]{0,62}",
+        "<schema>.<table> in letters, digits and _ (other characters cannot stand in a Kafka topic)",
+    ),
+]
+EnvName = Annotated[
+    str, _word("[A-Z][A-Z0-9_]*", "the name of an environment variable in capitals, like POPULATION_DSN")
+]
+PostgresName = Annotated[
+    str, _word("[a-z_][a-z0-9_]{0,62}", "a PostgreSQL name: lower-case letters, digits and _, up to 63")
+]
+
+
+class Department(Model):
+    """A public body: it supplies data, receives data, or both."""
+
+    label: Label = Field(description="Name shown in the console.")
+
+
+class System(Model):
+    """A source database, captured through its write-ahead log."""
+
+    department: Name = Field(description="Department that owns it; its steward gets what is refused.")
+    kind: Literal["postgres"] = Field(description="How changes are captured.")
+    connection_env: EnvName = Field(
+        description="Name of the secret that holds the connection string; never the string itself."
+    )
+    publication: PostgresName | None = Field(
+        default=None, description="PostgreSQL publication; `exchange_<system>` when not given."
+    )
+    slot: PostgresName | None = Field(
+        default=None, description="PostgreSQL replication slot; `exchange_<system>` when not given."
+    )
+
+
+class Resource(Model):
+    """One entry of the catalogue, tied to its table and its contract."""
+
+    label: Label = Field(description="Name shown in the console.")
+    system: Name = Field(description="System that holds the table.")
+    table: TableName = Field(description="<schema>.<table> in that system.")
+    contract: ResourceName | None = Field(
+        default=None,
+        description="Contract in avro/<domain>/<resource>.avsc; the resource's own name when not given.",
+    )
+    catalogue_code: Annotated[str, Field(min_length=1)] = Field(
+        description="Code in the government data catalogue."
+    )
+    share: Literal["unconditional", "conditional", "none"] = Field(
+        description="Open to all departments, only on a legal basis and purpose, or not at all."
+    )
+    update_cycle: Literal["real_time", "daily", "weekly", "monthly", "quarterly", "yearly"] = Field(
+        default="real_time", description="How often the catalogue promises new data."
+    )
+    partitions: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4,
+        description="Partitions of all its topics. Fixed once applied: the order per key hangs on it.",
+    )
+
+
+class Subscriber(Model):
+    """A Kafka principal that reads views."""
+
+    department: Name = Field(description="Department that the data goes to.")
+    label: Label = Field(description="Name shown in the console.")
+
+
+class Grant(Model):
+    """One subscriber may read one view, for a purpose, until a date."""
+
+    subscriber: PrincipalName = Field(description="Who may read.")
+    view: ViewName = Field(description="What may be read.")
+    purpose: str = Field(
+        default="", description="What the data is for; required where sharing is conditional."
+    )
+    legal_basis: str = Field(
+        default="", description="Law, regulation or approval; required where sharing is conditional."
+    )
+    until: Annotated[dt.date | None, BeforeValidator(_only_dates)] = Field(
+        default=None, description="Last day on which it holds; no end when not given."
+    )
+
+    def holds_on(self, day: dt.date) -> bool:
+        """Return whether the grant is in force on a day."""
+        return self.until is None or day <= self.until
+
+
+class Topology(Model):
+    """The bus as one file declares it."""
+
+    departments: dict[Name, Department] = Field(description="Public bodies by their short name.")
+    systems: dict[Name, System] = Field(description="Source databases by their short name.")
+    resources: dict[ResourceName, Resource] = Field(description="Shared tables, named `<domain>.<resource>`.")
+    views: dict[ViewName, ViewSpec] = Field(
+        default={}, description="What subscribers can see, named `<domain>.<resource>.<view>`."
+    )
+    subscribers: dict[PrincipalName, Subscriber] = Field(
+        default={}, description="Readers, each with its own Kafka user of that name."
+    )
+    grants: tuple[Grant, ...] = Field(default=(), description="Who may read which view.")
+
+    def publication(self, system: str) -> str:
+        """Return the publication of a system."""
+        return self.systems[system].publication or publication_name(system)
+
+    def slot(self, system: str) -> str:
+        """Return the replication slot of a system."""
+        return self.systems[system].slot or slot_name(system)
+
+    def contract_name(self, resource: str) -> str:
+        """Return the name of a resource's contract."""
+        return self.resources[resource].contract or resource
+
+    def steward_department(self, resource: str) -> str:
+        """Return the department whose steward answers for a resource."""
+        return self.systems[self.resources[resource].system].department
+
+    def source_departments(self) -> tuple[str, ...]:
+        """Return the departments that own a captured resource; each needs a steward key."""
+        return tuple(sorted({self.steward_department(name) for name in self.resources}))
+
+    def resources_of(self, system: str) -> dict[str, Resource]:
+        """Return the resources captured from a system."""
+        return {name: resource for name, resource in self.resources.items() if resource.system == system}
+
+    def views_of(self, resource: str) -> dict[str, ViewSpec]:
+        """Return the views of a resource by the last part of their names."""
+        return {
+            name.rpartition(".")[2]: view for name, view in self.views.items() if view.resource == resource
+        }
+
+    def granted_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
+        """Return the views a subscriber may read on a day."""
+        held = (grant for grant in self.grants if grant.subscriber == subscriber and grant.holds_on(today))
+        return tuple(sorted(grant.view for grant in held))
+
+    def data_topics(self) -> dict[str, str]:
+        """Return every data topic and the resource it belongs to."""
+        topics = {raw_topic(r.system, r.table): name for name, r in self.resources.items()}
+        topics |= {quarantine_topic(name): name for name in self.resources}
+        for name, view in self.views.items():
+            topics[view_topic(view.resource, name.rpartition(".")[2])] = view.resource
+        return topics
