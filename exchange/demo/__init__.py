@@ -1,0 +1,1 @@
+"""The demonstration: three invented departments' databases, their traffic, and the live screen."""
