@@ -1,0 +1,167 @@
+"""The position record: how far a source's changes are in Kafka, written in the transaction that moves them.
+
+One record a system in the compacted topic `_exchange.positions`, key `cdc-<system>`, Avro single-object
+encoding. It is the only truth about where to go on; the slot in the database merely keeps the log that long.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
+
+from exchange import singleobject
+from exchange.errors import SealError
+
+POSITION_SECRET: Final = "EXCHANGE_POSITION_KEY"  # noqa: S105 - a secret's name
+"""Seals the last primary key that a snapshot read: it may be an ID number, and positions are not raw data."""
+
+_NONCE_BYTES: Final = 12
+
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "record",
+    "name": "SourcePosition",
+    "namespace": "exchange",
+    "fields": [
+        {"name": "system", "type": "string"},
+        {"name": "system_identifier", "type": "string", "doc": "of the database cluster"},
+        {"name": "timeline", "type": "long"},
+        {"name": "slot", "type": "string"},
+        {"name": "resume", "type": "long", "doc": "log position from which the stream is read again"},
+        {"name": "commit", "type": "long", "doc": "of the last change in Kafka; 0 before the first"},
+        {"name": "index", "type": "long", "doc": "of the last change in Kafka, within its transaction"},
+        {
+            "name": "tables",
+            "type": {"type": "array", "items": "string"},
+            "doc": "<schema>.<table> whose snapshot is complete",
+        },
+        {
+            "name": "snapshot",
+            "type": [
+                "null",
+                {
+                    "type": "record",
+                    "name": "SnapshotProgress",
+                    "fields": [
+                        {"name": "commit", "type": "long"},
+                        {"name": "rows", "type": "long", "doc": "read so far, over all tables"},
+                        {"name": "table", "type": "string", "doc": "under way; empty before the first"},
+                        {"name": "last_key", "type": "bytes", "doc": "sealed; empty before the first row"},
+                    ],
+                },
+            ],
+            "default": None,
+        },
+        {"name": "at_ms", "type": "long"},
+    ],
+}
+_CODEC: Final = singleobject.Codec(SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgress:
+    """How far a snapshot is. `commit` is the log position that its records carry, `rows` their next index.
+
+    last_key: primary key of the last row read of `table`, as the source's texts; empty before the first.
+    """
+
+    commit: int
+    rows: int = 0
+    table: str = ""
+    last_key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePosition:
+    """Everything up to here is in Kafka.
+
+    resume: start of the log to read again (the end of the last complete transaction); changes in it at or
+    before (commit, index) are in Kafka already and are skipped. 0: begin anew, see begin_anew().
+    """
+
+    system: str
+    system_identifier: str
+    timeline: int
+    slot: str
+    resume: int
+    commit: int = 0
+    index: int = 0
+    tables: tuple[str, ...] = ()
+    snapshot: SnapshotProgress | None = None
+
+
+def begin_anew(position: SourcePosition) -> SourcePosition:
+    """Return the position of a source that is to be read from the start, its earlier records being void."""
+    return replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None)
+
+
+class PositionCodec:
+    """Encodes and decodes one system's position records."""
+
+    def __init__(self, system: str, secret: SecretStr) -> None:
+        self._context = system.encode()
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"exchange position v1")
+        self._cipher = AESGCM(derived.derive(secret.get_secret_value().encode()))
+
+    def encode(self, position: SourcePosition) -> bytes:
+        """Return the record's bytes, stamped with the time."""
+        progress = position.snapshot
+        return _CODEC.encode(
+            {
+                "system": position.system,
+                "system_identifier": position.system_identifier,
+                "timeline": position.timeline,
+                "slot": position.slot,
+                "resume": position.resume,
+                "commit": position.commit,
+                "index": position.index,
+                "tables": list(position.tables),
+                "snapshot": progress
+                and {
+                    "commit": progress.commit,
+                    "rows": progress.rows,
+                    "table": progress.table,
+                    "last_key": self._seal(progress.last_key),
+                },
+                "at_ms": time.time_ns() // 1_000_000,
+            }
+        )
+
+    def decode(self, encoded: bytes) -> SourcePosition:
+        """Return the position.
+
+        Raises: ValueError when the bytes are no position; SealError when another secret sealed its key.
+        """
+        seen = _CODEC.decode(encoded)
+        del seen["at_ms"]
+        if progress := seen["snapshot"]:
+            progress["last_key"] = self._open(progress["last_key"])
+            seen["snapshot"] = SnapshotProgress(**progress)
+        return SourcePosition(**seen | {"tables": tuple(seen["tables"])})
+
+    def _seal(self, key: tuple[str, ...]) -> bytes:
+        if not key:
+            return b""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, json.dumps(key).encode(), self._context)
+
+    def _open(self, sealed: bytes) -> tuple[str, ...]:
+        if not sealed:
+            return ()
+        try:
+            key = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._context)
+        except InvalidTag:
+            msg = (
+                f"position of {self._context.decode()}: its snapshot is half-way and was sealed with another "
+                f"{POSITION_SECRET}; restore that secret"
+            )
+            raise SealError(msg) from None
+        return tuple(json.loads(key))

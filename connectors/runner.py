@@ -1,0 +1,226 @@
+"""Runs one source: rounds of capture, each beginning at the position that Kafka holds.
+
+A round, in this order:
+
+1. fence the writer before us (init_transactions), which also aborts what it left open;
+2. read the position back from Kafka, at read_committed;
+3. open the source there; a gap halts the stream, it never goes on from "now";
+4. again and again: read changes, write them with position and accounts in one transaction, and only after
+   the commit let the source forget them.
+
+Whatever fails with an unknown outcome (a commit without answer, a lost connection) ends the round; the next
+one starts at 1 with a new producer. That way a batch is in Kafka once, or is read again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Final
+
+from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
+from connectors.source import Batch, Source
+from connectors.sources import SOURCES
+from connectors.writer import Writer
+from exchange import heartbeat, log
+from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
+from exchange.keys import Sealer
+from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
+from exchange.plan_topic import PlanTopic, no_plan, read_plan
+from exchange.registry import Registry
+from exchange.settings import Settings
+
+_log = log.get(__name__)
+
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 10.0
+_HEARTBEAT_EVERY_S: Final = 5.0
+_REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - a secret's name
+
+
+def writer_id(system: str) -> str:
+    """Return a system's transactional.id, which is also the key of its position."""
+    return f"cdc-{system}"
+
+
+def principal(system: str) -> str:
+    """Return the Kafka user of a system's connector."""
+    return f"connector-{system}"
+
+
+class Connector:
+    """One source's connector: `run` until `stop`."""
+
+    def __init__(self, settings: Settings, system: str) -> None:
+        self._settings = settings
+        self._system = system
+        self._stopping = threading.Event()
+        self._client = settings.kafka_client(principal(system))
+        self._pulse = _Pulse(settings, writer_id(system))
+        self._committed = False
+
+    def stop(self) -> None:
+        """Ask `run` to return after the batch under way; safe in a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Capture until stopped.
+
+        Raises: ExchangeError when a person must act; RestartError when a new process must go on;
+        FencedError when another connector took over.
+        """
+        wait_s = _FIRST_WAIT_S
+        while not self._stopping.is_set():
+            self._committed = False
+            try:
+                self._run_plan()
+            except TransientError as error:
+                wait_s = _FIRST_WAIT_S if self._committed else wait_s
+                _log.warning("waiting", system=self._system, retry_after_s=wait_s, exc_info=error)
+                self._pulse.beat("waiting", force=True)
+                self._stopping.wait(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            except GapError as error:
+                self._pulse.beat("halted", force=True, reason=str(error))
+                raise
+
+    def begin_anew(self) -> None:
+        """Give up this source's position: the next round makes a slot, empties the views, reads all tables.
+
+        A connector that runs is fenced by this.
+
+        Raises: PlanError when there is no position to give up.
+        """
+        with PlanTopic(self._client) as plans, self._registry() as registry:
+            plan = plans.read() or _raise(no_plan())
+            writer = self._writer(plan, _system(plan, self._system), registry)
+            try:
+                writer.begin()
+                position = writer.position()
+                if position is None:
+                    msg = f"system {self._system}: nothing was captured yet; its snapshot is still to come"
+                    raise PlanError(msg)
+                writer.write(Batch([], begin_anew(position)))
+            finally:
+                writer.close()
+
+    def _run_plan(self) -> None:
+        """Run rounds under the plan in force; a plan with other tables needs a new process."""
+        with PlanTopic(self._client) as plans, self._registry() as registry:
+            plan = plans.read() or _raise(no_plan())
+            system = _system(plan, self._system)
+            writer = self._writer(plan, system, registry)
+            try:
+                self._round(plans, plan, system, writer)
+            finally:
+                writer.close()
+
+    def _round(self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> None:
+        writer.begin()
+        position = writer.position()
+        source = self._source(plan, system)
+        try:
+            source.open(position)
+            _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
+            while not self._stopping.is_set():
+                batch = source.read()
+                if batch.changes or batch.position != position:
+                    writer.write(batch)
+                    self._committed = True
+                    position = batch.position
+                if position is not None:
+                    source.acknowledge(position)
+                self._pulse.captured += len(batch.changes)
+                self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
+                self._heed(plans, plan)
+        finally:
+            source.close()
+
+    def _heed(self, plans: PlanTopic, plan: PublishedPlan) -> None:
+        newer = plans.newer()
+        if newer is not None and _concerns(newer, self._system) != _concerns(plan, self._system):
+            msg = f"plan version {newer.version} changes what is captured from {self._system}"
+            raise RestartError(msg)
+
+    def _writer(self, plan: PublishedPlan, system: PlannedSystem, registry: Registry) -> Writer:
+        resources = _resources(plan, system.name)
+        stewards = {resource.name: resource.steward_public_key for resource in resources}
+        return Writer(
+            self._client,
+            writer_id(system.name),
+            {resource.table: resource for resource in resources},
+            plan.version,
+            registry.register,
+            PositionCodec(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
+            Sealer(stewards),
+        )
+
+    def _registry(self) -> Registry:
+        password = self._settings.secrets.find(_REGISTRY_SECRET)
+        return Registry(self._settings.endpoints().registry, password)
+
+    def _source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        return SOURCES[system.kind](
+            system.name,
+            self._settings.secrets.get(system.connection_env),
+            system.publication,
+            system.slot,
+            [resource.table for resource in _resources(plan, system.name)],
+            self._stopping.is_set,
+        )
+
+
+def systems(settings: Settings) -> tuple[str, ...]:
+    """Return the systems of the published plan.
+
+    Raises: PlanError when there is none; TransientError when Kafka is away.
+    """
+    plan = read_plan(settings.kafka_client("worker")) or _raise(no_plan())
+    return tuple(system.name for system in plan.systems)
+
+
+class _Pulse:
+    """The connector's heartbeat in Redis, for live figures; capture goes on without Redis."""
+
+    def __init__(self, settings: Settings, writer: str) -> None:
+        self._redis = heartbeat.connect(settings)
+        self._writer = writer
+        self._at = 0.0
+        self.captured = 0
+
+    def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
+        """Publish state and figures, every few seconds unless forced."""
+        now = time.monotonic()
+        if not force and now - self._at < _HEARTBEAT_EVERY_S:
+            return
+        self._at = now
+        halted: list[dict[str, Any]] = [{"topic": "", "partition": -1, "offset": -1, "reason": reason}]
+        figures = {"captured": self.captured}
+        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted if reason else [])
+
+
+def _system(plan: PublishedPlan, name: str) -> PlannedSystem:
+    for system in plan.systems:
+        if system.name == name:
+            return system
+    known = ", ".join(sorted(system.name for system in plan.systems)) or "none"
+    msg = f"system {name!r} is not in the published plan ({known}); declare it and run `exchange apply`"
+    raise PlanError(msg)
+
+
+def _resources(plan: PublishedPlan, system: str) -> tuple[PlannedResource, ...]:
+    return tuple(resource for resource in plan.resources if resource.system == system)
+
+
+def _concerns(plan: PublishedPlan, system: str) -> object:
+    """Return what of a plan a connector depends on; views are not its business."""
+    declared = [candidate for candidate in plan.systems if candidate.name == system]
+    tables = [
+        (entry.table, entry.raw_topic, entry.quarantine_topic, entry.partitions, entry.steward_public_key)
+        for entry in _resources(plan, system)
+    ]
+    return declared, sorted(tables)
+
+
+def _raise(error: ExchangeError) -> Any:
+    raise error

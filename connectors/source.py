@@ -1,0 +1,78 @@
+"""What a connector's source gives to the runner, and the protocol it follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from connectors.position import SourcePosition
+from exchange.change import Op, Position, Rejected
+
+LARGEST_RECORD_BYTES: Final = 1_000_000
+"""Key and value together. Topics take batches of 1,048,576 bytes; the rest is for what goes round them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """A table as it is from some change on: the Avro schemas that its records are written with.
+
+    Compared by identity: each new shape is registered before its first record is written.
+    """
+
+    table: str
+    key_schema: dict[str, Any]
+    value_schema: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Captured:
+    """One record for a raw topic: Avro bytes without the wire format's prefix.
+
+    key: None stands for every partition (TRUNCATE); `position.part` then becomes the partition's number.
+    rejected: set when the change cannot be written to the raw topic; `value` is then JSON with the source's
+    own texts, for the steward's eyes alone.
+    """
+
+    shape: Shape
+    position: Position
+    op: Op
+    source_ms: int
+    key: bytes | None
+    value: bytes
+    rejected: Rejected | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes that go to Kafka in one transaction, and the position that holds once they are there."""
+
+    changes: list[Captured] = field(default_factory=list)
+    position: SourcePosition | None = None
+
+
+class Source(Protocol):
+    """open → (read → acknowledge)* → close.
+
+    A failed transaction ends the round: the runner closes the source and opens a new one at the position that
+    it reads back from Kafka. Every method may raise TransientError (wait, then a new round) or SourceError
+    (a person must act).
+    """
+
+    def open(self, stored: SourcePosition | None) -> None:
+        """Go to the position that Kafka holds, None the first time. Called once.
+
+        Raises: GapError when the source cannot give every change after that position.
+        """
+
+    def read(self) -> Batch:
+        """Return the next changes in the source's order, and the position of the *last* of them.
+
+        Blocks about a second at most, then returns an empty batch. Its position may be later than the one
+        before even without changes: the source's log went on with nothing for us in it.
+        """
+
+    def acknowledge(self, position: SourcePosition) -> None:
+        """Everything up to `position` is committed in Kafka; the source may forget it. Never out of order."""
+
+    def close(self) -> None:
+        """Give up connections; what was not acknowledged stays at the source. May be called twice."""

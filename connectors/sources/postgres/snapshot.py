@@ -1,0 +1,130 @@
+"""Reads what was in the tables before the stream began, in chunks along the primary key.
+
+The first attempt reads under the snapshot that the new slot exported: exactly the state at the slot's
+consistent point. After a restart the rest is read fresh, each chunk as it is then; those rows may be newer
+than the point, and the stream, which still starts there, brings every change since in order. Either way the
+last record of a key is its last state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.position import SnapshotProgress
+from connectors.sources.postgres.catalog import SourceTable
+from connectors.sources.postgres.libpq import Cells, Connection, identifier
+from exchange import log
+from exchange.errors import TransientError
+
+_log = log.get(__name__)
+
+_FIRST_ROWS: Final = 200
+_MOST_ROWS: Final = 5_000
+_TARGET_BYTES: Final = 4_000_000
+_GROWTH: Final = 4
+_WAIT_LOG_S: Final = 10.0
+_WAIT_ROUND_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows of one table, in key order, and the progress that holds once they are in Kafka."""
+
+    table: SourceTable
+    rows: list[Cells]
+    progress: SnapshotProgress
+    last_of_table: bool
+
+
+class Snapshot:
+    """begin → chunk* → close. `tables` are read in their order; those already complete are not among them."""
+
+    def __init__(
+        self, connection: Connection, tables: Mapping[str, SourceTable], progress: SnapshotProgress
+    ) -> None:
+        self._connection = connection
+        self._tables = dict(tables)
+        self._progress = progress
+        self._limit = _FIRST_ROWS
+
+    def begin(self, exported: str | None, stopping: Callable[[], bool]) -> None:
+        """Bind the reads to an exported snapshot, or prepare fresh reads.
+
+        Fresh reads wait for the transactions that run now: one that began before a table was published is
+        not in the stream, so it has to be in the read.
+        """
+        if exported is None:
+            self._wait_for_running_transactions(stopping)
+            return
+        self._connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        self._connection.query(f"SET TRANSACTION SNAPSHOT '{exported}'")
+
+    def chunk(self) -> Chunk | None:
+        """Return the next chunk, which is empty for an empty table's end; None when all tables are done."""
+        if not self._tables:
+            return None
+        table = self._tables.get(self._progress.table) or next(iter(self._tables.values()))
+        last_key = self._progress.last_key if table.name == self._progress.table else ()
+        rows = self._connection.query(_page(table, bool(last_key), self._limit), last_key)
+        last = len(rows) < self._limit
+        done = self._progress.rows + len(rows)
+        if last:
+            del self._tables[table.name]
+            self._progress = SnapshotProgress(self._progress.commit, done)
+        else:
+            key = _key_texts(table, rows[-1])
+            self._progress = SnapshotProgress(self._progress.commit, done, table.name, key)
+        self._limit = _next_limit(self._limit, rows)
+        return Chunk(table, rows, self._progress, last)
+
+    def close(self) -> None:
+        """Close the connection and with it the snapshot."""
+        self._connection.close()
+
+    def _wait_for_running_transactions(self, stopping: Callable[[], bool]) -> None:
+        ((ceiling,),) = self._connection.query("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+        began = logged = time.monotonic()
+        while True:
+            sql = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8"
+            ((passed,),) = self._connection.query(sql, [ceiling])
+            if passed == b"t":
+                return
+            if stopping():
+                raise TransientError("stopped while waiting for running transactions")  # noqa: EM101
+            if time.monotonic() - logged > _WAIT_LOG_S:
+                logged = time.monotonic()
+                _log.info(
+                    "waiting_for_running_transactions",
+                    system=self._connection.system,
+                    waited_s=round(logged - began),
+                    hint="a transaction that is older than the snapshot is still open in the source",
+                )
+            time.sleep(_WAIT_ROUND_S)
+
+
+def _page(table: SourceTable, resumed: bool, limit: int) -> str:
+    columns = ", ".join(identifier(column.name) for column in table.relation.columns)
+    key = ", ".join(map(identifier, table.key))
+    only = "" if table.partitioned else "ONLY "
+    place = f"{identifier(table.relation.schema)}.{identifier(table.relation.table)}"
+    after = ""
+    if resumed:
+        marks = ", ".join(f"${at}::{kind}" for at, kind in enumerate(table.key_types, 1))
+        after = f" WHERE ({key}) > ({marks})"
+    return f"SELECT {columns} FROM {only}{place}{after} ORDER BY {key} LIMIT {limit}"  # noqa: S608 - quoted
+
+
+def _key_texts(table: SourceTable, row: Cells) -> tuple[str, ...]:
+    at = {column.name: number for number, column in enumerate(table.relation.columns)}
+    return tuple((row[at[name]] or b"").decode() for name in table.key)
+
+
+def _next_limit(limit: int, rows: Sequence[Cells]) -> int:
+    """Aim at the same number of bytes whatever the width of the rows; grow step by step."""
+    if not rows:
+        return limit
+    width = sum(len(cell) for row in rows for cell in row if cell) / len(rows) + 1
+    return max(1, min(int(_TARGET_BYTES / width), limit * _GROWTH, _MOST_ROWS))
