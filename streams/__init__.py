@@ -1,0 +1,1 @@
+"""The Faust worker: its transport, transactions and processors; never imports connectors or monitor."""

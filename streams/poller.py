@@ -1,0 +1,382 @@
+"""The one thread that owns the Kafka consumer: rounds go out, their outcomes come back.
+
+Back-pressure is by committed rounds: one round is being processed, the next one is gathered meanwhile and
+handed over only when the first is committed. So under light load a round is the few records that just came,
+and under full load it is everything that arrived during a transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from faust.types import TP
+
+from exchange import log
+from streams.client import QUIET
+from streams.rounds import Halted, Round
+from streams.transaction import Fatal
+from streams.watchdog import Progress
+
+_IDLE_POLL_S: Final = 0.2
+_GATHER_S: Final = 0.005
+_ASK_S: Final = 5.0
+_ROUND_S: Final = 0.5
+"""Processing a full round should take about this long: far below a third of the transaction timeout."""
+_MIN_ROUND_RECORDS: Final = 200
+_FIRST_ROUND_RECORDS: Final = 2_000
+_MAX_ROUND_RECORDS: Final = 10_000
+
+_log = log.get(__name__)
+
+
+def consumer_config(client: dict[str, Any], group: str, instance: str) -> dict[str, Any]:
+    """Return the consumer's librdkafka properties; each differs from the default for the reason beside it."""
+    return (
+        client
+        | QUIET
+        | {
+            "group.id": group,
+            "group.instance.id": instance,  # a restart within the session timeout moves no partitions
+            "client.id": instance,
+            "group.protocol": "classic",
+            "partition.assignment.strategy": "range",  # eager: Faust knows only whole assignments
+            "session.timeout.ms": 20_000,  # longer than a broker's restart: a member that timed out must end
+            "heartbeat.interval.ms": 2_000,
+            "enable.auto.commit": False,  # only the worker's transaction moves offsets
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",  # a gap is told, not jumped over; see Poller._positions
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,  # tells the watchdog that reading has reached the end
+            "fetch.queue.backoff.ms": 5,  # the default of a second idles a consumer that keeps up
+            "queued.max.messages.kbytes": 65_536,  # bounds a round, whatever the size of its records
+        }
+    )
+
+
+def next_limit(limit: int, records: int, busy_s: float) -> int:
+    """Return how many records the next round may have, after one of `records` that took `busy_s`.
+
+    A round that was not full says nothing against the limit, unless it took too long.
+    """
+    if records < limit and busy_s <= _ROUND_S:
+        return limit
+    wanted = int(records * _ROUND_S / max(busy_s, 0.001))
+    return max(_MIN_ROUND_RECORDS, min(wanted, 2 * limit, _MAX_ROUND_RECORDS))
+
+
+class Listener(Protocol):
+    """What the poller tells, always from its own thread in the order assigned, rounds, revoked."""
+
+    def on_assigned(self, assigned: set[TP], generation: int) -> None:
+        """Partitions were assigned; no round comes before this returns."""
+
+    def on_revoked(self, revoked: set[TP], rnd: Round | None) -> None:
+        """Partitions are being taken away; `rnd` is in process and must not commit once this returns."""
+
+    def on_round(self, rnd: Round) -> None:
+        """Process a round and settle it."""
+
+    def on_failed(self, error: BaseException) -> None:
+        """End the worker: its poller has ended."""
+
+
+@dataclass(slots=True)
+class Parked:
+    """A partition that waits at an offset; `paused` is False while it is being tried again."""
+
+    halted: Halted
+    since_ms: int
+    retry_at: float | None
+    paused: bool = True
+
+
+class Poller(threading.Thread):
+    """Reads whole poll rounds of the subscribed topics.
+
+    1 gather: what has arrived, and what arrives while the round before is in process
+    2 wait for that round's outcome: park what it halted; if it did not commit, rewind and drop what
+      was gathered
+    3 hand over the gathered round
+    """
+
+    def __init__(self, config: dict[str, Any], listener: Listener) -> None:
+        super().__init__(name="poller", daemon=True)
+        self.progress: dict[TP, Progress] = {}
+        self.parked: dict[TP, Parked] = {}
+        self._consumer = Consumer(config)
+        self._listener = listener
+        self._stopping = threading.Event()
+        self._topics: list[str] | None = None
+        self._assigned: frozenset[TP] = frozenset()
+        self._generation = 0
+        self._group_metadata: Any = None
+        self._in_process: Round | None = None
+        self._limit = _FIRST_ROUND_RECORDS
+
+    @property
+    def assigned(self) -> frozenset[TP]:
+        """Partitions that this worker reads at the moment."""
+        return self._assigned
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Read these topics from now on. Called from any thread."""
+        self._topics = sorted(topics)
+
+    def stop(self) -> None:
+        """Ask the thread to end; it leaves the group with what it has committed. Join it afterwards."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Poll until stopped."""
+        try:
+            while not self._stopping.is_set():
+                self._subscribe_if_asked()
+                self._retry_parked()
+                self._turn()
+        except Exception as error:
+            self._listener.on_failed(error)
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        generation = self._generation
+        messages = self._gather()
+        if generation != self._generation:
+            # Some of these may belong to the assignment before: read them again under this one.
+            raise_if_fatal(messages)
+            if messages:
+                self._rewind()
+            return
+        if not self._finish_round():
+            raise_if_fatal(messages)
+            return
+        records = self._records_of(messages)
+        if records:
+            self._hand_over(Round(records, self._group_metadata))
+
+    def _gather(self) -> list[Message]:
+        first = self._consumer.poll(_IDLE_POLL_S)
+        messages = [] if first is None else [first]
+        while len(messages) < self._limit and not self._stopping.is_set():
+            waiting = self._in_process is not None and not self._in_process.is_settled
+            messages += self._consumer.consume(self._limit - len(messages), _GATHER_S if waiting else 0)
+            if not waiting:
+                break
+        return messages
+
+    def _finish_round(self) -> bool:
+        """Wait for the round in process. Returns False when what was gathered must not be used."""
+        rnd, outcome = self._in_process, None
+        while rnd is not None and outcome is None:
+            if self._stopping.is_set():
+                return False
+            outcome = rnd.wait(_IDLE_POLL_S)
+        self._in_process = None
+        if rnd is None or outcome is None:
+            return True
+        for tp, halted in outcome.halted.items():
+            self._park(tp, halted)
+        if not outcome.committed:
+            self._rewind()
+            return False
+        self._note_commit(rnd)
+        return True
+
+    def _note_commit(self, rnd: Round) -> None:
+        self._limit = next_limit(self._limit, sum(len(batch.records) for batch in rnd.batches), rnd.busy_s)
+        for tp, offset in rnd.offsets.items():
+            self.progress[tp].committed_to(offset)
+            parked = self.parked.get(tp)
+            if parked is not None and not parked.paused:
+                self._unpark(tp)
+
+    def _hand_over(self, rnd: Round) -> None:
+        for batch in rnd.batches:
+            self.progress[batch.tp].fetched_to((batch.records[-1].offset() or 0) + 1)
+        self._in_process = rnd
+        self._listener.on_round(rnd)
+
+    def _records_of(self, messages: list[Message]) -> dict[TP, list[Message]]:
+        """Return the records to process by partition; errors and ends of partitions are taken note of."""
+        records: dict[TP, list[Message]] = {}
+        for message in messages:
+            error = message.error()
+            if error is None:
+                # One lookup a record: a plain tuple equals the TP it finds.
+                at = (message.topic(), message.partition())
+                batch = records.get(at)  # type: ignore[call-overload]
+                if batch is None:
+                    batch = records[TP(*at)] = []  # type: ignore[arg-type]
+                batch.append(message)
+            else:
+                self._on_message_error(error, message)
+        return {
+            tp: batch for tp, batch in records.items() if tp in self._assigned and not self._is_paused(tp)
+        }
+
+    def _on_message_error(self, error: KafkaError, message: Message) -> None:
+        tp = TP(message.topic() or "", message.partition() or 0)
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's local codes are spelt so
+            if tp in self.progress:
+                self.progress[tp].at_end_at(message.offset() or 0)
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            self._park(tp, Halted(self.progress[tp].committed, _GAP, retry_after_s=None))
+        elif _is_fatal(error):
+            raise _ended(error)
+        else:
+            _log.warning("consumer_error", topic=tp.topic, partition=tp.partition, error=error.name())
+
+    # Halted partitions
+
+    def _is_paused(self, tp: TP) -> bool:
+        parked = self.parked.get(tp)
+        return parked is not None and parked.paused
+
+    def _park(self, tp: TP, halted: Halted) -> None:
+        if tp not in self._assigned:
+            return
+        seen = self.parked.get(tp)
+        if seen is None or seen.halted.reason != halted.reason:
+            _log.error(
+                "partition_halted",
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=halted.offset,
+                reason=halted.reason,
+                retry_after_s=halted.retry_after_s,
+            )
+        retry_at = None if halted.retry_after_s is None else time.monotonic() + halted.retry_after_s
+        since_ms = int(time.time() * 1000) if seen is None else seen.since_ms
+        self._consumer.pause([TopicPartition(*tp)])
+        self._seek(tp, halted.offset)
+        self.parked = self.parked | {tp: Parked(halted, since_ms, retry_at)}
+
+    def _retry_parked(self) -> None:
+        now = time.monotonic()
+        for tp, parked in self.parked.items():
+            if parked.paused and parked.retry_at is not None and parked.retry_at <= now:
+                self._consumer.resume([TopicPartition(*tp)])
+                self._seek(tp, parked.halted.offset)
+                parked.paused = False
+
+    def _unpark(self, tp: TP) -> None:
+        self.parked = {other: parked for other, parked in self.parked.items() if other != tp}
+        _log.info("partition_resumed", topic=tp.topic, partition=tp.partition)
+
+    # Where reading starts
+
+    def _positions(self, partitions: Iterable[TP]) -> list[TopicPartition]:
+        """Return the committed offset of each partition, or its beginning where nothing was ever committed.
+
+        Waits while Kafka does not answer, and while an earlier owner's open transaction may still move them.
+        """
+        asked = [TopicPartition(*tp) for tp in partitions]
+        while asked:
+            try:
+                committed = self._consumer.committed(asked, timeout=_ASK_S)
+                problem = next((tp.error for tp in committed if tp.error is not None), None)
+            except KafkaException as error:
+                problem = error.args[0]
+            if problem is None:
+                return [
+                    TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
+                    for tp in committed
+                ]
+            if problem.fatal() or self._stopping.wait(0.2):
+                msg = f"no committed offsets from Kafka: {problem.name()}"
+                raise Fatal(msg)
+            _log.warning("committed_offsets_pending", error=problem.name())
+        return []
+
+    def _rewind(self) -> None:
+        """Go back to the committed offsets of everything assigned; halted partitions stay halted there."""
+        for position in self._positions(self._assigned):
+            tp = TP(position.topic, position.partition)
+            self._seek(tp, position.offset)
+            self.progress[tp].fetched_to(max(position.offset, 0))
+            if tp in self.parked:
+                halted = self.parked[tp].halted
+                self.parked[tp].halted = Halted(position.offset, halted.reason, halted.retry_after_s)
+
+    def _seek(self, tp: TP, offset: int) -> None:
+        give_up_at = time.monotonic() + _ASK_S
+        while True:
+            try:
+                self._consumer.seek(TopicPartition(tp.topic, tp.partition, offset))
+            except KafkaException as error:
+                # Right after an assignment a partition is not being read yet, and cannot be sought in.
+                if time.monotonic() > give_up_at:
+                    msg = f"{tp.topic}/{tp.partition}: cannot seek: {error.args[0].name()}"
+                    raise Fatal(msg) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    # Membership
+
+    def _subscribe_if_asked(self) -> None:
+        topics, self._topics = self._topics, None
+        if topics is not None:
+            self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
+        positions = self._positions(assigned)
+        consumer.assign(positions)
+        self._assigned = assigned
+        self._group_metadata = consumer.consumer_group_metadata()
+        self.parked = {}
+        self.progress = {TP(tp.topic, tp.partition): Progress(max(tp.offset, 0)) for tp in positions}
+        _log.info("partitions_assigned", partitions=len(assigned))
+        self._listener.on_assigned(set(assigned), self._generation)
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Also called when partitions were lost: the transaction is aborted either way."""
+        self._generation += 1
+        rnd, self._in_process = self._in_process, None
+        revoked = {TP(tp.topic, tp.partition) for tp in partitions}
+        _log.info("partitions_revoked", partitions=len(revoked))
+        self._listener.on_revoked(revoked, rnd)
+        self._assigned, self.parked, self.progress = frozenset(), {}, {}
+
+    def _close(self) -> None:
+        try:
+            self._consumer.close()
+        except Exception as error:  # closing must not hide why the thread ended
+            _log.warning("consumer_close_failed", exc_info=error)
+
+
+def raise_if_fatal(messages: Iterable[Message]) -> None:
+    """See to it that messages to be dropped don't hide the consumer's end: librdkafka tells it only once.
+
+    Raises: Fatal.
+    """
+    for message in messages:
+        error = message.error()
+        if error is not None and _is_fatal(error):
+            raise _ended(error)
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - as a message it has no flag
+
+
+def _ended(error: KafkaError) -> Fatal:
+    return Fatal(
+        f"Kafka ended this consumer: {error.name()}. Another process may run with the same worker id, or "
+        "Kafka was away for longer than a session lasts; start the worker again."
+    )
+
+
+_GAP: Final = (
+    "records between the committed offset and the oldest one still kept were deleted by retention before "
+    "they were processed; take a new snapshot of the source, then move the group's offset to the oldest "
+    "record that is kept"
+)

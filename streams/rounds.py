@@ -1,0 +1,98 @@
+"""A round: everything one poll brought, the one Kafka transaction it becomes, and how that ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Message
+from faust.types import TP
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Why a partition cannot go on: the record at `offset` cannot be judged now.
+
+    retry_after_s: when to try again; None means not before the worker is started anew.
+    """
+
+    offset: int
+    reason: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a round ended.
+
+    committed: the transaction is in the log; otherwise the consumer goes back to the committed offsets.
+    halted: partitions to park at an offset, whichever way the round ended.
+    """
+
+    committed: bool
+    halted: Mapping[TP, Halted] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The records of one partition in one round, in offset order, at least one. One Faust event."""
+
+    round: Round
+    tp: TP
+    records: list[Message]
+
+    @property
+    def first_offset(self) -> int:
+        """Offset of the first record."""
+        return offset_of(self.records[0])
+
+    @property
+    def is_last(self) -> bool:
+        """True for the batch after which the round can be committed."""
+        return self.round.batches[-1] is self
+
+
+class Round:
+    """One poll's records, a batch for each partition.
+
+    The transaction stage fills `offsets` (next offset to read, per partition) and `halted` as it goes and
+    then settles the round, once; the poller waits for that before it hands over the next round.
+    """
+
+    def __init__(self, records: Mapping[TP, list[Message]], group_metadata: Any) -> None:
+        self.batches = tuple(Batch(self, tp, batch) for tp, batch in records.items())
+        self.group_metadata = group_metadata
+        """As of the assignment the records were read under: a commit for an older one is refused by Kafka."""
+        self.offsets: dict[TP, int] = {}
+        self.halted: dict[TP, Halted] = {}
+        self.busy_s = 0.0
+        """Time spent on its records, without the commit, which takes as long for few of them as for many."""
+        self.outcome: Outcome | None = None
+        self._settled = threading.Event()
+
+    @property
+    def is_settled(self) -> bool:
+        """True once the round has ended, one way or the other."""
+        return self._settled.is_set()
+
+    def settle(self, *, committed: bool) -> None:
+        """End the round; only the first call counts."""
+        if not self.is_settled:
+            self.outcome = Outcome(committed, dict(self.halted))
+            self._settled.set()
+
+    def wait(self, timeout_s: float) -> Outcome | None:
+        """Return the outcome, or None when the round has not ended after `timeout_s`."""
+        self._settled.wait(timeout_s)
+        return self.outcome
+
+
+def offset_of(record: Message) -> int:
+    """Return the offset of a record that was read from Kafka."""
+    offset = record.offset()
+    if offset is None:
+        msg = "a record read from Kafka has an offset"
+        raise ValueError(msg)
+    return offset

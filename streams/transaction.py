@@ -1,0 +1,266 @@
+"""The transactional producer of a worker, and what its errors mean for the round.
+
+| what librdkafka says                  | what is done                                                    |
+| ------------------------------------- | --------------------------------------------------------------- |
+| fatal, or fenced by another producer  | `Fatal`: the process ends and is started anew                   |
+| transaction requires abort            | abort, then `Replay`                                            |
+| retriable, in commit or abort         | the same call again, for as long as Kafka keeps a transaction   |
+| retriable, before the commit          | abort, then `Replay`: nothing can have been committed           |
+| anything else, or no answer in time   | outcome unknown: a new producer with the same transactional.id  |
+|                                       | fences the old one and ends its transaction, then `Replay`      |
+
+The last row is the defence against a late EndTxn that ends the next transaction (KAFKA-17754): librdkafka
+has no server-side epoch bump per transaction (KIP-890 part 2), a new producer has a new epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from threading import Event, Thread
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from faust.types import TP
+
+from exchange import log
+from exchange.account import Account
+from exchange.change import HEADER
+from exchange.errors import ExchangeError
+from exchange.plan import ACCOUNTS_TOPIC
+from exchange.process import Outgoing
+from streams.client import QUIET
+
+TRANSACTION_TIMEOUT_S: Final = 30
+"""After this Kafka aborts by itself; until then a dead worker's open transaction holds up readers."""
+_CALL_S: Final = 5.0
+_HUNG_S: Final = 15.0
+"""librdkafka 2.16 may keep a repeated send_offsets_to_transaction for ever after its broker was away."""
+_QUEUE_FULL_POLL_S: Final = 0.05
+_RETRY_INIT_S: Final = 1.0
+
+_log = log.get(__name__)
+
+
+class Replay(Exception):
+    """The transaction is gone, or nobody knows: go back to the committed offsets and read again."""
+
+
+class Fatal(ExchangeError):
+    """The process cannot go on; a new one can."""
+
+
+class _MustAbort(Exception):
+    pass
+
+
+class _Unknown(Exception):
+    pass
+
+
+class Outbox:
+    """One transaction at a time: begin → write … → commit or abort. Not for use by two threads at once."""
+
+    def __init__(self, client: dict[str, Any], transactional_id: str, stopping: Event) -> None:
+        self.transactional_id = transactional_id
+        self.is_open = False
+        self._stopping = stopping
+        self._refused: KafkaError | None = None
+        self._client = (
+            client
+            | QUIET
+            | {
+                "transactional.id": transactional_id,
+                "client.id": transactional_id,
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
+                "linger.ms": 5,
+                "batch.size": 262_144,
+                "message.max.bytes": 1_040_000,
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": 262_144,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_delivery,
+            }
+        )
+        self._producer: Producer | None = None
+
+    def start(self) -> None:
+        """Connect, fence any earlier producer of this transactional.id and end what it left open.
+
+        Waits for Kafka as long as it takes, or until the worker stops.
+
+        Raises: Fatal.
+        """
+        while not self._stopping.is_set():
+            # A producer whose init_transactions failed for good cannot be asked again: one for each try.
+            self._producer = Producer(self._client)
+            try:
+                self._ask("init_transactions", self._producer.init_transactions)
+            except (_MustAbort, _Unknown):
+                self._stopping.wait(_RETRY_INIT_S)
+            else:
+                return
+        msg = "stopped while waiting for Kafka to accept the transactional producer"
+        raise Fatal(msg)
+
+    def begin(self) -> None:
+        """Open a transaction.
+
+        Raises: Replay, Fatal.
+        """
+        self._refused = None
+        try:
+            self._in_use.begin_transaction()
+        except KafkaException as error:
+            self._give_up(_judge("begin_transaction", error))
+        self.is_open = True
+
+    def write(self, records: Iterable[Outgoing]) -> None:
+        """Add records to the open transaction, in order; waits while the producer's queue is full.
+
+        Raises: Replay, Fatal.
+        """
+        produce = self._in_use.produce
+        try:
+            for topic, partition, key, value, header in records:
+                while True:
+                    try:
+                        # positional: topic, value, key, partition, callback, on_delivery, timestamp, headers
+                        headers = [(HEADER, header)] if header else None
+                        produce(topic, value, key, partition, None, None, 0, headers)  # type: ignore[arg-type]
+                        break
+                    except BufferError:
+                        self._in_use.poll(_QUEUE_FULL_POLL_S)
+        except KafkaException as error:
+            # Whatever the error, nothing of this transaction has been committed: aborting it is always right.
+            _judge("produce", error)
+            self._give_up(_MustAbort())
+
+    def write_account(self, account: Account) -> None:
+        """Add an account to the open transaction.
+
+        Raises: Replay, Fatal.
+        """
+        self.write([Outgoing(ACCOUNTS_TOPIC, 0, None, account.encode(), b"")])
+
+    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        """Commit what was written together with the consumer's next offsets.
+
+        Raises: Replay when the transaction was aborted or its outcome is unknown; Fatal.
+        """
+        positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        producer = self._in_use
+        self._attempt(
+            "send_offsets_to_transaction",
+            lambda timeout_s: producer.send_offsets_to_transaction(positions, group_metadata, timeout_s),
+            again=False,
+        )
+        if self._refused is not None:
+            self._give_up(_MustAbort())
+        self._attempt("commit_transaction", producer.commit_transaction)
+        self.is_open = False
+
+    def abort(self) -> None:
+        """Abort the open transaction, if there is one; afterwards a new one can begin.
+
+        Raises: Fatal.
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        try:
+            self._ask("abort_transaction", self._in_use.abort_transaction)
+        except (_MustAbort, _Unknown):
+            self._replace()
+
+    def close(self) -> None:
+        """Abort what is open and let the producer go."""
+        if self._producer is not None:
+            self.abort()
+            self._producer = None
+
+    @property
+    def _in_use(self) -> Producer:
+        if self._producer is None:
+            msg = "the transactional producer has not been started"
+            raise Fatal(msg)
+        return self._producer
+
+    def _attempt(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
+        try:
+            self._ask(step, call, again=again)
+        except (_MustAbort, _Unknown) as problem:
+            self._give_up(problem)
+
+    def _give_up(self, problem: Exception) -> None:
+        """End the transaction as the problem demands. Raises: Replay; the problem when it is Fatal."""
+        if isinstance(problem, _MustAbort):
+            self.abort()
+        elif isinstance(problem, _Unknown):
+            self._replace()
+        else:
+            raise problem
+        raise Replay
+
+    def _ask(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
+        """Call until answered; `again` says whether to repeat what is retriable.
+
+        Raises: _MustAbort, _Unknown, Fatal.
+        """
+        give_up_at = time.monotonic() + TRANSACTION_TIMEOUT_S
+        while True:
+            try:
+                return _within(_HUNG_S, step, call)
+            except KafkaException as error:
+                problem = _judge(step, error)
+                if not error.args[0].retriable() or isinstance(problem, _MustAbort | Fatal):
+                    raise problem from None
+                if not again:
+                    raise _MustAbort from None
+                if time.monotonic() > give_up_at or self._stopping.is_set():
+                    raise _Unknown from None
+
+    def _replace(self) -> None:
+        self.is_open = False
+        old, self._producer = self._producer, None
+        if old is not None:
+            old.purge(blocking=False)
+        _log.warning("producer_replaced", worker=self.transactional_id, reason="transaction outcome unknown")
+        self.start()
+
+    def _on_delivery(self, error: KafkaError | None, _record: Any) -> None:
+        if error is not None and self._refused is None:
+            self._refused = error
+
+
+def _judge(step: str, error: KafkaException) -> Exception:
+    """Return what an error of librdkafka means: _MustAbort, _Unknown or Fatal."""
+    reason: KafkaError = error.args[0]
+    _log.warning("transaction_step_failed", command=step, error=reason.name())
+    if reason.fatal():
+        return Fatal(
+            f"Kafka ended this producer in {step}: {reason.name()}. Another process may run with the same "
+            "worker id, or the broker was away longer than a transaction lasts; start the worker again."
+        )
+    return _MustAbort() if reason.txn_requires_abort() else _Unknown()
+
+
+def _within(limit_s: float, step: str, call: Callable[[float], None]) -> None:
+    """Run a call in a thread that is given up when it does not return. Raises: _Unknown; what it raises."""
+    answer: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            call(_CALL_S)
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(None)
+
+    Thread(target=run, name=step, daemon=True).start()
+    try:
+        answer.result(limit_s)
+    except TimeoutError:
+        _log.warning("transaction_step_hung", command=step, waited_s=limit_s)
+        raise _Unknown from None
