@@ -1,0 +1,1 @@
+"""Registry, accounts in ClickHouse and the JSON API; never imports connectors or streams."""

@@ -1,0 +1,172 @@
+"""What the API answers and what it may be asked. Times are milliseconds since 1970-01-01 UTC."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from exchange.model import Model
+
+_WEEK_S = 7 * 86_400
+
+
+class RoutesParams(Model):
+    """Query parameters of /api/routes."""
+
+    window_s: int = Field(default=300, ge=10, le=_WEEK_S, description="How far back figures reach.")
+
+
+class BalanceParams(Model):
+    """Query parameters of /api/accounts/balance."""
+
+    minutes: int = Field(default=1440, ge=1, le=90 * 1440, description="How many source minutes back.")
+    per: Literal["topic", "minute"] = Field(
+        default="topic", description="`minute` adds the figures of every minute."
+    )
+
+
+class RefusalsParams(Model):
+    """Query parameters of /api/refusals."""
+
+    window_s: int = Field(default=86_400, ge=10, le=90 * 86_400, description="How far back figures reach.")
+    topic: str = Field(default="", max_length=249, description="Only this raw topic.")
+    limit: int = Field(default=100, ge=1, le=1000, description="At most so many rows, largest first.")
+
+
+class NoParams(Model):
+    """A path without query parameters."""
+
+
+class Delay(Model):
+    """Source commit to readable by a read_committed consumer, milliseconds; each within 5 %."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Route(Model):
+    """From one raw topic to one view topic, over the window."""
+
+    topic: str
+    view_topic: str
+    resource: str
+    plan_version: int
+    rate_per_s: float = Field(description="Changes delivered per second over the last minute.")
+    delivered: int
+    filtered: int
+    records: int = Field(description="Kafka records written, tombstones too.")
+    refused: dict[str, int] = Field(description="Reason → changes of the raw topic, for all its views.")
+    delay_ms: Delay | None = Field(description="None where nothing was processed in the window.")
+    last_made_at_ms: int | None
+
+
+class Routes(Model):
+    """All routes of the newest plan, and those with figures in the window."""
+
+    window_s: int
+    at_ms: int
+    routes: tuple[Route, ...]
+
+
+class Refusal(Model):
+    """What went to quarantine for one reason."""
+
+    topic: str
+    resource: str
+    stage: str
+    reason: str
+    field: str = Field(description="Dotted path in the contract, never a value.")
+    changes: int
+    last_made_at_ms: int
+
+
+class Refusals(Model):
+    """Refusals over the window, largest first."""
+
+    window_s: int
+    at_ms: int
+    refusals: tuple[Refusal, ...]
+
+
+class MinuteFigures(Model):
+    """One raw topic's figures of one source minute."""
+
+    topic: str
+    minute_ms: int
+    captured: int
+    refused_capture: int
+    processed: int
+    refused_process: int
+
+
+class SubscriberPosition(Model):
+    """How far one consumer group is on one partition."""
+
+    subscriber: str
+    group: str
+    topic: str
+    partition: int
+    next_offset: int
+    end_offset: int
+    lag_records: int = Field(description="Transaction markers count, so an idle group may show a few.")
+    at_ms: int
+
+
+class PartHealth(Model):
+    """Whether one part works, and what it says."""
+
+    ok: bool
+    text: str
+
+
+class Health(Model):
+    """Answer of /health: HTTP 200 when all parts work, else 503."""
+
+    ok: bool
+    parts: dict[str, PartHealth]
+
+
+class AccountsProgress(Model):
+    """How far the monitor has read the accounts."""
+
+    next_offset: int
+    end_offset: int
+    ingested: int = Field(description="Since the monitor started.")
+
+
+class BalanceSummary(Model):
+    """The short form of /api/accounts/balance."""
+
+    balanced: bool
+    captured: int
+    processed: int
+    refused: int
+    in_flight: int
+    problems: int
+
+
+class Status(Model):
+    """Everything at a glance; figures are null while ClickHouse does not answer."""
+
+    at_ms: int
+    started_at_ms: int
+    memory_mib: int = Field(description="Resident memory of the monitor, embedded ClickHouse included.")
+    parts: dict[str, PartHealth]
+    workers: tuple[dict[str, JsonValue], ...] = Field(description="Heartbeats of connectors and workers.")
+    plan_version: int | None
+    accounts: AccountsProgress
+    routes: tuple[Route, ...] | None
+    balance: BalanceSummary | None
+    subscribers: tuple[SubscriberPosition, ...] | None
+
+
+class Problem(Model):
+    """An error. Source: RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: tuple[str, ...] = ()

@@ -1,0 +1,57 @@
+"""Errors of the API as problem details. Source: RFC 9457, `application/problem+json`.
+
+No answer repeats what was sent, and none holds the text of an error that is not ours.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from exchange import log
+from exchange.errors import ExchangeError
+from monitor.api.models import Problem
+
+CONTENT_TYPE = "application/problem+json"
+
+_log = log.get(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an app with problem details."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ExchangeError, _not_answering)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _answer(
+    status: int, detail: str, errors: tuple[str, ...] = (), headers: dict[str, str] | None = None
+) -> JSONResponse:
+    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    return JSONResponse(problem.model_dump(), status_code=status, media_type=CONTENT_TYPE, headers=headers)
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    errors = tuple(f"{'.'.join(str(step) for step in one['loc'])}: {one['msg']}" for one in found)
+    return _answer(400, "The request does not fit the API; see /openapi.json", errors)
+
+
+def _http(_request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers) if isinstance(error, HTTPException) and error.headers else None
+    return _answer(status, "See /openapi.json for the paths and methods there are", headers=headers)
+
+
+def _not_answering(_request: Request, error: Exception) -> JSONResponse:
+    return _answer(503, str(error), headers={"Retry-After": "1"})
+
+
+def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
+    _log.error("api_error", exc_info=error)
+    return _answer(500, f"{type(error).__name__}; the monitor's log has the place")

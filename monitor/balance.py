@@ -1,0 +1,195 @@
+"""Whether the accounts balance, and where not: at which stage, in which minute, what differs. No I/O.
+
+For every raw topic and source minute
+    captured + re-driven − refused at capture  =  processed                    (counts, positions, contents)
+    processed − refused at processing  =  delivered + filtered, for each view  (counts, positions)
+
+Changes captured less than LATE_AFTER_MS ago may still be on their way: they are in flight, not missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from exchange.model import Model
+
+LATE_AFTER_MS: Final = 60_000
+_MINUTE_MS: Final = 60_000
+
+Kind = Literal["late", "missing", "doubled", "different", "altered", "unread"]
+
+
+class Problem(Model):
+    """One place where the accounts do not balance."""
+
+    stage: Literal["process", "deliver", "accounts"] = Field(
+        description="process: between raw topic and worker; deliver: between worker and view; "
+        "accounts: the figures themselves"
+    )
+    kind: Kind
+    topic: str = Field(description="Raw topic.")
+    view_topic: str | None = Field(default=None, description="View topic, where it is about one.")
+    minute_ms: int = Field(description="Start of the source minute, milliseconds since 1970-01-01 UTC.")
+    changes: int = Field(description="How many changes differ; 0 where only sums do.")
+    text: str
+
+
+class ViewBalance(Model):
+    """What one view got of a raw topic's changes."""
+
+    view_topic: str
+    delivered: int
+    filtered: int
+    records: int = Field(description="Kafka records written, tombstones too.")
+    balanced: bool
+
+
+class TopicBalance(Model):
+    """A raw topic's accounts over the window."""
+
+    topic: str
+    resource: str
+    captured: int = Field(description="Changes captured and re-driven.")
+    refused_capture: int
+    processed: int
+    refused_process: int
+    foreign_records: int = Field(description="Records that the bus did not write; they are in no sum.")
+    in_flight: int = Field(description="Captured and not yet processed.")
+    balanced: bool
+    views: tuple[ViewBalance, ...]
+
+
+class Balance(Model):
+    """The accounts over a window of source minutes, in changes."""
+
+    balanced: bool = Field(description="No problem anywhere; what is in flight is none.")
+    captured: int
+    processed: int
+    refused: int
+    in_flight: int
+    since_ms: int
+    late_after_ms: int = LATE_AFTER_MS
+    topics: tuple[TopicBalance, ...]
+    problems: tuple[Problem, ...] = Field(description="Newest minute first, at most 1,000 of each stage.")
+
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def balance(
+    *,
+    totals: Rows,
+    view_totals: Rows,
+    uneven_minutes: Rows,
+    uneven_views: Rows,
+    missing: Rows,
+    now_ms: int,
+    since_ms: int,
+) -> Balance:
+    """Judge the rows of the queries of the same names (monitor/clickhouse/queries.sql)."""
+    problems = [problem for row in uneven_minutes if (problem := _process_problem(row, now_ms)) is not None]
+    problems += [_view_problem(row) for row in uneven_views]
+    problems += [_unread(row) for row in missing if row["readable_ms"] >= since_ms]
+    problems.sort(key=lambda problem: -problem.minute_ms)
+    views = list(view_totals)
+    topics = tuple(_topic(row, views, problems) for row in totals)
+    return Balance(
+        balanced=not problems,
+        captured=sum(topic.captured for topic in topics),
+        processed=sum(topic.processed for topic in topics),
+        refused=sum(topic.refused_capture + topic.refused_process for topic in topics),
+        in_flight=sum(topic.in_flight for topic in topics),
+        since_ms=since_ms,
+        topics=topics,
+        problems=tuple(problems),
+    )
+
+
+def _topic(row: Mapping[str, Any], views: list[Mapping[str, Any]], problems: list[Problem]) -> TopicBalance:
+    topic = row["topic"]
+    uneven = {problem.view_topic for problem in problems if problem.topic == topic}
+    return TopicBalance(
+        topic=topic,
+        resource=row["resource"],
+        captured=row["captured"],
+        refused_capture=row["refused_capture"],
+        processed=row["processed"],
+        refused_process=row["refused_process"],
+        foreign_records=row["foreign_records"],
+        in_flight=row["captured"] - row["refused_capture"] - row["processed"],
+        balanced=not uneven,
+        views=tuple(
+            ViewBalance(
+                view_topic=view["view_topic"],
+                delivered=view["delivered"],
+                filtered=view["filtered"],
+                records=view["records"],
+                balanced=view["view_topic"] not in uneven,
+            )
+            for view in views
+            if view["topic"] == topic
+        ),
+    )
+
+
+def _process_problem(row: Mapping[str, Any], now_ms: int) -> Problem | None:
+    in_flight = int(row["entered"]) - int(row["processed"])
+    if in_flight > 0:
+        age_ms = now_ms - int(row["last_captured_ms"])
+        if age_ms <= LATE_AFTER_MS:
+            return None
+        text = (
+            f"{in_flight} captured changes are not processed after {age_ms // 1000} s: the worker is "
+            "stopped, halted or behind (see its heartbeat), or it passed them over"
+        )
+        return _between(row, "late", in_flight, text)
+    if in_flight < 0:
+        text = f"{-in_flight} more changes processed than captured: read twice, or written by another"
+        return _between(row, "doubled", -in_flight, text)
+    if not row["same_positions"]:
+        text = "as many changes processed as captured, but not the same ones: one is missing, another doubled"
+        return _between(row, "different", 0, text)
+    text = "the bytes that were processed are not those that were captured"
+    return _between(row, "altered", 0, text)
+
+
+def _between(row: Mapping[str, Any], kind: Kind, changes: int, text: str) -> Problem:
+    minute_ms = int(row["minute"]) * _MINUTE_MS
+    return Problem(
+        stage="process", kind=kind, topic=row["topic"], minute_ms=minute_ms, changes=changes, text=text
+    )
+
+
+def _view_problem(row: Mapping[str, Any]) -> Problem:
+    missing = int(row["expected"]) - int(row["accounted"])
+    kind: Kind = "missing" if missing > 0 else "doubled" if missing < 0 else "different"
+    texts: dict[Kind, str] = {
+        "missing": f"{missing} processed changes were neither delivered to the view nor filtered",
+        "doubled": f"{-missing} changes more were delivered or filtered than processed",
+        "different": "the changes delivered and filtered are not those that were processed",
+    }
+    return Problem(
+        stage="deliver",
+        kind=kind,
+        topic=row["topic"],
+        view_topic=row["view_topic"],
+        minute_ms=int(row["minute"]) * _MINUTE_MS,
+        changes=abs(missing),
+        text=texts[kind],
+    )
+
+
+def _unread(row: Mapping[str, Any]) -> Problem:
+    first, last = int(row["first_offset"]), int(row["last_offset"])
+    why = "are gone from Kafka" if row["stage"] == "gap" else "cannot be decoded"
+    return Problem(
+        stage="accounts",
+        kind="unread",
+        topic="",
+        minute_ms=int(row["readable_ms"]) // _MINUTE_MS * _MINUTE_MS,
+        changes=0,
+        text=f"accounts at offsets {first} to {last} {why}: what they counted is unknown",
+    )

@@ -1,0 +1,1 @@
+"""ClickHouse, embedded (chDB) or a server: where accounts become figures."""

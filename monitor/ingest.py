@@ -1,0 +1,165 @@
+"""Accounts from Kafka to ClickHouse, each exactly once.
+
+1. The place to start from is read from ClickHouse: the offset after the last account it holds.
+2. A batch of committed accounts is read and made into rows.
+3. The rows are stored by one insert, which is there as a whole or not at all (see ddl/0001_accounts.sql).
+   A failed insert is repeated with the same rows and the same token until it is acknowledged.
+
+Nothing else remembers a position, so a crash at any point neither loses nor repeats an account.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from exchange import log
+from exchange.account import Account
+from exchange.errors import ConfigError, TransientError
+from exchange.plan import ACCOUNTS_TOPIC
+from monitor import kafka
+from monitor.clickhouse.client import ClickHouse
+from monitor.rows import COLUMNS, Row, account_row, placeholder_row, token
+
+PARTITION: Final = 0
+"""`_exchange.accounts` has one partition, so a change's capture is always read before its processing."""
+_MAX_BATCH: Final = 1000
+_POLL_S: Final = 0.2
+_CHECK_EVERY_S: Final = 5.0
+_RETRY_S: Final = 1.0
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the accounts are read: the next offset, and the topic's end when last asked."""
+
+    next_offset: int = 0
+    end_offset: int = 0
+    accounts: int = 0
+
+
+class Ingest:
+    """Reads accounts until `stop` is set; one instance per ClickHouse database."""
+
+    def __init__(
+        self,
+        client: dict[str, Any],
+        clickhouse: ClickHouse,
+        stop: threading.Event,
+        topic: str = ACCOUNTS_TOPIC,
+    ) -> None:
+        self.progress = Progress()
+        self._client = client
+        self._clickhouse = clickhouse
+        self._stop = stop
+        self._topic = topic
+        self._caught_up = False
+
+    def session(self, ready: Callable[[], None]) -> None:
+        """Read from where ClickHouse stands until stopped; `ready` is called once Kafka has answered.
+
+        Raises: TransientError while Kafka or ClickHouse does not answer: start another session then;
+        ConfigError when ClickHouse holds more accounts than the topic ever had.
+        """
+        consumer = Consumer(kafka.reader(self._client))
+        try:
+            start = self._start(consumer)
+            consumer.assign([TopicPartition(self._topic, PARTITION, start)])
+            self._caught_up = False
+            ready()
+            self._follow(consumer)
+        except KafkaException as error:
+            raise kafka.trouble(self._topic, kafka.cause_of(error)) from None
+        finally:
+            consumer.close()
+
+    def _start(self, consumer: Consumer) -> int:
+        low, high = self._watermarks(consumer)
+        start = int(self._clickhouse.query("next_account", partition=PARTITION)[0]["next_offset"])
+        if start > high:
+            msg = (
+                f"ClickHouse holds accounts up to offset {start - 1}, {self._topic} ends at {high}: they "
+                "belong to different clusters, or the topic was made anew. Start with an empty ClickHouse"
+            )
+            raise ConfigError(msg)
+        if 0 < start < low:
+            _log.error("accounts_gap", topic=self._topic, first_offset=start, last_offset=low - 1)
+            self._insert([placeholder_row(PARTITION, low - 1, "gap", start, low - 1, _now_ms())])
+        start = max(start, low)
+        self.progress = Progress(start, high, self.progress.accounts)
+        _log.info("accounts_ingest_started", topic=self._topic, offset=start)
+        return start
+
+    def _follow(self, consumer: Consumer) -> None:
+        checked = time.monotonic()
+        while not self._stop.is_set():
+            if rows := self._rows(self._batch(consumer)):
+                self._insert(rows)
+                done = self.progress.accounts + len(rows)
+                self.progress = Progress(rows[-1][1] + 1, self.progress.end_offset, done)
+            if time.monotonic() - checked > _CHECK_EVERY_S:
+                # An idle consumer does not notice that Kafka is gone; this call does.
+                _, high = self._watermarks(consumer)
+                self.progress = Progress(self.progress.next_offset, high, self.progress.accounts)
+                checked = time.monotonic()
+
+    def _batch(self, consumer: Consumer) -> list[Message]:
+        """Return the records that are there, waiting only for the first."""
+        first = consumer.poll(_POLL_S)
+        if first is None:
+            return []
+        return [first, *consumer.consume(_MAX_BATCH, timeout=0)]
+
+    def _rows(self, messages: list[Message]) -> list[Row]:
+        now_ms, rows = _now_ms(), []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                rows.append(self._row(message, now_ms))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its only name
+                self._caught_up = True
+            else:
+                raise kafka.trouble(self._topic, error)
+        return rows
+
+    def _row(self, message: Message, now_ms: int) -> Row:
+        offset = int(message.offset() or 0)
+        try:
+            account = Account.decode(kafka.as_bytes(message.value()) or b"")
+        except ValueError:
+            _log.error("account_unreadable", topic=self._topic, offset=offset)
+            return placeholder_row(PARTITION, offset, "unreadable", offset, offset, now_ms)
+        # An account read from the backlog was readable long before; its making is the nearest known time.
+        readable_ms = max(now_ms, account.made_at_ms) if self._caught_up else account.made_at_ms
+        return account_row(PARTITION, offset, account, readable_ms)
+
+    def _insert(self, rows: list[Row]) -> None:
+        """Store rows, trying until it is done; only a stop gives up, and then nothing was passed over."""
+        the_token = token("accounts", self._topic, rows)
+        while True:
+            try:
+                self._clickhouse.insert("accounts", COLUMNS, rows, the_token)
+                return
+            except TransientError as error:
+                _log.warning("accounts_insert_failed", error=str(error), first_offset=rows[0][1])
+                if self._stop.wait(_RETRY_S):
+                    raise
+
+    def _watermarks(self, consumer: Consumer) -> tuple[int, int]:
+        try:
+            return consumer.get_watermark_offsets(
+                TopicPartition(self._topic, PARTITION), timeout=kafka.TIMEOUT_S
+            )
+        except KafkaException as error:
+            raise kafka.trouble(self._topic, kafka.cause_of(error)) from None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

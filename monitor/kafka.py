@@ -1,0 +1,68 @@
+"""What the monitor's Kafka clients have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from exchange.errors import PartError, TransientError
+
+TIMEOUT_S: Final = 10.0
+GROUP: Final = "exchange-monitor"
+"""Consumers need a group id; positions are kept in ClickHouse, nothing is ever committed to the group."""
+
+_DENIED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001  librdkafka's local codes have no other name
+    }
+)
+
+
+def quiet(client: dict[str, Any]) -> dict[str, Any]:
+    """Return client properties without librdkafka's own log: calls report their errors themselves."""
+    return {**client, "error_cb": _ignore, "log_level": 0}
+
+
+def reader(client: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of a consumer that reads committed records from an offset it is given.
+
+    A missing offset is an error and never a jump to the end or the start.
+    """
+    return {
+        **quiet(client),
+        "group.id": GROUP,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 100,
+    }
+
+
+def trouble(what: str, cause: KafkaError) -> TransientError | PartError:
+    """Return the error to raise for a failed call: PartError where another try cannot help."""
+    if cause.code() in _DENIED:
+        remedy = "check the principal's password and its rights (`exchange apply`)"
+        return PartError(f"Kafka: {what}: {cause.name()}; {remedy}")
+    return TransientError(f"Kafka: {what}: {cause.name()}")
+
+
+def cause_of(error: KafkaException) -> KafkaError:
+    """Return the error code that an exception carries."""
+    cause: KafkaError = error.args[0]
+    return cause
+
+
+def as_bytes(part: str | bytes | None) -> bytes | None:
+    """Return a key or value as bytes; the client's type hints allow str, which it never returns."""
+    return part.encode() if isinstance(part, str) else part
+
+
+def _ignore(_error: KafkaError) -> None:
+    """Nothing: the failed call tells."""

@@ -1,0 +1,231 @@
+"""The monitor process: registry, ingest and API together, each part waiting for what it stands on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+from pydantic import JsonValue
+
+from exchange import log
+from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
+from exchange.settings import Settings
+from monitor.api.app import build
+from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
+from monitor.clickhouse.client import ClickHouse
+from monitor.figures import Figures
+from monitor.heartbeats import Heartbeats
+from monitor.ingest import Ingest
+from monitor.plans import Plans
+from monitor.registry.store import Store
+from monitor.subscribers import Subscribers
+
+PRINCIPAL: Final = "monitor"
+REGISTRY_PASSWORD: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105  the secret's name
+STATUS_WINDOW_S: Final = 300
+STATUS_MINUTES: Final = 1440
+_RETRY_S: Final = 1.0
+_PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis")
+
+Session = Callable[[Callable[[], None]], None]
+
+_log = log.get(__name__)
+
+
+class Service:
+    """One monitor. Parts run in threads of their own and report how they are to `parts`."""
+
+    def __init__(self, settings: Settings) -> None:
+        client = settings.kafka_client(PRINCIPAL)
+        self._started_at_ms = _now_ms()
+        self._stop = threading.Event()
+        self._parts = {name: PartHealth(ok=False, text="starting") for name in _PARTS}
+        self._fatal: ExchangeError | None = None
+        self._threads: list[threading.Thread] = []
+        self._server: uvicorn.Server | None = None
+        self._clickhouse = ClickHouse(settings.endpoints().clickhouse, settings.secrets)
+        self._store = Store(client)
+        self._ingest = Ingest(client, self._clickhouse, self._stop)
+        self._plans = Plans(client, self._clickhouse, self._stop)
+        self._subscribers = Subscribers(client, self._clickhouse, self._stop)
+        self._heartbeats = Heartbeats(settings)
+        self._figures = Figures(self._clickhouse, _now_ms)
+        self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
+
+    def run(self, host: str, port: int) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises: ConfigError when the port is taken; PartError or ConfigError when a part can never work.
+        """
+        listening = listen(host, port)
+        app = build(self, self._figures, self._store, self._registry_password)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="off",
+            timeout_graceful_shutdown=3, limit_concurrency=500,
+        )  # fmt: skip
+        self._server = _Server(config)
+        for caught in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(caught, self._on_signal)
+        self._start("registry", self._registry_session)
+        self._start("clickhouse", self._clickhouse_session)
+        _log.info("monitor_started", port=port, pid=os.getpid())
+        try:
+            self._server.run(sockets=[listening])
+        finally:
+            self._close()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def health(self) -> Health:
+        """Return which parts work."""
+        parts = {**self._parts, "redis": self._heartbeats.health()}
+        return Health(ok=all(part.ok for part in parts.values()), parts=parts)
+
+    def status(self) -> Status:
+        """Return everything at a glance."""
+        progress = self._ingest.progress
+        status = Status(
+            at_ms=_now_ms(),
+            started_at_ms=self._started_at_ms,
+            memory_mib=resident_mib(),
+            parts=self.health().parts,
+            workers=self._workers(),
+            plan_version=self._plans.version,
+            accounts=AccountsProgress(
+                next_offset=progress.next_offset,
+                end_offset=progress.end_offset,
+                ingested=progress.accounts,
+            ),
+            routes=None,
+            balance=None,
+            subscribers=None,
+        )
+        with contextlib.suppress(TransientError):
+            return status.model_copy(update=self._summary())
+        return status
+
+    def _summary(self) -> dict[str, Any]:
+        found = self._figures.balance(STATUS_MINUTES)
+        return {
+            "routes": self._figures.routes(STATUS_WINDOW_S).routes,
+            "balance": BalanceSummary(
+                balanced=found.balanced,
+                captured=found.captured,
+                processed=found.processed,
+                refused=found.refused,
+                in_flight=found.in_flight,
+                problems=len(found.problems),
+            ),
+            "subscribers": self._figures.subscribers(),
+        }
+
+    def _workers(self) -> tuple[dict[str, JsonValue], ...]:
+        return self._heartbeats.read()
+
+    def _registry_session(self, ready: Callable[[], None]) -> None:
+        if not self._store.loaded:
+            self._store.open()
+        ready()
+        self._stop.wait()
+
+    def _clickhouse_session(self, ready: Callable[[], None]) -> None:
+        try:
+            self._clickhouse.open()
+        except PartError as error:
+            self._give_up(error)
+            return
+        ready()
+        self._start("accounts", self._ingest.session)
+        self._start("plans", self._plans.session)
+        self._start("subscribers", self._subscribers.session)
+        self._stop.wait()
+
+    def _start(self, part: str, session: Session) -> None:
+        thread = threading.Thread(target=self._keep, args=(part, session), name=part)
+        self._threads.append(thread)
+        thread.start()
+
+    def _keep(self, part: str, session: Session) -> None:
+        """Run sessions of a part until stopped; wait and say why where one fails."""
+        while not self._stop.is_set():
+            try:
+                session(lambda: self._say(part, ok=True, text="ok"))
+            except ConfigError as error:
+                self._give_up(error)
+                return
+            except ExchangeError as error:
+                self._say(part, ok=False, text=str(error))
+            except Exception as error:
+                _log.error("part_failed", part=part, exc_info=error)
+                self._say(part, ok=False, text=f"{type(error).__name__}; the monitor's log has the place")
+            self._stop.wait(_RETRY_S)
+
+    def _say(self, part: str, *, ok: bool, text: str) -> None:
+        before = self._parts[part]
+        self._parts[part] = PartHealth(ok=ok, text=text)
+        if (before.ok, before.text) != (ok, text):
+            _log.info("part_ok", part=part) if ok else _log.warning("part_waits", part=part, state=text)
+
+    def _give_up(self, error: ExchangeError) -> None:
+        self._fatal = self._fatal or error
+        self._end()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._stop.set()
+        if self._server is not None:
+            self._server.should_exit = True
+
+    def _close(self) -> None:
+        self._end()
+        for thread in self._threads:
+            thread.join()
+        self._store.close()
+        self._clickhouse.close()
+        self._heartbeats.close()
+        _log.info("monitor_stopped", pid=os.getpid())
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are handled by the process, which has more than HTTP to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on an IPv4 address.
+
+    Raises: ConfigError when the port is taken or the address is not this machine's.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        msg = f"monitor: {host}:{port} cannot be used ({error.strerror}); choose another with --port"
+        raise ConfigError(msg) from None
+    return listening
+
+
+def resident_mib() -> int:
+    """Return this process's resident memory."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
