@@ -1,0 +1,103 @@
+"""The plan that a topology gives, and who may do what by it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from exchange import access
+from exchange.cluster import Acl
+from exchange.plan import PublishedPlan
+from exchange.plan_build import build_plan, compiled_views
+from exchange.topology_model import Topology
+from tests.unit.exchange.topologies import CONTRACTS, GOOD, TODAY, changed, load
+
+TOPIC = "share.population.person.basic"
+KEYS = {"police": "cHVibGlj"}
+
+
+def plan(text: str = GOOD, version: int = 1) -> PublishedPlan:
+    topology = load(text).topology
+    subjects = sorted(
+        f"{topic}-{part}" for topic in compiled_views(topology, CONTRACTS) for part in ("key", "value")
+    )
+    ids = {subject: number for number, subject in enumerate(subjects, 1)}
+    return build_plan(topology, CONTRACTS, KEYS, ids, version)
+
+
+def topology(text: str = GOOD) -> Topology:
+    return load(text).topology
+
+
+def test_a_plan_names_topics_schemas_and_the_stewards_key() -> None:
+    person = plan().by_raw_topic()["raw.population.public.person"]
+    assert (person.name, person.department, person.partitions) == ("population.person", "police", 4)
+    assert person.quarantine_topic == "quarantine.population.person"
+    assert person.steward_public_key == "cHVibGlj"
+    (view,) = person.views
+    assert (view.name, view.topic, view.key_schema_id, view.value_schema_id) == ("basic", TOPIC, 1, 2)
+
+
+def test_a_plan_survives_its_own_json() -> None:
+    assert PublishedPlan.model_validate_json(plan().model_dump_json()) == plan()
+
+
+def test_the_order_of_the_file_does_not_change_the_plan() -> None:
+    head, views = GOOD.split("views:\n")
+    views, tail = views.split("subscribers:\n")
+    first, second = views.split("  population.street.all:\n")
+    turned = f"{head}views:\n  population.street.all:\n{second}{first}subscribers:\n{tail}"
+    assert plan(turned) == plan()
+
+
+def test_a_resource_may_have_a_contract_of_another_name() -> None:
+    street = plan().by_raw_topic()["raw.population.public.street"]
+    assert json.dumps(street.contract) == json.dumps(CONTRACTS["population.person"].document)
+
+
+def test_a_subscriber_may_read_its_views_and_use_its_groups_and_nothing_else() -> None:
+    rules = {rule for rule in access.rules(topology(), TODAY) if rule.principal == "tax"}
+    assert rules == {
+        Acl("tax", "topic", TOPIC, "literal", "read"),
+        Acl("tax", "group", "tax.", "prefixed", "read"),
+    }
+
+
+def test_a_grant_past_its_last_day_gives_no_rule() -> None:
+    def topics(day: dt.date) -> set[str]:
+        rules = access.rules(topology(), day)
+        return {rule.name for rule in rules if rule.principal == "tax" and rule.resource_type == "topic"}
+
+    assert topics(dt.date(2027, 12, 31)) == {TOPIC}
+    assert topics(dt.date(2028, 1, 1)) == set()
+
+
+def test_nobody_but_the_bus_may_read_raw_topics() -> None:
+    readers = {
+        rule.principal
+        for rule in access.rules(topology(), TODAY)
+        if rule.resource_type == "topic" and rule.name.startswith("raw.") and rule.operation == "read"
+    }
+    assert readers == {"worker", "redrive-police"}
+
+
+@pytest.mark.parametrize("principal", access.principals(load(GOOD).topology))
+def test_no_rule_reaches_beyond_the_bus(principal: str) -> None:
+    names = ("raw.", "share.", "quarantine.", "_exchange.", "_schemas")
+    for rule in access.rules(topology(), TODAY):
+        if rule.principal == principal and rule.resource_type == "topic":
+            assert rule.name.startswith(names), rule
+            assert rule.operation in {"read", "write", "describe", "create"}, rule
+
+
+def test_a_system_whose_name_begins_another_s_cannot_use_its_transactions() -> None:
+    second = "  pop: {department: tax, kind: postgres, connection_env: B}\n"
+    rules = access.rules(topology(changed(("resources:\n", second + "resources:\n"))), TODAY)
+    ids = {
+        (r.name, r.pattern)
+        for r in rules
+        if r.principal == "connector-pop" and r.resource_type == "transactional_id"
+    }
+    assert ids == {("cdc-pop", "literal")}

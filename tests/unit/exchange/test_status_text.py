@@ -1,0 +1,64 @@
+"""What `exchange status` says about the monitor's figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exchange.status_text import figures_text
+
+FIGURES: dict[str, Any] = {
+    "parts": {"redis": {"ok": False, "text": "no answer"}, "clickhouse": {"ok": True, "text": "ok"}},
+    "workers": [
+        {
+            "stage": "process",
+            "writer": "worker-0",
+            "state": "running",
+            "halted": [{"topic": "raw.a.b.c", "partition": 1, "offset": 7, "reason": "schema 9 is unknown"}],
+        }
+    ],
+    "balance": {"balanced": False, "captured": 12000, "processed": 11000, "refused": 3, "in_flight": 997},
+    "routes": [
+        {
+            "view_topic": "share.population.person.school",
+            "rate_per_s": 12.34,
+            "delivered": 9,
+            "filtered": 2,
+            "refused": {"rule": 2, "leak": 1},
+            "delay_ms": {"p50": 55.4, "p95": 120.0, "p99": 242.0},
+        }
+    ],
+    "subscribers": [
+        {"group": "school.main", "topic": "share.x", "lag_records": 2},
+        {"group": "school.main", "topic": "share.x", "lag_records": 3},
+    ],
+}
+
+
+def test_what_is_wrong_is_said_in_words() -> None:
+    text = figures_text(FIGURES)
+    assert "monitor: redis: no answer\n" in text
+    assert "clickhouse" not in text
+    assert "  HALTED at raw.a.b.c partition 1 offset 7: schema 9 is unknown\n" in text
+    assert (
+        "THE ACCOUNTS DO NOT BALANCE: 12,000 captured, 11,000 processed, 3 refused, 997 in flight\n" in text
+    )
+
+
+def test_a_route_shows_its_rate_counts_and_delay() -> None:
+    line = next(line for line in figures_text(FIGURES).splitlines() if "population.person.school" in line)
+    assert line.split() == ["population.person.school", "12.3", "9", "2", "3", "55/120/242"]
+
+
+def test_a_group_is_behind_by_the_sum_of_its_partitions() -> None:
+    assert "group school.main on share.x: 5 records behind\n" in figures_text(FIGURES)
+
+
+def test_figures_that_are_not_known_are_left_out() -> None:
+    unknown: dict[str, Any] = {
+        "parts": {},
+        "workers": [],
+        "balance": None,
+        "routes": None,
+        "subscribers": None,
+    }
+    assert figures_text(unknown) == ""

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import re
+import threading
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from exchange.account import bucket_middle_ms, delay_bucket
+from monitor.clickhouse.client import ClickHouse, read_queries
+from monitor.figures import _GROWTH, Figures, routes_of
+
+
+class CountingClickHouse(ClickHouse):
+    """Answers every query with no rows and counts the questions."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def query(self, name: str, **_parameters: Any) -> list[dict[str, Any]]:
+        self.asked.append(name)
+        return []
+
+
+def test_growth_between_delay_buckets_is_that_of_the_accounts() -> None:
+    for bucket in range(1, 120):
+        assert bucket_middle_ms(bucket) == pytest.approx(_GROWTH ** (bucket - 0.5))
+
+
+@pytest.mark.parametrize("delay_ms", [1, 2, 7, 40, 175, 999, 60_000, 86_400_000])
+def test_bucket_middle_is_within_five_percent_of_the_delay(delay_ms: int) -> None:
+    assert bucket_middle_ms(delay_bucket(delay_ms)) == pytest.approx(delay_ms, rel=0.05)
+
+
+def test_any_number_of_viewers_costs_one_question_a_second() -> None:
+    clickhouse = CountingClickHouse()
+    figures = Figures(clickhouse, lambda: 1_800_000_000_000)
+    viewers = [threading.Thread(target=figures.balance, args=(60,)) for _ in range(50)]
+    for viewer in viewers:
+        viewer.start()
+    for viewer in viewers:
+        viewer.join()
+
+    assert clickhouse.asked.count("totals") == 1
+
+
+def test_other_parameters_are_another_question() -> None:
+    clickhouse = CountingClickHouse()
+    figures = Figures(clickhouse, lambda: 1_800_000_000_000)
+    figures.balance(60)
+    figures.balance(61)
+
+    assert clickhouse.asked.count("totals") == 2
+
+
+def test_planned_route_without_traffic_is_shown_empty() -> None:
+    planned = {"topic": "raw.a", "view_topic": "share.a.v", "resource": "d.a", "plan_version": 3}
+
+    [route] = routes_of([], [planned], [], [])
+
+    assert (route.rate_per_s, route.delivered, route.delay_ms, route.last_made_at_ms) == (0, 0, None, None)
+
+
+def test_route_joins_rate_delays_and_refusals_of_its_raw_topic() -> None:
+    flowed = {
+        "topic": "raw.a", "view_topic": "share.a.v", "resource": "d.a", "plan_version": 3, "delivered": 200,
+        "filtered": 1, "records": 210, "recent": 120, "last_made_at_ms": 5,
+    }  # fmt: skip
+    refused = [
+        {"topic": "raw.a", "reason": "length", "changes": 2},
+        {"topic": "raw.a", "reason": "length", "changes": 1},
+        {"topic": "raw.b", "reason": "range", "changes": 9},
+    ]
+
+    [route] = routes_of([flowed], [], [{"topic": "raw.a", "percentiles": [1.04, 2.0, 3.0]}], refused)
+
+    assert route.rate_per_s == 2.0
+    assert route.refused == {"length": 3}
+    assert route.delay_ms is not None
+    assert route.delay_ms.p50 == 1.0
+
+
+def test_every_query_says_its_unit_and_meaning() -> None:
+    text = (files("monitor.clickhouse") / "queries.sql").read_text()
+    heads = re.findall(r"^-- name: (\w+)\n-- unit: .+\n-- meaning: .+$", text, flags=re.MULTILINE)
+
+    assert heads == list(read_queries())

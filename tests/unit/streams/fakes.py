@@ -1,0 +1,103 @@
+"""Stand-ins for the edges of the transaction stage: an outbox that only remembers, records without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from confluent_kafka import Message
+from faust.types import TP
+
+from exchange.account import Account
+from exchange.change import Reason
+from exchange.process import Halt, Outgoing, Processed
+from streams.rounds import Batch, Round
+from streams.transaction import Outbox
+
+A0, A1, B0 = TP("raw.a", 0), TP("raw.a", 1), TP("raw.b", 0)
+
+
+class Record:
+    """The part of a message that the stage looks at."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def offset(self) -> int:
+        return self._offset
+
+
+def a_round(**spans: Any) -> Round:
+    """Return a round; A0=range(3, 6) gives partition A0 the offsets 3, 4, 5."""
+    names = {"A0": A0, "A1": A1, "B0": B0}
+    records = {names[name]: cast(list[Message], [Record(at) for at in span]) for name, span in spans.items()}
+    return Round(records, group_metadata="member 1")
+
+
+class FakeOutbox:
+    """Remembers what was asked of it; raises what `fails` names for a step, once."""
+
+    def __init__(self, **fails: Exception) -> None:
+        self.steps: list[Any] = []
+        self.is_open = False
+        self._fails = fails
+
+    def _step(self, name: str, *details: Any) -> None:
+        self.steps.append((name, *details))
+        if name in self._fails:
+            raise self._fails.pop(name)
+
+    def begin(self) -> None:
+        self._step("begin")
+        self.is_open = True
+
+    def write(self, records: Iterable[Outgoing]) -> None:
+        self._step("write", len(list(records)))
+
+    def write_account(self, account: Account) -> None:
+        self._step("account", account.changes)
+
+    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        self._step("commit", dict(offsets), group_metadata)
+        self.is_open = False
+
+    def abort(self) -> None:
+        if self.is_open:
+            self._step("abort")
+        self.is_open = False
+
+    def names(self) -> list[str]:
+        return [step[0] for step in self.steps]
+
+    def as_outbox(self) -> Outbox:
+        return cast(Outbox, self)
+
+
+class FakePipeline:
+    """One output a record; halts, refuses or raises at an offset when told to."""
+
+    def __init__(self, plan_version: int = 1) -> None:
+        self.plan_version = plan_version
+        self.halt_at: int | None = None
+        self.raise_at: int | None = None
+        self.refuse = False
+        self.seen: list[tuple[TP, int]] = []
+
+    def process(self, batch: Batch) -> Processed:
+        done = Processed(next_offset=batch.first_offset)
+        account = Account("process", "stream-0", "a", batch.tp.topic, 0)
+        for record in batch.records:
+            offset = record.offset() or 0
+            if offset == self.raise_at:
+                raise RuntimeError
+            if offset == self.halt_at:
+                done.halt = Halt(offset, "cannot be judged")
+                break
+            account.came_in(1, 1)
+            if self.refuse:
+                account.was_refused(Reason.TYPE, "f", 1)
+            done.outgoing.append(Outgoing("share.a.v", 0, None, b"", b""))
+            done.next_offset = offset + 1
+        self.seen.append((batch.tp, done.next_offset))
+        done.accounts = [account] if account.changes else []
+        return done

@@ -1,0 +1,56 @@
+"""How large a round may be, and that dropped messages do not hide the consumer's end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from streams.poller import next_limit, raise_if_fatal
+from streams.transaction import Fatal
+
+
+def test_full_rounds_that_are_quick_grow_up_to_a_bound() -> None:
+    limit = 200
+    for _ in range(10):
+        limit = next_limit(limit, records=limit, busy_s=0.01)
+    assert limit == 10_000
+
+
+def test_a_round_that_took_too_long_makes_the_next_one_smaller() -> None:
+    assert next_limit(8_000, records=8_000, busy_s=2.0) == 2_000
+    assert next_limit(8_000, records=1_000, busy_s=1.0) == 500
+
+
+def test_small_rounds_leave_the_limit_alone() -> None:
+    assert next_limit(8_000, records=3, busy_s=0.01) == 8_000
+
+
+def test_the_limit_never_falls_so_low_that_commits_take_all_the_time() -> None:
+    assert next_limit(200, records=200, busy_s=60.0) == 200
+
+
+class Gathered:
+    """What the consumer handed over: a record, or an error in its place."""
+
+    def __init__(self, code: int | None) -> None:
+        self._error = None if code is None else KafkaError(code)
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+def test_the_end_of_the_consumer_is_seen_among_messages_that_are_dropped() -> None:
+    gathered: list[Any] = [Gathered(None), Gathered(KafkaError._PARTITION_EOF), Gathered(KafkaError._FATAL)]
+    with pytest.raises(Fatal, match="Kafka ended this consumer"):
+        raise_if_fatal(gathered)
+
+
+def test_other_errors_among_dropped_messages_are_no_end() -> None:
+    gathered: list[Any] = [
+        Gathered(None),
+        Gathered(KafkaError._PARTITION_EOF),
+        Gathered(KafkaError._TRANSPORT),
+    ]
+    raise_if_fatal(gathered)

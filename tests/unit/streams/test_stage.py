@@ -1,0 +1,172 @@
+"""The transaction stage: one round, one transaction, and nothing of a round that failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams import stage as stage_module
+from streams.breaker import Breaker
+from streams.rounds import Round
+from streams.stage import Stage
+from streams.transaction import Fatal, Replay
+from tests.unit.streams.fakes import A0, A1, B0, FakeOutbox, FakePipeline, a_round
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "_FAILURE_PAUSE_S", 0)
+
+
+class Rig:
+    def __init__(self, outbox: FakeOutbox | None = None, *, accept_refusals: bool = False) -> None:
+        self.outbox = outbox or FakeOutbox()
+        self.pipeline = FakePipeline()
+        self.fatal: list[BaseException] = []
+        breaker = Breaker(accept_refusals=accept_refusals)
+        self.stage = Stage(self.outbox.as_outbox(), self.pipeline, breaker, self.fatal.append)
+
+    def run(self, rnd: Round) -> Round:
+        for batch in rnd.batches:
+            self.stage.handle(batch)
+        return rnd
+
+
+def committed(rnd: Round) -> bool:
+    assert rnd.outcome is not None
+    return rnd.outcome.committed
+
+
+def test_a_round_is_one_transaction_in_the_promised_order() -> None:
+    rig = Rig()
+    rnd = rig.run(a_round(A0=range(3, 6), A1=range(7, 8)))
+    assert rig.outbox.steps == [
+        ("begin",),
+        ("write", 3),
+        ("write", 1),
+        ("account", 3),
+        ("account", 1),
+        ("commit", {A0: 6, A1: 8}, "member 1"),
+    ]
+    assert committed(rnd)
+
+
+def test_a_round_that_must_be_read_again_says_so_and_the_next_one_begins_anew() -> None:
+    for step in ("begin", "write", "account", "commit"):
+        rig = Rig(FakeOutbox(**{step: Replay()}))
+        assert not committed(rig.run(a_round(A0=range(3))))
+        rig.outbox.is_open = False  # the real one has aborted before it raises
+        rig.outbox.steps.clear()
+        assert committed(rig.run(a_round(A0=range(3))))
+        assert rig.outbox.names() == ["begin", "write", "account", "commit"]
+
+
+def test_an_error_nobody_foresaw_aborts_and_replays() -> None:
+    rig = Rig(FakeOutbox(commit=RuntimeError()))
+    assert not committed(rig.run(a_round(A0=range(3))))
+    assert rig.outbox.names()[-1] == "abort"
+    assert rig.fatal == []
+
+
+def test_five_failures_in_a_row_end_the_worker_but_not_five_with_a_success_between() -> None:
+    rig = Rig()
+    for number in range(9):
+        if number != 4:
+            rig.outbox._fails["commit"] = RuntimeError()
+        rig.run(a_round(A0=range(3)))
+    assert rig.fatal == []
+    rig.outbox._fails["commit"] = RuntimeError()
+    rig.run(a_round(A0=range(3)))
+    assert len(rig.fatal) == 1
+
+
+def test_a_fatal_error_ends_the_worker_and_the_round() -> None:
+    rig = Rig(FakeOutbox(commit=Fatal("fenced")))
+    assert not committed(rig.run(a_round(A0=range(3))))
+    assert [str(error) for error in rig.fatal] == ["fenced"]
+
+
+def test_what_precedes_a_halt_is_committed_with_the_other_partitions() -> None:
+    rig = Rig()
+    rig.pipeline.halt_at = 5
+    rnd = rig.run(a_round(A0=range(3, 9), B0=range(2)))
+    assert rnd.offsets == {A0: 5, B0: 2}
+    assert rnd.outcome is not None
+    assert committed(rnd)
+    assert rnd.outcome.halted[A0].offset == 5
+
+
+def test_a_halt_at_the_first_record_commits_nothing_for_its_partition() -> None:
+    rig = Rig()
+    rig.pipeline.halt_at = 3
+    rnd = rig.run(a_round(A0=range(3, 9)))
+    assert committed(rnd)
+    assert rig.outbox.steps == []
+
+
+def test_a_batch_that_breaks_the_pipeline_halts_its_partition_alone() -> None:
+    rig = Rig()
+    rig.pipeline.raise_at = 5
+    rnd = rig.run(a_round(A0=range(3, 9), B0=range(2)))
+    assert rnd.offsets == {B0: 2}
+    assert rnd.outcome is not None
+    assert rnd.outcome.halted[A0].offset == 3
+    assert "RuntimeError" in rnd.outcome.halted[A0].reason
+
+
+def test_a_discarded_round_is_aborted_and_its_remaining_batches_are_skipped() -> None:
+    rig = Rig()
+    rnd = a_round(A0=range(3), A1=range(3))
+    rig.stage.handle(rnd.batches[0])
+    rig.stage.discard(rnd)
+    rig.stage.handle(rnd.batches[1])
+    assert rig.outbox.names() == ["begin", "write", "abort"]
+    assert not committed(rnd)
+
+
+def test_a_new_plan_is_taken_between_rounds_never_inside_one() -> None:
+    rig = Rig()
+    rnd = a_round(A0=range(3), A1=range(3))
+    rig.stage.handle(rnd.batches[0])
+    newer = FakePipeline(plan_version=2)
+    rig.stage.replace_pipeline(newer)
+    rig.stage.handle(rnd.batches[1])
+    assert newer.seen == []
+    rig.run(a_round(A0=range(3, 6)))
+    assert newer.seen == [(A0, 6)]
+    assert rig.stage.plan_version == 2
+
+
+def test_a_topic_that_is_mostly_refused_is_halted_and_others_are_not() -> None:
+    rig = Rig()
+    rig.pipeline.refuse = True
+    assert committed(rig.run(a_round(A0=range(500))))
+    rig.pipeline.refuse = False
+    rnd = rig.run(a_round(A0=range(500, 510), A1=range(5), B0=range(5)))
+    assert rnd.offsets == {B0: 5}
+    assert rnd.outcome is not None
+    assert {tp: halt.retry_after_s for tp, halt in rnd.outcome.halted.items()} == {A0: None, A1: None}
+    assert "--accept-refusals" in rnd.outcome.halted[A0].reason
+
+
+def test_refusals_can_be_accepted() -> None:
+    rig = Rig(accept_refusals=True)
+    rig.pipeline.refuse = True
+    rig.run(a_round(A0=range(500)))
+    assert rig.run(a_round(A0=range(500, 510))).offsets == {A0: 510}
+
+
+def test_few_refusals_or_few_records_do_not_halt_a_topic() -> None:
+    rig = Rig()
+    rig.pipeline.refuse = True
+    rig.run(a_round(A0=range(250)))
+    rig.pipeline.refuse = False
+    rig.run(a_round(A0=range(250, 500)))
+    assert rig.run(a_round(A0=range(500, 510))).offsets == {A0: 510}
+
+
+def test_figures_count_what_was_committed_only() -> None:
+    rig = Rig(FakeOutbox(commit=Replay()))
+    rig.run(a_round(A0=range(3)))
+    assert (rig.stage.figures.records, rig.stage.figures.replays) == (0, 1)
+    rig.run(a_round(A0=range(3)))
+    assert (rig.stage.figures.records, rig.stage.figures.rounds) == (3, 1)
