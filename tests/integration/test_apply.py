@@ -1,0 +1,614 @@
+"""`exchange apply` on the real parts: what it sets up, takes away and refuses, and that it repeats well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+
+from exchange import topology, yaml_source
+from exchange.apply import Work, apply
+from exchange.apply_steps import Applied, Mark, Survey
+from exchange.cluster import Acl, TopicSpec
+from exchange.commands import topology as command
+from exchange.contract import Contract
+from exchange.errors import ConfigError, PartError
+from exchange.keys import generate_steward_keys
+from exchange.plan_topic import read_plan
+from exchange.settings import Settings
+from tests.stack import Stack, wait_for
+from tests.unit.exchange.topologies import PERSON
+
+CONTRACT = PERSON | {"namespace": "applied"}
+DEPARTMENTS = ("applied_north", "applied_south")
+TOPOLOGY = """\
+departments:
+  applied_north:
+    label: {zh: 北, en: North}
+  applied_south:
+    label: {zh: 南, en: South}
+systems:
+  applied_a:
+    department: applied_north
+    kind: postgres
+    connection_env: APPLIED_A_DSN
+  applied_b:
+    department: applied_south
+    kind: postgres
+    connection_env: APPLIED_B_DSN
+resources:
+  applied.person:
+    label: {zh: 人, en: Person}
+    system: applied_a
+    table: public.person
+    catalogue_code: A-1
+    share: unconditional
+    partitions: 2
+  applied.other:
+    label: {zh: 人, en: Person}
+    system: applied_b
+    table: public.person
+    contract: applied.person
+    catalogue_code: A-2
+    share: unconditional
+    partitions: 2
+views:
+  applied.person.near:
+    resource: applied.person
+    label: {zh: 近, en: Near}
+    fields: {id_number: token, region_code: clear}
+    rows:
+      - {field: region_code, prefix: ['33']}
+  applied.person.far:
+    resource: applied.person
+    label: {zh: 远, en: Far}
+    fields: {id_number: token, full_name: redact}
+subscribers:
+  reader-one:
+    department: applied_south
+    label: {zh: 一, en: One}
+  reader-two:
+    department: applied_south
+    label: {zh: 二, en: Two}
+grants:
+  - {subscriber: reader-one, view: applied.person.near}
+  - {subscriber: reader-two, view: applied.person.near}
+  - {subscriber: reader-two, view: applied.person.far}
+"""
+TABLE = """
+CREATE TABLE person (id_number text PRIMARY KEY, full_name text, region_code text);
+ALTER TABLE person REPLICA IDENTITY FULL;
+"""
+GRANTS = {"reader-one": {"near"}, "reader-two": {"near", "far"}}
+SHARE = "share.applied.person."
+RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
+QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
+INTERNAL = ("_exchange.plan", "_exchange.positions", "_exchange.accounts", "_schemas")
+KAFKA_OWN = ("__consumer_offsets", "__transaction_state")
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A stack with two source databases."""
+
+    stack: Stack
+    dsns: dict[str, str] = field(repr=False)
+
+    @property
+    def settings(self) -> Settings:
+        return self.stack.settings
+
+    def apply(self, text: str = TOPOLOGY) -> Applied:
+        applied = apply(self.settings, self.load(text), self.contracts())
+        assert applied is not None
+        return applied
+
+    def refusal(self, text: str = TOPOLOGY) -> str:
+        """Return the error of an application that must be refused, and see that it changed nothing."""
+        before = self.state()
+        with pytest.raises(ConfigError) as refused:
+            self.apply(text)
+        assert self.state() == before
+        return str(refused.value)
+
+    def state(self) -> tuple[Any, ...]:
+        admin = self.stack.admin
+        return admin.topics(), admin.acls(), admin.scram_users(), self.plan_version()
+
+    def plan_version(self) -> int:
+        plan = read_plan(self.settings.kafka_client("admin"))
+        return plan.version if plan is not None else 0
+
+    def sql(self, system: str, *statements: str) -> None:
+        with psycopg.connect(self.dsns[system], autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    @contextmanager
+    def secret(self, name: str, value: str | None) -> Iterator[None]:
+        """Replace a secret, or take it away, for a while."""
+        file = self.settings.root / "secrets" / name
+        kept = file.read_text()
+        file.unlink()
+        if value is not None:
+            self.settings.secrets.put(name, value)
+        try:
+            yield
+        finally:
+            self.settings.secrets.put(name, kept)
+
+    def load(self, text: str) -> topology.Topology:
+        source = yaml_source.parse(text, "applied.yaml")
+        return topology.check(source, self.contracts(), topology.today()).topology
+
+    def contracts(self) -> dict[str, Contract]:
+        return {"applied.person": Contract.parse(CONTRACT, "person.avsc")}
+
+
+@pytest.fixture(scope="module")
+def bus(stack: Stack) -> Bus:
+    dsns = {system: stack.create_database(system) for system in ("applied_a", "applied_b")}
+    bus = Bus(stack, dsns)
+    for system, dsn in dsns.items():
+        bus.sql(system, TABLE)
+        stack.settings.secrets.put(f"{system.upper()}_DSN", dsn)
+    for department in DEPARTMENTS:
+        write_key(bus, department)
+    bus.apply()
+    return bus
+
+
+def write_key(bus: Bus, department: str) -> None:
+    keys = bus.settings.root / "keys"
+    keys.mkdir(mode=0o700, exist_ok=True)
+    (keys / f"{department}.pub").write_text(generate_steward_keys()[1] + "\n")
+
+
+def without(text: str, *parts: str) -> str:
+    for part in parts:
+        assert part in text
+        text = text.replace(part, "")
+    return text
+
+
+# --- what is set up ---------------------------------------------------------------------------------------
+
+
+def test_a_second_apply_has_nothing_to_do(bus: Bus) -> None:
+    first = bus.apply()
+    again = bus.apply()
+    assert not again.changed, [line for line in again.lines if line.mark != Mark.UNCHANGED]
+    assert again.plan_version == first.plan_version >= 1
+
+
+def test_the_published_plan_says_what_the_topology_says(bus: Bus) -> None:
+    bus.apply()
+    plan = read_plan(bus.settings.kafka_client("worker"))
+    assert plan is not None
+    assert [resource.name for resource in plan.resources] == ["applied.other", "applied.person"]
+    person = plan.resources[1]
+    assert (person.partitions, person.department, person.raw_topic) == (2, "applied_north", RAW[0])
+    assert [view.topic for view in person.views] == [f"{SHARE}far", f"{SHARE}near"]
+    assert plan.systems[0].publication == "exchange_applied_a"
+
+
+def test_topics_have_their_partitions_and_retention(bus: Bus) -> None:
+    bus.apply()
+    assert all(bus.stack.admin.topics()[topic] == 2 for topic in (*RAW, *QUARANTINE, f"{SHARE}near"))
+    config = bus.stack.admin.topic_config([RAW[0], QUARANTINE[0]])
+    assert config[RAW[0]]["retention.ms"] == "604800000"
+    assert config[QUARANTINE[0]]["retention.ms"] == "7776000000"
+    assert config[RAW[0]]["max.message.bytes"] == "1048576"
+
+
+def test_a_publication_that_drifted_is_set_right(bus: Bus) -> None:
+    bus.apply()
+    bus.sql(
+        "applied_a",
+        "CREATE TABLE drifted (id int PRIMARY KEY)",
+        "ALTER PUBLICATION exchange_applied_a ADD TABLE drifted",
+        "ALTER PUBLICATION exchange_applied_a SET (publish = 'insert')",
+    )
+    applied = bus.apply()
+    changed = [line for line in applied.lines if line.mark != Mark.UNCHANGED]
+    assert [(line.mark, line.kind) for line in changed] == [(Mark.CHANGED, "publication")]
+    assert changed[0].detail == "public.drifted, public.person → public.person"
+    bus.sql("applied_a", "DROP TABLE drifted")
+    assert not bus.apply().changed
+
+
+def test_a_topic_setting_that_drifted_is_set_right(bus: Bus) -> None:
+    bus.apply()
+    bus.stack.admin.ensure_topics([TopicSpec(RAW[0], 2, {"retention.ms": "1000"})])
+    changed = [line for line in bus.apply().lines if line.mark != Mark.UNCHANGED]
+    assert [str(line) for line in changed] == [f"~ topic {RAW[0]}: retention.ms 1000 → 604800000"]
+
+
+def test_an_apply_that_broke_off_is_finished_by_the_next(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus.apply()
+    new_view = """
+  applied.person.third:
+    resource: applied.person
+    label: {zh: 三, en: Third}
+    fields: {id_number: token}
+"""
+    new_reader = "  reader-three:\n    department: applied_south\n    label: {zh: 三, en: Three}\n"
+    text = TOPOLOGY.replace("subscribers:\n", new_view.strip("\n") + "\nsubscribers:\n" + new_reader)
+    for broken in ("ensure_scram_user", "ensure_acls", "_register", "_publish"):
+        owner = Work if broken.startswith("_") else type(bus.stack.admin)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, broken, _break_off)
+            with pytest.raises(PartError, match="broken off"):
+                bus.apply(text)
+    assert bus.apply(text).changed
+    assert not bus.apply(text).changed
+    bus.apply()
+
+
+def _break_off(*_args: Any) -> None:
+    msg = "broken off"
+    raise PartError(msg)
+
+
+# --- who may read -----------------------------------------------------------------------------------------
+
+
+def test_only_granted_cells_of_the_access_matrix_can_be_read(bus: Bus) -> None:
+    bus.apply()
+    near, far = f"{SHARE}near", f"{SHARE}far"
+    topics = {near, far, *RAW, *QUARANTINE, *INTERNAL, *KAFKA_OWN}
+    readable = {
+        "reader-one": {near},
+        "reader-two": {near, far},
+        "worker": {*RAW, "_exchange.plan"},
+        "monitor": {"_exchange.plan", "_exchange.positions", "_exchange.accounts", "_schemas"},
+        "connector-applied_a": {"_exchange.plan", "_exchange.positions"},
+        "connector-applied_b": {"_exchange.plan", "_exchange.positions"},
+        "steward-applied_north": {QUARANTINE[0]},
+        "steward-applied_south": {QUARANTINE[1]},
+        "redrive-applied_north": {QUARANTINE[0], RAW[0]},
+        "redrive-applied_south": {QUARANTINE[1], RAW[1]},
+    }
+    for principal, expected in readable.items():
+        outcome = _read_all(bus, principal, topics)
+        assert {topic for topic, denied in outcome.items() if not denied} == expected, principal
+
+
+def test_a_subscriber_can_write_nowhere(bus: Bus) -> None:
+    bus.apply()
+    topics = [f"{SHARE}near", *RAW, *QUARANTINE, *INTERNAL]
+    assert _written(bus, "reader-one", topics) == set()
+
+
+def test_a_connector_writes_its_own_topics_only(bus: Bus) -> None:
+    bus.apply()
+    topics = [f"{SHARE}near", *RAW, *QUARANTINE, *INTERNAL]
+    written = _written(bus, "connector-applied_a", topics, "cdc-applied_a")
+    assert written == {RAW[0], QUARANTINE[0], "_exchange.accounts", "_exchange.positions"}
+
+
+def test_a_subscriber_reads_in_groups_of_its_own_name_only(bus: Bus) -> None:
+    bus.apply()
+    assert _join(bus, "reader-one", "reader-one.app") is None
+    for foreign in ("reader-two.app", "exchange-stream", "reader-one"):
+        assert _join(bus, "reader-one", foreign) == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+def test_a_subscriber_whose_grant_is_gone_is_refused_by_kafka(bus: Bus) -> None:
+    bus.apply()
+    near = f"{SHARE}near"
+    assert _read_all(bus, "reader-one", {near}) == {near: False}
+    applied = bus.apply(without(TOPOLOGY, "  - {subscriber: reader-one, view: applied.person.near}\n"))
+    removed = [str(line) for line in applied.lines if line.mark == Mark.REMOVED]
+    assert removed == [f"- access reader-one: READ topic {near}"]
+    assert _read_all(bus, "reader-one", {near}) == {near: True}
+    assert _read_all(bus, "reader-two", {near}) == {near: False}
+    bus.apply()
+
+
+def test_access_is_withdrawn_even_when_a_source_is_down(bus: Bus) -> None:
+    bus.apply()
+    near = f"{SHARE}near"
+    reduced = without(TOPOLOGY, "  - {subscriber: reader-one, view: applied.person.near}\n")
+    nowhere = bus.secret("APPLIED_A_DSN", "postgresql://nobody:x@127.0.0.1:1/none")
+    with nowhere, pytest.raises(ConfigError, match="does not let us in"):
+        bus.apply(reduced)
+    assert _read_all(bus, "reader-one", {near}) == {near: True}
+    bus.apply()
+
+
+def test_an_expired_grant_gives_no_access(bus: Bus) -> None:
+    near = f"{SHARE}near"
+    granted = "{subscriber: reader-one, view: applied.person.near}"
+    bus.apply(TOPOLOGY.replace(granted, granted[:-1] + ", until: 2020-01-01}"))
+    assert _read_all(bus, "reader-one", {near}) == {near: True}
+    bus.apply()
+
+
+def test_a_subscriber_that_is_gone_loses_its_access_and_its_user(bus: Bus) -> None:
+    bus.apply()
+    foreign = Acl("foreign-app", "topic", "foreign.orders", "literal", "read")
+    bus.stack.admin.ensure_acls([foreign])
+    applied = bus.apply(
+        without(
+            TOPOLOGY,
+            "  reader-one:\n    department: applied_south\n    label: {zh: 一, en: One}\n",
+            "  - {subscriber: reader-one, view: applied.person.near}\n",
+        )
+    )
+    removed = {str(line) for line in applied.lines if line.mark == Mark.REMOVED}
+    rights = f"READ group reader-one.*, READ topic {SHARE}near"
+    assert removed == {f"- access reader-one: {rights}", "- user reader-one"}
+    assert "reader-one" not in bus.stack.admin.scram_users()
+    assert foreign in bus.stack.admin.acls()
+    bus.apply()
+    assert _read_all(bus, "reader-one", {f"{SHARE}near"}) == {f"{SHARE}near": False}
+
+
+def test_rules_added_by_hand_to_a_subscriber_do_not_linger(bus: Bus) -> None:
+    bus.apply()
+    bus.stack.admin.ensure_acls([Acl("reader-one", "topic", "raw.", "prefixed", "read")])
+    assert _read_all(bus, "reader-one", {RAW[0]}) == {RAW[0]: False}
+    bus.apply()
+    assert _read_all(bus, "reader-one", {RAW[0]}) == {RAW[0]: True}
+
+
+# --- what is refused --------------------------------------------------------------------------------------
+
+
+def test_a_missing_steward_key_is_told_with_its_command(bus: Bus) -> None:
+    bus.apply()
+    file = bus.settings.root / "keys" / "applied_north.pub"
+    kept = file.read_text()
+    file.unlink()
+    assert "exchange keys create applied_north" in bus.refusal()
+    file.write_text("not a key")
+    assert "expected an X25519 key" in bus.refusal()
+    file.write_text(kept)
+
+
+def test_a_missing_connection_string_names_the_variable(bus: Bus) -> None:
+    bus.apply()
+    with bus.secret("APPLIED_A_DSN", None):
+        assert "system applied_a: no connection string: set the environment variable APPLIED_A_DSN" in (
+            bus.refusal()
+        )
+
+
+def test_a_wrong_password_is_told_without_showing_it(bus: Bus) -> None:
+    bus.apply()
+    user, _, rest = bus.dsns["applied_a"].partition("@")
+    with bus.secret("APPLIED_A_DSN", f"{user.rpartition(':')[0]}:wrong-pass-17@{rest}"):
+        text = bus.refusal()
+    assert "password authentication failed" in text
+    assert "wrong-pass-17" not in text
+
+
+def test_a_malformed_connection_string_is_not_shown(bus: Bus) -> None:
+    bus.apply()
+    with bus.secret("APPLIED_A_DSN", "host with secret-4711"):
+        text = bus.refusal()
+    assert "APPLIED_A_DSN: not a connection string" in text
+    assert "4711" not in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "told"),
+    [
+        (
+            "ALTER TABLE person RENAME TO person_old",
+            "ALTER TABLE person_old RENAME TO person",
+            "table public.person (resource applied.person) does not exist",
+        ),
+        (
+            "ALTER TABLE person DROP CONSTRAINT person_pkey",
+            "ALTER TABLE person ADD PRIMARY KEY (id_number)",
+            'ALTER TABLE "public"."person" ADD PRIMARY KEY',
+        ),
+        (
+            "ALTER TABLE person REPLICA IDENTITY DEFAULT",
+            "ALTER TABLE person REPLICA IDENTITY FULL",
+            'ALTER TABLE "public"."person" REPLICA IDENTITY FULL;',
+        ),
+        (
+            "ALTER TABLE person RENAME COLUMN full_name TO fullname",
+            "ALTER TABLE person RENAME COLUMN fullname TO full_name",
+            "Did you mean 'fullname'",
+        ),
+    ],
+    ids=["missing table", "no primary key", "no full replica identity", "missing column"],
+)
+def test_a_table_that_cannot_be_captured_is_refused_with_what_to_do(
+    bus: Bus, spoil: str, mend: str, told: str
+) -> None:
+    bus.apply()
+    bus.sql("applied_a", spoil)
+    try:
+        assert told in bus.refusal()
+    finally:
+        bus.sql("applied_a", mend)
+    assert not bus.apply().changed
+
+
+def test_a_user_without_rights_is_told_the_statements_for_the_owner(bus: Bus) -> None:
+    bus.apply()
+    bus.sql("applied_b", "DROP PUBLICATION exchange_applied_b")
+    bus.sql("applied_b", "CREATE ROLE applied_weak LOGIN PASSWORD 'weak'")
+    _, _, place = bus.dsns["applied_b"].partition("@")
+    with bus.secret("APPLIED_B_DSN", f"postgresql://applied_weak:weak@{place}"):
+        assert 'GRANT SELECT ON "public"."person" TO "applied_weak";' in bus.refusal()
+        bus.sql("applied_b", "GRANT SELECT ON person TO applied_weak")
+        text = bus.refusal()
+    assert 'CREATE PUBLICATION "exchange_applied_b" FOR TABLE "public"."person"' in text
+    bus.apply()
+
+
+def test_all_problems_of_all_parts_come_at_once(bus: Bus) -> None:
+    bus.apply()
+    with bus.secret("APPLIED_A_DSN", None), bus.secret("APPLIED_B_DSN", None):
+        text = bus.refusal(TOPOLOGY.replace("A-1\n    share: unconditional\n    partitions: 2",
+                                            "A-1\n    share: unconditional\n    partitions: 3"))  # fmt: skip
+    assert "APPLIED_A_DSN" in text
+    assert "APPLIED_B_DSN" in text
+    assert f"topic {RAW[0]} has 2 partitions, 3 are asked for" in text
+
+
+def test_a_view_that_would_break_its_readers_is_refused(bus: Bus) -> None:
+    bus.apply()
+    changed = CONTRACT | {"fields": [*CONTRACT["fields"][:2], _region_as_number()]}  # type: ignore[index]
+    contracts = {"applied.person": Contract.parse(changed, "person.avsc")}
+    text = without(TOPOLOGY, "    rows:\n      - {field: region_code, prefix: ['33']}\n")
+    source = yaml_source.parse(text, "applied.yaml")
+    declared = topology.check(source, contracts, topology.today()).topology
+    before = bus.state()
+    with pytest.raises(ConfigError, match="would break its readers"):
+        apply(bus.settings, declared, contracts)
+    assert bus.state() == before
+
+
+def _region_as_number() -> dict[str, Any]:
+    label = {"zh": "区划", "en": "Region"}
+    return {
+        "name": "region_code",
+        "type": ["null", "long"],
+        "default": None,
+        "classification": 1,
+        "label": label,
+    }
+
+
+def test_a_lost_masking_key_is_never_replaced_by_a_new_one(bus: Bus) -> None:
+    bus.apply()
+    with bus.secret("EXCHANGE_MASK_KEY", None):
+        assert "A new one would change every token" in bus.refusal()
+        assert bus.settings.secrets.find("EXCHANGE_MASK_KEY") is None
+    with bus.secret("EXCHANGE_MASK_KEY", "abc"):
+        assert "64 hex digits" in bus.refusal()
+
+
+# --- the command ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_changed_when_the_answer_is_no(bus: Bus) -> None:
+    bus.apply()
+    before = bus.state()
+    reduced = without(TOPOLOGY, "  - {subscriber: reader-one, view: applied.person.near}\n")
+    asked: list[str] = []
+
+    def decline(seen: Survey) -> bool:
+        asked.extend(map(str, seen.changes))
+        return False
+
+    assert apply(bus.settings, bus.load(reduced), bus.contracts(), confirm=decline) is None
+    assert asked == [f"- access reader-one: READ topic {SHARE}near"]
+    assert bus.state() == before
+
+
+def test_the_command_prints_what_it_did_as_json(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bus.apply()
+    file, avsc = tmp_path / "t.yaml", tmp_path / "avro" / "applied" / "person.avsc"
+    file.write_text(TOPOLOGY, encoding="utf-8")
+    avsc.parent.mkdir(parents=True)
+    avsc.write_text(json.dumps(CONTRACT), encoding="utf-8")
+    monkeypatch.setenv("EXCHANGE_HOME", str(bus.settings.root))
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(tmp_path / "avro"))
+    command.apply(file, yes=True, as_json=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["changed"] is False
+    assert {entry["mark"] for entry in answer["objects"]} == {"="}
+    assert answer["plan_version"] == bus.plan_version()
+
+
+# --- helpers ----------------------------------------------------------------------------------------------
+
+
+def _consumer(bus: Bus, principal: str, group: str) -> Consumer:
+    return Consumer(
+        bus.settings.kafka_client(principal)
+        | {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
+
+
+def _read_all(bus: Bus, principal: str, topics: set[str]) -> dict[str, bool]:
+    """Return topic → whether Kafka denies it; what may be described is read to the end of partition 0."""
+    consumer = _consumer(bus, principal, f"{principal}.matrix")
+    try:
+        hidden = {
+            topic for topic in topics if consumer.list_topics(topic, 15).topics[topic].error is not None
+        }
+        outcome = dict.fromkeys(hidden, True)
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in topics - hidden])
+
+        def all_answered() -> bool:
+            message = consumer.poll(0.2) if outcome.keys() != topics else None
+            if message is not None and message.topic() in topics:
+                error = message.error()
+                denied = error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+                outcome[str(message.topic())] = denied
+            return outcome.keys() == topics
+
+        wait_for(all_answered, f"{principal}: an answer for each topic")
+    finally:
+        consumer.close()
+    return outcome
+
+
+def _written(bus: Bus, principal: str, topics: list[str], transactional_id: str | None = None) -> set[str]:
+    """Return the topics that take a record; where others would read it, in a transaction that is aborted."""
+    taken: set[str] = set()
+    refusals = {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+    if (
+        transactional_id is not None
+    ):  # refused when the topic joins the transaction: then all of it is dropped
+        refusals.add(KafkaError._PURGE_QUEUE)
+    for topic in topics:
+        settings = bus.settings.kafka_client(principal) | {"log_level": 0, "message.timeout.ms": 10_000}
+        if transactional_id is not None:
+            settings |= {"transactional.id": transactional_id}
+        producer = Producer(settings)
+        if transactional_id is not None:
+            producer.init_transactions(15)
+            producer.begin_transaction()
+        outcome: list[KafkaError | None] = []
+
+        def note(error: KafkaError | None, _message: object, to: list[KafkaError | None] = outcome) -> None:
+            to.append(error)
+
+        producer.produce(topic, None, b"probe", 0, on_delivery=note)
+        producer.flush(15)
+        assert outcome, f"{principal} → {topic}: no answer"
+        if outcome[0] is None:
+            taken.add(topic)
+            if transactional_id is not None:
+                producer.abort_transaction(15)
+        else:
+            assert outcome[0].code() in refusals, (topic, outcome[0])
+    return taken
+
+
+def _join(bus: Bus, principal: str, group: str) -> int | None:
+    """Return the code with which Kafka refuses a consumer of the group, None when it lets it read."""
+    consumer = _consumer(bus, principal, group)
+    try:
+        consumer.subscribe([f"{SHARE}near"])
+        message = wait_for(lambda: consumer.poll(0.2), f"{principal}: an answer for group {group}")
+        error = message.error()
+        ended = error is None or error.code() == KafkaError._PARTITION_EOF
+        return None if ended or error is None else int(error.code())
+    finally:
+        consumer.close()

@@ -1,0 +1,68 @@
+"""Kafka's objects made twice: the second time nothing changes."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from exchange.cluster import Acl, TopicSpec
+from exchange.errors import ConfigError, PartError
+from exchange.settings import kafka_secret
+from tests.stack import Stack
+
+WEEK_MS = str(7 * 24 * 3600 * 1000)
+DAY_MS = str(24 * 3600 * 1000)
+
+
+def test_topics_are_made_once_and_mended_where_they_differ(stack: Stack) -> None:
+    cluster = stack.admin
+    wanted = [TopicSpec("raw.cl1.public.a", 3, {"retention.ms": WEEK_MS}), TopicSpec("raw.cl1.public.b", 1)]
+    assert cluster.ensure_topics(wanted) == ["raw.cl1.public.a", "raw.cl1.public.b"]
+    assert cluster.ensure_topics(wanted) == []
+    shorter = TopicSpec("raw.cl1.public.a", 3, {"retention.ms": DAY_MS})
+    assert cluster.ensure_topics([shorter]) == ["raw.cl1.public.a"]
+    assert cluster.topic_config(["raw.cl1.public.a"])["raw.cl1.public.a"]["retention.ms"] == DAY_MS
+    assert cluster.topics()["raw.cl1.public.a"] == 3
+
+
+@pytest.mark.parametrize("partitions", [2, 4])
+def test_another_number_of_partitions_is_refused_and_nothing_changes(stack: Stack, partitions: int) -> None:
+    topic = f"raw.cl2.public.t{partitions}"
+    stack.admin.ensure_topics([TopicSpec(topic, 3)])
+    with pytest.raises(ConfigError, match=f"topic {topic} has 3 partitions, {partitions} are asked for"):
+        stack.admin.ensure_topics([TopicSpec(topic, partitions), TopicSpec("raw.cl2.public.new", 1)])
+    assert stack.admin.topics()[topic] == 3
+    assert "raw.cl2.public.new" not in stack.admin.topics()
+
+
+def test_a_refused_topic_is_named(stack: Stack) -> None:
+    with pytest.raises(PartError, match=r"Kafka: topic raw\.cl3\.bad: .*retention"):
+        stack.admin.ensure_topics([TopicSpec("raw.cl3.bad", 1, {"retention.ms": "for ever"})])
+
+
+def test_a_user_is_made_once_and_again_only_when_its_secret_is_lost(stack: Stack) -> None:
+    assert stack.admin.ensure_scram_user("cl4") is True
+    assert stack.admin.ensure_scram_user("cl4") is False
+    old = stack.settings.kafka_client("cl4")
+    AdminClient(old).list_topics(timeout=10)
+    (stack.home / "secrets" / kafka_secret("cl4")).unlink()
+    assert stack.admin.ensure_scram_user("cl4") is True
+    AdminClient(stack.settings.kafka_client("cl4")).list_topics(timeout=10)
+    with pytest.raises(KafkaException):
+        AdminClient(old | {"log_level": 0}).list_topics(timeout=1)
+
+
+def test_access_rules_are_added_once_and_taken_away_once(stack: Stack) -> None:
+    read = Acl("cl5", "topic", "share.cl5.", "prefixed", "read")
+    group = Acl("cl5", "group", "cl5.", "prefixed", "read")
+    write = Acl("cl5", "transactional_id", "cl5", "literal", "write")
+    cluster_rule = Acl("cl5", "cluster", "kafka-cluster", "literal", "idempotent_write")
+    rules = sorted([read, group, write, cluster_rule])
+    assert stack.admin.ensure_acls([read]) == [read]
+    assert stack.admin.ensure_acls(rules) == [rule for rule in rules if rule != read]
+    assert stack.admin.ensure_acls(rules) == []
+    assert set(rules) <= stack.admin.acls()
+    assert stack.admin.remove_acls([read, write]) == sorted([read, write])
+    assert stack.admin.remove_acls([read, write]) == []
+    assert {rule for rule in stack.admin.acls() if rule.principal == "cl5"} == {group, cluster_rule}

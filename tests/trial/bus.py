@@ -1,0 +1,262 @@
+"""The trial bus: its own home with the real parts, and its connector and worker as real child processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.checkers.committed import CommittedReader
+from tests.checkers.journey import ExpectedTable, ExpectedView, Journey, Problem
+from tests.checkers.source_log import SourceLog
+from tests.checkers.wire import Schemas
+from tests.stack import Stack, running_stack
+from tests.trial import people
+
+HERE = Path(__file__).parent
+SYSTEM = "trial"
+DATABASE = "trial"
+RAW = "raw.trial.public.person"
+CITY, NORTH = "share.trial.person.city", "share.trial.person.north"
+QUARANTINE = "quarantine.trial.person"
+PARTITIONS = 3
+PUBLICATION = "exchange_trial"
+
+COMMANDS = {"connector": ["connect", SYSTEM], "worker": ["stream"]}
+
+
+@dataclass
+class Child:
+    """A connector or worker that the test runs, kills and starts again."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    exits: list[int] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it; it must not run."""
+        assert self.process is None
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.environment)
+            )
+
+    def end(self, number: signal.Signals, timeout_s: float = 30) -> int:
+        """Send a signal, wait for the end, return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(timeout_s)
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL; nothing of it runs any more when this returns."""
+        self.end(signal.SIGKILL)
+
+    def revive(self) -> None:
+        """Start it again where it ended by itself; remembers with which code."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            self.exits.append(code)
+            self.process = None
+            self.start()
+
+    def text(self) -> str:
+        """All it has logged."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+class TrialBus:
+    """The running bus of tests/trial/topology.yaml, its source, and the judge that follows it."""
+
+    def __init__(self, stack: Stack, files: Path) -> None:
+        self.stack = stack
+        self.files = files
+        self.settings = stack.settings
+        self.dsn = stack.create_database(DATABASE)
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(people.CREATE)
+        self.settings.secrets.put("TRIAL_DSN", self.dsn)
+        self.environment = os.environ | {
+            "EXCHANGE_HOME": str(self.settings.root),
+            "EXCHANGE_TOPOLOGY": str(files / "topology.yaml"),
+            "EXCHANGE_CONTRACTS": str(files / "avro"),
+        }
+        self.children: dict[str, Child] = {}
+        self._readers: list[CommittedReader] = []
+
+    def cli(self, *args: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `exchange <args>` to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "exchange.cli", *args],
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"exchange {' '.join(args)}: {done.stderr}"
+        return done
+
+    def child(self, name: str, command: Sequence[str] | None = None) -> Child:
+        """Return a child by name, new where there was none; `command` replaces that of the product."""
+        arguments = ["-m", "exchange.cli", *COMMANDS[name]] if command is None else list(command)
+        log = self.settings.root / "logs" / f"{name}.log"
+        made = Child(name, [sys.executable, *arguments], self.environment, log)
+        if command is not None:
+            return made
+        return self.children.setdefault(name, made)
+
+    def start(self, *names: str) -> None:
+        """Start connector and worker, or those named."""
+        for name in names or COMMANDS:
+            self.child(name).start()
+
+    def stop(self, *names: str) -> dict[str, int]:
+        """Ask children to end by SIGTERM; return their exit codes."""
+        running = {
+            name: self.child(name) for name in names or COMMANDS if self.child(name).process is not None
+        }
+        return {name: child.end(signal.SIGTERM) for name, child in running.items()}
+
+    def client(self, principal: str = "admin") -> dict[str, Any]:
+        """Return the Kafka properties of a principal."""
+        return self.settings.kafka_client(principal)
+
+    def watch(self, slot: str, *, from_now: bool = False) -> Watch:
+        """Begin to judge, with a slot of that name on the source. The publication must exist.
+
+        from_now: leave out what the topics already hold; the source must be quiet and all of it processed.
+        """
+        log = SourceLog(self.dsn, PUBLICATION, slot)
+        log.create()
+        table = expected_table(log.stream(SYSTEM))
+        reader = CommittedReader(self.client(), table.topics, from_now=from_now)
+        self._readers.append(reader)
+        journey = Journey(table, Schemas(self.settings.endpoints().registry).decode)
+        return Watch(self, journey, log, reader)
+
+    def close(self) -> None:
+        """Stop children and readers."""
+        for child in self.children.values():
+            if child.process is not None:
+                child.kill()
+        for reader in self._readers:
+            reader.close()
+
+
+@dataclass
+class Watch:
+    """A judge and what it reads from."""
+
+    bus: TrialBus
+    journey: Journey
+    log: SourceLog
+    reader: CommittedReader
+
+    def step(self) -> None:
+        """Read what is there on both sides; revive children that ended by themselves."""
+        self.journey.source(self.log.read())
+        for record in self.reader.read(0.1):
+            self.journey.observe(record)
+        for child in self.bus.children.values():
+            child.revive()
+
+    def until(self, done: str, look: Any, timeout_s: float = 60) -> None:
+        """Follow until `look()` is true; fail with `done` when the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while not look():
+            assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {done}; {self.state()}"
+            self.step()
+
+    def settle(self, timeout_s: float = 60) -> list[Problem]:
+        """Follow until everything committed has arrived, or the time is over; return what is wrong."""
+        deadline = time.monotonic() + timeout_s
+        self.step()
+        while self.journey.outstanding and time.monotonic() < deadline:
+            self.step()
+        for record in self.reader.read_to_end():
+            self.journey.observe(record)
+        return self.journey.problems()
+
+    def drain(self, timeout_s: float = 60) -> list[Problem]:
+        """Follow until the worker has passed all that was captured; return what is wrong then.
+
+        Unlike `settle` this does not wait for what will never come.
+        """
+        self.until("the source is captured", lambda: self._captured() and self._processed(), timeout_s)
+        for record in self.reader.read_to_end():
+            self.journey.observe(record)
+        return self.journey.problems()
+
+    def _captured(self) -> bool:
+        self.step()
+        return self.journey.is_complete(RAW)
+
+    def _processed(self) -> bool:
+        """Whether the worker's committed offsets lie behind the last raw record of every partition."""
+        group = Consumer(self.bus.client() | {"group.id": "exchange-stream"})
+        try:
+            ends = self.journey.next_offsets(RAW)
+            at = group.committed([TopicPartition(RAW, partition) for partition in ends], timeout=10)
+        finally:
+            group.close()
+        return all(place.offset >= ends[place.partition] for place in at)
+
+    def state(self) -> str:
+        """Where the journey stands, for messages of failed tests; and what the children say."""
+        counts = {topic: self.journey.count(topic) for topic in self.journey.table.topics}
+        tails = {name: child.text()[-1_500:] for name, child in self.bus.children.items()}
+        return f"outstanding {self.journey.outstanding}, seen {counts}, logs {tails}"
+
+
+def expected_table(stream: int) -> ExpectedTable:
+    """Return what must become of the trial's table."""
+    return ExpectedTable(
+        table=people.TABLE,
+        key=("id_number",),
+        partitions=PARTITIONS,
+        stream=stream,
+        raw_topic=RAW,
+        quarantine_topic=QUARANTINE,
+        views=(
+            ExpectedView(CITY, shows=people.shown_to_city),
+            ExpectedView(NORTH, in_scope=people.is_north, shows=people.shown_to_north),
+        ),
+        acceptable=people.acceptable,
+        capturable=people.capturable,
+    )
+
+
+@contextmanager
+def trial_bus() -> Iterator[TrialBus]:
+    """Bring up the parts, declare the trial's bus and yield it; children are not started yet."""
+    files = Path(tempfile.mkdtemp(prefix="exchange-trial-"))
+    try:
+        shutil.copytree(HERE / "avro", files / "avro")
+        shutil.copy(HERE / "topology.yaml", files / "topology.yaml")
+        with patch.dict(os.environ, EXCHANGE_LOG_LEVEL="DEBUG"), running_stack() as stack:
+            bus = TrialBus(stack, files)
+            try:
+                bus.cli("keys", "create", "office")
+                bus.cli("apply", "--yes")
+                yield bus
+            finally:
+                bus.close()
+    finally:
+        shutil.rmtree(files)
