@@ -1,0 +1,1 @@
+"""Checkers that judge the bus from outside: they share no code with what they judge."""

@@ -1,0 +1,83 @@
+"""Workers with a fault built in, to prove that the judge and the canary search fail when they should.
+
+Run as `python planted.py <fault>`; the rest is what `exchange stream` does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+from confluent_kafka import TopicPartition
+
+from exchange import cli, masking
+from exchange.masking import Partial, Redact
+from streams import poller
+
+EARLY = "PLANTED: offsets committed, outputs not written"
+
+
+def skip_a_record() -> None:
+    """Every twentieth record vanishes between reading and processing; its offset is passed all the same."""
+    records_of, counter = poller.Poller._records_of, itertools.count(1)
+
+    def most_records_of(self: Any, messages: Any) -> Any:
+        found = records_of(self, messages)
+        kept = {tp: [record for record in batch if next(counter) % 20] for tp, batch in found.items()}
+        return {tp: batch for tp, batch in kept.items() if batch}
+
+    patch.object(poller.Poller, "_records_of", most_records_of).start()
+
+
+def commit_early() -> None:
+    """Offsets go first, outside the transaction; at the third round the worker then hangs, to be killed."""
+    hand_over, counter = poller.Poller._hand_over, itertools.count()
+
+    def hand_over_late(self: Any, rnd: Any) -> None:
+        ends = [
+            TopicPartition(batch.tp.topic, batch.tp.partition, (batch.records[-1].offset() or 0) + 1)
+            for batch in rnd.batches
+        ]
+        self._consumer.commit(offsets=ends, asynchronous=False)
+        if next(counter) == 2:
+            sys.stderr.write(EARLY + "\n")
+            sys.stderr.flush()
+            threading.Event().wait()
+        hand_over(self, rnd)
+
+    patch.object(poller.Poller, "_hand_over", hand_over_late).start()
+
+
+def take_masks_off() -> None:
+    """`partial` and `redact` show what they were given."""
+    compile_mask = masking.compile_mask
+
+    def compile_nothing(mask: Any, *arguments: Any) -> Any:
+        if isinstance(mask, Partial | Redact):
+            return lambda value: value
+        return compile_mask(mask, *arguments)
+
+    patch("exchange.render.compile_mask", compile_nothing).start()
+
+
+def take_masks_and_gate_off() -> None:
+    """The leak gate sees nothing either."""
+    take_masks_off()
+    patch("exchange.reference.find_leak", lambda *_: None).start()
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "skip": skip_a_record,
+    "early-commit": commit_early,
+    "masks-off": take_masks_and_gate_off,
+    "masks-off-gate-on": take_masks_off,
+}
+
+if __name__ == "__main__":
+    FAULTS[sys.argv[1]]()
+    sys.argv = ["exchange", "stream", *sys.argv[2:]]
+    cli.main()
