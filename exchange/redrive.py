@@ -200,6 +200,10 @@ def _send(
             )
             raise PartError(msg)
         _expect_nothing_newer(topics, candidates, ends, written.offsets)
+    except KafkaException as error:  # a topic already known to be refused or missing is not even queued
+        _steady(producer.abort_transaction, _CALL_S)
+        msg = f"{candidates[0].source[0]}: Kafka did not take the records ({error.args[0].name()})"
+        raise PartError(msg) from None
     except BaseException:
         _steady(producer.abort_transaction, _CALL_S)
         raise

@@ -129,7 +129,10 @@ class Store:
             else:
                 written.append(message)
 
-        self._producer.produce(self._topic, key=key, value=value, partition=0, on_delivery=delivered)
+        try:
+            self._producer.produce(self._topic, key=key, value=value, partition=0, on_delivery=delivered)
+        except KafkaException as error:  # a topic already known to be refused or missing is not even queued
+            failed.append(error.args[0])
         self._producer.flush(kafka.TIMEOUT_S + 1)
         if not written:
             code = failed[0].name() if failed else "no answer"

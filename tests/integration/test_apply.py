@@ -11,7 +11,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 
 from exchange import topology, yaml_source
 from exchange.apply import Work, apply
@@ -589,7 +596,10 @@ def _written(bus: Bus, principal: str, topics: list[str], transactional_id: str 
         def note(error: KafkaError | None, _message: object, to: list[KafkaError | None] = outcome) -> None:
             to.append(error)
 
-        producer.produce(topic, None, b"probe", 0, on_delivery=note)
+        try:
+            producer.produce(topic, None, b"probe", 0, on_delivery=note)
+        except KafkaException as refused:  # the refusal came with the topic's metadata: not even queued
+            outcome.append(refused.args[0])
         producer.flush(15)
         assert outcome, f"{principal} → {topic}: no answer"
         if outcome[0] is None:
