@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from exchange import singleobject
+from exchange.encoding import singleobject
 from exchange.errors import SealError
 
 POSITION_SECRET: Final = "EXCHANGE_POSITION_KEY"  # noqa: S105 - a secret's name

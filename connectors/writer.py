@@ -16,10 +16,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.position import PositionCodec, SourcePosition
 from connectors.source import LARGEST_RECORD_BYTES, Batch, Captured, Shape
-from exchange import wire
 from exchange.account import Account, content_hash, minute_of
 from exchange.change import HEADER, Op, Reason, RecordHeader, Rejected
 from exchange.compacted import CompactedTopic, explain, quiet_logger
+from exchange.encoding import wire
 from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
 from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource

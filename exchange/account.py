@@ -15,8 +15,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from exchange import singleobject
 from exchange.change import Position, Reason, mix64
+from exchange.encoding import singleobject
 
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _DELAY_GROWTH: Final = 1.1

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from exchange import strictjson
 from exchange.errors import ContractError
-from exchange.fieldtype import LOGICAL, PRIMITIVES, ContractField, FieldType
-from exchange.rules import Rule, compile_rule
+from exchange.fieldtype import LOGICAL, PRIMITIVES, ContractField, FieldType, Rule
+from exchange.rules import compile_rule
 from exchange.suggest import did_you_mean
 
 SENSITIVITIES: Final = frozenset(

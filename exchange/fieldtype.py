@@ -1,4 +1,4 @@
-"""The closed set of types a contract's fields may have, and how they are written in Avro.
+"""A contract's field: its type, of a closed set, what else is declared of it, and how it is written in Avro.
 
 Values travel through the bus in the form Avro stores them: a date is the number of days since 1970-01-01, a
 timestamp microseconds, a decimal the two's complement bytes of its unscaled value. Nothing is converted that
@@ -7,12 +7,11 @@ a rule or a mask does not need converted, so nothing is approximated on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from exchange.rules import Rule
+from exchange.change import Reason
 
 PRIMITIVES: Final = frozenset({"boolean", "int", "long", "float", "double", "string", "bytes"})
 
@@ -30,6 +29,20 @@ _AVRO_OF_KIND: Final = {kind: avro for avro, kind in LOGICAL.items()}
 TEXT_KINDS: Final = frozenset({"string", "uuid", "enum"})
 SENSITIVE_FROM: Final = 3
 """Classification from which a field needs a reason to be shown clear, whatever its `sensitivity`."""
+
+
+Test = Callable[[Any, int], bool]
+"""(value as Avro stores it, source commit time in ms) → whether the value keeps the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One compiled rule: its name, the reason a refusal gives, its parameters as declared, and its test."""
+
+    name: str
+    reason: Reason
+    parameters: Mapping[str, Any]
+    test: Test
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from exchange import singleobject
 from exchange.change import Reason
+from exchange.encoding import singleobject
 from exchange.errors import ConfigError, SealError
 
 KEY_BYTES: Final = 32

@@ -14,7 +14,7 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology_model import Topology
+from exchange.topology.model import Topology
 from exchange.view import View, ViewSpec, compile_view
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from exchange.account import Account
 from exchange.change import HEADER, Reason, RecordHeader, Rejected
-from exchange.desk import Desk, Outgoing, RawRecord
+from exchange.encoding.wire import schema_id
+from exchange.engine.desk import Desk, Outgoing, RawRecord
+from exchange.engine.programs import Programs
 from exchange.errors import ExchangeError
 from exchange.keys import Sealer
 from exchange.plan import PlannedResource
-from exchange.programs import Programs
 from exchange.reference import ViewOutput
-from exchange.wire import schema_id
 
 __all__ = ["Halt", "Outgoing", "Processed", "Programs", "RawRecord", "Sealer", "process_batch"]
 

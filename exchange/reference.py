@@ -17,14 +17,14 @@ from typing import Any, Final, NamedTuple
 
 from exchange.change import Op, Reason, RecordHeader, Rejected
 from exchange.contract import Contract
+from exchange.encoding.wire import Reader, Writer
+from exchange.engine.image import Image, compile_image
+from exchange.engine.leak import find_leak
+from exchange.engine.render import Record, Renderer
 from exchange.errors import ContractError
-from exchange.image import Image, compile_image
 from exchange.keys import ViewKeys
-from exchange.leak import find_leak
 from exchange.plan import PlannedResource, PlannedView
-from exchange.render import Record, Renderer
 from exchange.view import compile_view
-from exchange.wire import Reader, Writer
 
 MAX_RECORD_BYTES: Final = 1_000_000
 """Key and value together; a topic takes 1,048,576 bytes with header and batch around them."""

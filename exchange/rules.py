@@ -17,27 +17,14 @@ from typing import Any, Final
 from stdnum.cn import ric, uscc
 
 from exchange.change import Reason
-from exchange.fieldtype import FieldType, decimal_unscaled
+from exchange.fieldtype import FieldType, Rule, Test, decimal_unscaled
 from exchange.safe_regex import compile_safe
 from exchange.suggest import did_you_mean
-
-Test = Callable[[Any, int], bool]
-"""(value as Avro stores it, source commit time in ms) → whether the value keeps the rule."""
 
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = date(1970, 1, 1)
 _NUMBERS: Final = frozenset({"int", "long", "float", "double"})
 _TEXT: Final = frozenset({"string"})
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One compiled rule: its name, the reason a refusal gives, its parameters as declared, and its test."""
-
-    name: str
-    reason: Reason
-    parameters: Mapping[str, Any]
-    test: Test
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterable, Sequence
 from concurrent.futures import Executor
 from typing import cast
 
+from exchange.engine.programs import SchemaOf
 from exchange.keys import Sealer, ViewKeys
 from exchange.plan import PublishedPlan
 from exchange.process import Processed, Programs, RawRecord, process_batch
-from exchange.programs import SchemaOf
 from streams.app import StreamApp
 from streams.rounds import Batch
 from streams.stage import Stage

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from exchange.reader import Received, ViewReader
+    from exchange.subscriber.reader import Received, ViewReader
 
 _COMMIT_EVERY_S: Final = 2.0
 
@@ -46,9 +46,9 @@ def consume(
       exchange consume school-office population.person.school --from earliest --max 5 --json
       exchange consume school-office population.person.school --follow
     """
-    from exchange.reader import Start, ViewReader
     from exchange.registry import Registry
     from exchange.settings import Settings
+    from exchange.subscriber.reader import Start, ViewReader
 
     settings = Settings()
     begin = Start.parse(start)

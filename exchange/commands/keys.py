@@ -24,7 +24,7 @@ def create(
 
     Example: exchange keys create population --out /media/usb
     """
-    from exchange.keyfiles import write_pair
+    from exchange.quarantine.keyfiles import write_pair
     from exchange.settings import Settings
 
     directory = out if out is not None else Settings().root / "keys"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from exchange.client_config import Format
 from exchange.errors import ConfigError
+from exchange.subscriber.client_config import Format
 
 if TYPE_CHECKING:
     from exchange.local.stack import PartStatus
@@ -108,9 +108,9 @@ def client_config(
       kcat -F school.properties -C -t share.population.person.school
       exchange client-config school-office --format json
     """
-    from exchange.client_config import client_config as connection
-    from exchange.client_config import render
     from exchange.settings import Settings
+    from exchange.subscriber.client_config import client_config as connection
+    from exchange.subscriber.client_config import render
 
     settings = Settings()
     topics = _granted(settings, subscriber)
@@ -123,7 +123,7 @@ def _granted(settings: Settings, subscriber: str) -> tuple[str, ...] | None:
     Raises: ConfigError when the topology doesn't know the subscriber, or, without one, when it is one of the
     bus's own users.
     """
-    from exchange import access
+    from exchange.apply import access
     from exchange.cluster import ADMIN
     from exchange.contract import load_contracts
     from exchange.plan import view_topic
@@ -161,7 +161,7 @@ def _figures(settings: Settings) -> Any:
 
 
 def _as_text(parts: list[PartStatus], figures: Any) -> str:
-    from exchange.status_text import figures_text
+    from exchange.commands.status_text import figures_text
 
     lines = [f"{'part':<16} {'state':<14} {'pid':>8}  address"]
     for part in parts:

@@ -15,9 +15,9 @@ import typer
 from exchange.errors import ConfigError, SealError
 
 if TYPE_CHECKING:
-    from exchange.decoder import WireDecoder
-    from exchange.quarantine import Entry, Topics
+    from exchange.quarantine.entries import Entry, Topics
     from exchange.settings import Settings
+    from exchange.subscriber.decoder import WireDecoder
 
 _Resource = Annotated[str, typer.Argument(help="Resource: <domain>.<resource>.")]
 _KeyFile = Annotated[Path, typer.Option("--key-file", help="The steward's private key: <department>.key.")]
@@ -31,7 +31,7 @@ def list_refused(
 
     Example: exchange quarantine list population.person
     """
-    from exchange.quarantine import entries
+    from exchange.quarantine.entries import entries
 
     count = 0
     for entry in entries(_topics(resource), resource):
@@ -50,10 +50,10 @@ def show(
 
     Example: exchange quarantine show population.person 2:17 --key-file population.key
     """
-    from exchange.decoder import WireDecoder
-    from exchange.quarantine import chosen
+    from exchange.quarantine.entries import chosen
     from exchange.registry import Registry
     from exchange.settings import Settings
+    from exchange.subscriber.decoder import WireDecoder
 
     private_key = _private_key(key_file)
     [entry] = chosen(_topics(resource), resource, [place])
@@ -88,9 +88,9 @@ def redrive(
       exchange quarantine redrive population.person 2:17 --key-file population.key --dry-run
       exchange quarantine redrive population.person --reason code --key-file population.key
     """
-    from exchange.access import redriver
-    from exchange.quarantine import Topics, chosen, entries
-    from exchange.redrive import redrive as send_again
+    from exchange.apply.access import redriver
+    from exchange.quarantine.entries import Topics, chosen, entries
+    from exchange.quarantine.redrive import redrive as send_again
     from exchange.settings import Settings
 
     if sum((bool(places), reason is not None, everything)) != 1:
@@ -116,8 +116,8 @@ def redrive(
 
 def _topics(resource: str) -> Topics:
     """Return the reader of the steward that a resource belongs to."""
-    from exchange.access import steward
-    from exchange.quarantine import Topics
+    from exchange.apply.access import steward
+    from exchange.quarantine.entries import Topics
     from exchange.settings import Settings
 
     settings = Settings()

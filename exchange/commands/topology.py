@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exchange.apply_steps import Applied, Line, Survey
+    from exchange.apply.steps import Applied, Line, Survey
     from exchange.contract import Contract
     from exchange.settings import Settings
     from exchange.topology import Loaded
@@ -39,7 +39,7 @@ def check(
     from exchange.settings import Settings
 
     if doc:
-        from exchange.topology_doc import render
+        from exchange.topology.doc import render
 
         sys.stdout.write(render())
         return
@@ -76,7 +76,7 @@ def apply(
       exchange apply
       exchange apply --yes --json
     """
-    from exchange.apply import apply as carry_out
+    from exchange.apply.work import apply as carry_out
     from exchange.errors import ConfigError
     from exchange.settings import Settings
 
@@ -148,7 +148,7 @@ class _Printer:
         self._unchanged: Counter[str] = Counter()
 
     def line(self, line: Line) -> None:
-        from exchange.apply_steps import Mark
+        from exchange.apply.steps import Mark
 
         if line.mark == Mark.UNCHANGED:
             self._unchanged[line.kind] += 1
@@ -157,7 +157,7 @@ class _Printer:
             sys.stdout.flush()
 
     def summary(self, applied: Applied) -> str:
-        from exchange.apply_steps import Mark
+        from exchange.apply.steps import Mark
 
         for note in applied.notes:
             sys.stderr.write(f"note: {note}\n")

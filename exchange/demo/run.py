@@ -28,8 +28,7 @@ from rich.console import Console
 from rich.live import Live
 
 from exchange import local, topology
-from exchange.apply import apply
-from exchange.client_config import client_config, render
+from exchange.apply.work import apply
 from exchange.contract import Contract, load_contracts
 from exchange.demo import databases
 from exchange.demo.data import TABLES
@@ -39,9 +38,10 @@ from exchange.demo.samples import Samples
 from exchange.demo.screen import View
 from exchange.demo.traffic import Traffic
 from exchange.errors import ConfigError
-from exchange.keyfiles import write_pair
 from exchange.local.home import Home
+from exchange.quarantine.keyfiles import write_pair
 from exchange.settings import Settings
+from exchange.subscriber.client_config import client_config, render
 from exchange.topology import Grant, Topology
 
 _SNAPSHOT_S: Final = 60.0

@@ -13,9 +13,9 @@ from exchange import log
 from exchange.demo.tables import Row
 from exchange.demo.traffic import Sample, Traffic
 from exchange.errors import ExchangeError
-from exchange.reader import Received, Start, ViewReader
 from exchange.registry import Registry
 from exchange.settings import Settings
+from exchange.subscriber.reader import Received, Start, ViewReader
 
 _RETRY_S: Final = 2.0
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exchange import access
+from exchange.apply import access
 from exchange.cluster import BUS_TOPICS, Cluster
 from exchange.errors import ExchangeError, PartError
 from exchange.local import kafka, postgres, probe, process, redis

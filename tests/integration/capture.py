@@ -18,10 +18,10 @@ import fastavro
 import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from exchange import wire
 from exchange.account import Account
 from exchange.change import HEADER, RecordHeader
 from exchange.cluster import Acl, TopicSpec
+from exchange.encoding import wire
 from exchange.keys import QuarantineRecord, generate_steward_keys, read_key
 from exchange.plan import (
     ACCOUNTS_TOPIC,

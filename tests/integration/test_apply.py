@@ -20,9 +20,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from exchange import topology, yaml_source
-from exchange.apply import Work, apply
-from exchange.apply_steps import Applied, Mark, Survey
+from exchange import topology
+from exchange.apply.steps import Applied, Mark, Survey
+from exchange.apply.work import Work, apply
 from exchange.cluster import Acl, TopicSpec
 from exchange.commands import topology as command
 from exchange.contract import Contract
@@ -30,6 +30,7 @@ from exchange.errors import ConfigError, PartError
 from exchange.keys import generate_steward_keys
 from exchange.plan_topic import read_plan
 from exchange.settings import Settings
+from exchange.topology import yaml_source
 from tests.stack import Stack, wait_for
 from tests.unit.exchange.topologies import PERSON
 

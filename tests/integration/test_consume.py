@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from exchange.change import HEADER, Op, Position, RecordHeader
-from exchange.quarantine import Topics
+from exchange.quarantine.entries import Topics
 from tests.stack import wait_for
 from tests.trial.bus import CITY, PARTITIONS, TrialBus, trial_bus
 from tests.trial.people import id_number, insert, person

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from exchange.demo.figures import MonitorApi, Totals
-from exchange.quarantine import Topics, entries
+from exchange.quarantine.entries import Topics, entries
 from tests.stack import wait_for
 from tests.trial.bus import CITY, RAW, TrialBus, trial_bus
 from tests.trial.people import id_number, insert, person

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
+from exchange.encoding.wire import frame, unframe
 from exchange.errors import ConfigError, TransientError
 from exchange.registry import Registry
-from exchange.wire import frame, unframe
 from monitor.registry.compatibility import Level
 from monitor.registry.store import Store
 from tests.stack import Stack

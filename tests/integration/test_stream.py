@@ -18,8 +18,9 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from exchange import access, local
+from exchange import local
 from exchange.account import Account
+from exchange.apply import access
 from exchange.change import HEADER, Op, Position, Reason, RecordHeader
 from exchange.cluster import TopicSpec
 from exchange.keys import QuarantineRecord

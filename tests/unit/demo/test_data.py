@@ -17,8 +17,8 @@ from exchange.contract import Contract, load_contracts
 from exchange.demo.data import TABLES
 from exchange.demo.invention import REGIONS, Invention, with_wrong_check_digit
 from exchange.demo.tables import Fault, Row, Table
+from exchange.engine.image import compile_image
 from exchange.fieldtype import ContractField, decimal_bytes
-from exchange.image import compile_image
 
 _EPOCH = dt.date(1970, 1, 1)
 _CONTRACTS = load_contracts(Path(__file__).parents[3] / "avro")

@@ -13,13 +13,13 @@ from stdnum.cn import ric, uscc
 
 from exchange.change import Op, Position, RecordHeader
 from exchange.contract import Contract, load_contracts
+from exchange.encoding.wire import Reader, prefix
 from exchange.fieldtype import FieldType, decimal_bytes
 from exchange.keys import ViewKeys, generate_steward_keys
 from exchange.model import Label
 from exchange.plan import PlannedResource, PlannedView
 from exchange.reference import Program, ViewOutput, compile_program
 from exchange.view import ViewSpec, compile_view
-from exchange.wire import Reader, prefix
 
 CONTRACTS = load_contracts(Path(__file__).parents[3] / "avro")
 PERSON = CONTRACTS["population.person"]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange import strictjson
-from exchange.avroread import compile_reader
-from exchange.wire import Reader, Writer, prefix, schema_id
+from exchange.encoding.avroread import compile_reader
+from exchange.encoding.wire import Reader, Writer, prefix, schema_id
 
 SCHEMA: dict[str, Any] = {
     "type": "record",

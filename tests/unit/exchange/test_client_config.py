@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from exchange.client_config import ClientConfig, render
+from exchange.subscriber.client_config import ClientConfig, render
 
 KAFKA = {
     "bootstrap.servers": "127.0.0.1:19092",

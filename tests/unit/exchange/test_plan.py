@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from exchange import access
+from exchange.apply import access
 from exchange.cluster import Acl
 from exchange.plan import PublishedPlan
 from exchange.plan_build import build_plan, compiled_views
-from exchange.topology_model import Topology
+from exchange.topology.model import Topology
 from tests.unit.exchange.topologies import CONTRACTS, GOOD, TODAY, changed, load
 
 TOPIC = "share.population.person.basic"

@@ -10,11 +10,11 @@ import fastavro
 import pytest
 
 from exchange.change import Op, Position, RecordHeader
-from exchange.decoder import WireDecoder
+from exchange.encoding.wire import frame
 from exchange.errors import ConfigError
-from exchange.reader import Start
-from exchange.seen import Seen
-from exchange.wire import frame
+from exchange.subscriber.decoder import WireDecoder
+from exchange.subscriber.reader import Start
+from exchange.subscriber.seen import Seen
 
 STREAM = 7
 

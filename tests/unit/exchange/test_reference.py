@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from exchange.change import Op, Reason, Rejected
 from exchange.contract import Contract
+from exchange.encoding.wire import schema_id
+from exchange.engine.render import Renderer
 from exchange.errors import ConfigError, ContractError
 from exchange.fieldtype import decimal_bytes
 from exchange.keys import ViewKeys
 from exchange.reference import ViewOutput, compile_program
-from exchange.render import Renderer
-from exchange.wire import schema_id
 from tests.unit.exchange.samples import (
     CONTRACTS,
     ENROLMENT,

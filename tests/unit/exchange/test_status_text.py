@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exchange.status_text import figures_text
+from exchange.commands.status_text import figures_text
 
 FIGURES: dict[str, Any] = {
     "parts": {"redis": {"ok": False, "text": "no answer"}, "clickhouse": {"ok": True, "text": "ok"}},

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange import topology, topology_doc
+from exchange import topology
 from exchange.errors import ConfigError
 from exchange.model import Model
-from exchange.topology_model import Topology
+from exchange.topology import doc
+from exchange.topology.model import Topology
 from tests.unit.exchange.topologies import CONTRACTS, GOOD, TODAY, changed, load
 
 REPO = Path(__file__).parents[3]
@@ -288,11 +289,11 @@ def test_every_key_of_the_file_is_described() -> None:
 
 def test_the_reference_page_is_that_of_the_models() -> None:
     page = (REPO / "docs" / "topology.md").read_text(encoding="utf-8")
-    assert page == topology_doc.render(), "run `.venv/bin/exchange check --doc > docs/topology.md`"
+    assert page == doc.render(), "run `.venv/bin/exchange check --doc > docs/topology.md`"
 
 
 def _models() -> list[type[Model]]:
-    return [Topology, *(model for _, model in topology_doc.SECTIONS), *topology_doc.masks()]
+    return [Topology, *(model for _, model in doc.SECTIONS), *doc.masks()]
 
 
 WORDS = (

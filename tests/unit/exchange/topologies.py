@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from exchange import topology, yaml_source
+from exchange import topology
 from exchange.contract import Contract
+from exchange.topology import yaml_source
 
 TODAY = dt.date(2026, 11, 22)
 

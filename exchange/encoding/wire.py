@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import fastavro
 
-from exchange.avroread import compile_reader
+from exchange.encoding.avroread import compile_reader
 
 PREFIX_BYTES: Final = 5
 _PREFIX: Final = struct.Struct(">BI")

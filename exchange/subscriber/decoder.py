@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import fastavro
 from confluent_kafka import Message
 
-from exchange import wire
 from exchange.change import HEADER, RecordHeader
+from exchange.encoding import wire
 
 
 class Schemas(Protocol):
@@ -23,7 +23,7 @@ class Schemas(Protocol):
 
 
 class WireDecoder:
-    """Decodes wire-format bytes (exchange/wire.py) through the registry. Parsed schemas are kept."""
+    """Decodes wire-format bytes (exchange/encoding/wire.py) through the registry. Parsed schemas are kept."""
 
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas

@@ -18,7 +18,7 @@ from exchange.contract import Contract
 from exchange.errors import ConfigError, SourceError
 from exchange.settings import Secrets
 from exchange.suggest import did_you_mean
-from exchange.topology_model import Topology
+from exchange.topology.model import Topology
 
 _CONNECT_TIMEOUT_S: Final = 10
 _OPERATIONS: Final = "insert, update, delete, truncate"

@@ -15,9 +15,10 @@ from typing import Any, Final
 from exchange.contract import Contract
 from exchange.errors import ConfigError
 from exchange.plan import quarantine_topic, raw_topic, view_topic
-from exchange.topology_model import Topology
+from exchange.suggest import hint, listing
+from exchange.topology.model import Topology
+from exchange.topology.yaml_source import Steps
 from exchange.view import ViewSpec, compile_view
-from exchange.yaml_source import Steps, did_you_mean, listing
 
 MAX_TOPIC_LENGTH: Final = 249
 """Source: Apache Kafka, org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH."""
@@ -90,7 +91,7 @@ def _entries(section: object) -> Iterator[tuple[str | int, object]]:
 
 def unknown(name: str, section: str, allowed: frozenset[str]) -> str:
     """Return the message for a name that a section doesn't declare."""
-    return f"'{name}' is not among the {section} ({listing(allowed)}).{did_you_mean(name, allowed)}"
+    return f"'{name}' is not among the {section} ({listing(allowed)}).{hint(name, allowed)}"
 
 
 def check_systems(given: Given) -> Iterator[Finding]:
@@ -123,9 +124,7 @@ def check_tables(given: Given) -> Iterator[Finding]:
         wanted = topology.contract_name(name)
         if given.contracts is not None and wanted not in given.contracts:
             known = given.contracts.keys()
-            message = (
-                f"there is no contract '{wanted}' in avro/ ({listing(known)}).{did_you_mean(wanted, known)}"
-            )
+            message = f"there is no contract '{wanted}' in avro/ ({listing(known)}).{hint(wanted, known)}"
             yield Finding(("resources", name, "contract"), message, key=resource.contract is None)
 
 

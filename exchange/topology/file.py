@@ -18,24 +18,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from exchange import yaml_source
 from exchange.contract import Contract
 from exchange.errors import ConfigError
-from exchange.topology_check import Finding, Given, findings
-from exchange.topology_model import Department, Grant, Resource, Subscriber, System, Topology
-from exchange.yaml_source import Problem, Steps, YamlSource, did_you_mean, listing
-
-__all__ = [
-    "Department",
-    "Grant",
-    "Loaded",
-    "Resource",
-    "Subscriber",
-    "System",
-    "Topology",
-    "load",
-    "read",
-]
+from exchange.suggest import hint, listing
+from exchange.topology import yaml_source
+from exchange.topology.model import Topology
+from exchange.topology.references import Finding, Given, findings
+from exchange.topology.yaml_source import Problem, Steps, YamlSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +138,7 @@ def _explain(source: YamlSource, detail: ErrorDetails) -> Problem:
         return source.at(steps[:-1], message, key=True)
     if kind == "extra_forbidden":
         allowed = _allowed_keys(steps[:-1])
-        message = (
-            f"unknown key '{steps[-1]}' (allowed: {listing(allowed)}).{did_you_mean(steps[-1], allowed)}"
-        )
+        message = f"unknown key '{steps[-1]}' (allowed: {listing(allowed)}).{hint(steps[-1], allowed)}"
         return source.at(steps, f"{_path(steps[:-1])}: {message}", key=True)
     if steps and steps[-1] == "[key]":
         return source.at(steps[:-1], f"{_path(steps[:-2])}: {_words(detail)}", key=True)
@@ -171,7 +158,7 @@ def _words(detail: ErrorDetails) -> str:
         if kind == "union_tag_invalid":
             seen = context["tag"]
         allowed = [word.strip(" '") for word in expected.split(",")]
-        return f"{_shown(seen)} is not one of {listing(allowed)}.{did_you_mean(seen, allowed)}"
+        return f"{_shown(seen)} is not one of {listing(allowed)}.{hint(seen, allowed)}"
     if kind.startswith("date_"):
         return f"a date of the calendar is wanted, like 2027-12-31 (seen: {_shown(seen)})"
     if kind == "union_tag_not_found":

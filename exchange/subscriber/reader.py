@@ -9,7 +9,7 @@
 What it promises, in the order it does it:
 
 1. only committed records, in offset order per partition;
-2. a record that was seen before (same source position, see exchange/seen.py) is dropped and counted;
+2. a record that was seen before (same source position, see seen.py) is dropped and counted;
 3. a record that cannot be decoded is handed out in its place with `problem` set, never skipped;
 4. `commit` covers exactly the records that were `done`, and carries what `Seen` needs after a restart.
 """
@@ -33,9 +33,9 @@ from confluent_kafka import (
 )
 
 from exchange.change import HEADER, RecordHeader
-from exchange.decoder import Schemas, WireDecoder, header_of
 from exchange.errors import ConfigError, PartError
-from exchange.seen import Seen
+from exchange.subscriber.decoder import Schemas, WireDecoder, header_of
+from exchange.subscriber.seen import Seen
 
 _POLL_S: Final = 0.25
 _FIRST_ANSWER_S: Final = 30.0

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from exchange.masking import MaskSpec
 from exchange.model import Label, Model
-from exchange.topology_model import Department, Grant, Resource, Subscriber, System, Topology
+from exchange.topology.model import Department, Grant, Resource, Subscriber, System, Topology
 from exchange.view import RowCondition, ViewSpec
 
 _HEAD = """\

@@ -16,11 +16,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from exchange.account import Account, content_hash, minute_of
 from exchange.change import HEADER, Reason, RecordHeader
-from exchange.decoder import header_of
 from exchange.errors import PartError, SealError
 from exchange.keys import QuarantineRecord
 from exchange.plan import ACCOUNTS_TOPIC
-from exchange.quarantine import Entry, Topics
+from exchange.quarantine.entries import Entry, Topics
+from exchange.subscriber.decoder import header_of
 
 _BATCH: Final = 500
 _TRANSACTION_TIMEOUT_S: Final = 30.0

@@ -19,8 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from exchange import access, apply_source, plan_publish
-from exchange.apply_steps import Applied, Line, Mark, Stage, Survey
+from exchange.apply import access, publish, source
+from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
 from exchange.contract import Contract
 from exchange.errors import ConfigError, ExchangeError, PlanError
@@ -29,7 +29,7 @@ from exchange.plan import PLAN_TOPIC, PublishedPlan
 from exchange.plan_build import build_plan, compiled_views
 from exchange.registry import Registry
 from exchange.settings import Settings, kafka_secret
-from exchange.topology_model import Topology
+from exchange.topology.model import Topology
 
 MASK_KEY: Final = "EXCHANGE_MASK_KEY"
 REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - the name of a secret, not one
@@ -239,9 +239,9 @@ class Work:
 
     def _see_sources(self, seen: Survey) -> None:
         secrets = self._settings.secrets
-        for wish in apply_source.wanted(self._topology, self._contracts):
+        for wish in source.wanted(self._topology, self._contracts):
             try:
-                planned = apply_source.survey(wish, secrets)
+                planned = source.survey(wish, secrets)
             except ExchangeError as error:
                 seen.problems.append(str(error))
                 continue
@@ -251,7 +251,7 @@ class Work:
     def _see_plan(
         self, seen: Survey, steward_keys: Mapping[str, str], *, schemas_known: bool, published: bool
     ) -> None:
-        last = self._last_plan() if published else plan_publish.LastPlan(0, None)
+        last = self._last_plan() if published else publish.LastPlan(0, None)
         self.plan_version = last.version
         if schemas_known and last.plan == self._plan(steward_keys, last.version or 1):
             line = Line(Mark.UNCHANGED, "plan", f"version {last.version}")
@@ -268,8 +268,8 @@ class Work:
     def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
         return build_plan(self._topology, self._contracts, steward_keys, self._schema_ids, version)
 
-    def _last_plan(self) -> plan_publish.LastPlan:
-        return plan_publish.read_last(self._settings.kafka_client(ADMIN))
+    def _last_plan(self) -> publish.LastPlan:
+        return publish.read_last(self._settings.kafka_client(ADMIN))
 
     def _publish(self, steward_keys: Mapping[str, str], version: int) -> None:
         """Publish, unless somebody else did since the survey.
@@ -279,7 +279,7 @@ class Work:
         if self._last_plan().version != version - 1:
             msg = "another `exchange apply` published a plan in the meantime; run this one again"
             raise PlanError(msg)
-        plan_publish.publish(self._settings.kafka_client(ADMIN), self._plan(steward_keys, version))
+        publish.publish(self._settings.kafka_client(ADMIN), self._plan(steward_keys, version))
         self.plan_version = version
 
 
@@ -348,7 +348,7 @@ def _user_line(user: str, *, exists: bool, known: bool) -> Line:
     return Line(Mark.UNCHANGED, "user", user) if known else Line(Mark.CHANGED, "user", user, "new password")
 
 
-def _publication_line(planned: apply_source.Publication) -> Line:
+def _publication_line(planned: source.Publication) -> Line:
     name = f"{planned.wanted.publication} in system {planned.wanted.system}"
     if not planned.statement:
         return Line(Mark.UNCHANGED, "publication", name)
@@ -358,5 +358,5 @@ def _publication_line(planned: apply_source.Publication) -> Line:
     return Line(Mark.CHANGED, "publication", name, detail)
 
 
-def _publisher(planned: apply_source.Publication, secrets: Any) -> Callable[[], None]:
-    return lambda: apply_source.carry_out(planned, secrets)
+def _publisher(planned: source.Publication, secrets: Any) -> Callable[[], None]:
+    return lambda: source.carry_out(planned, secrets)

@@ -20,7 +20,7 @@ from typing import Final
 
 from exchange.cluster import SCHEMAS_TOPIC, Acl
 from exchange.plan import ACCOUNTS_TOPIC, PLAN_TOPIC, POSITIONS_TOPIC, quarantine_topic, raw_topic, view_topic
-from exchange.topology_model import Topology
+from exchange.topology.model import Topology
 
 WORKER: Final = "worker"
 MONITOR: Final = "monitor"

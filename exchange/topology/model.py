@@ -2,7 +2,7 @@
 
     departments ─ systems ─ resources ─ views ─ grants ─ subscribers
 
-A model checks its own fields; exchange/topology_check.py checks what they say about one another.
+A model checks its own fields; exchange/topology/references.py checks what they say about one another.
 """
 
 from __future__ import annotations

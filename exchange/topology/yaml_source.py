@@ -7,7 +7,6 @@ from. What cannot be read at all (not UTF-8, broken YAML) is raised at once; wha
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -148,19 +147,6 @@ class YamlSource:
             return self._yaml.constructor.construct_object(node)
         except Exception:  # 2027-02-31, a number of 5000 digits: left as text, which validation then refuses
             return node.value
-
-
-def did_you_mean(seen: object, allowed: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the nearest allowed word, or nothing."""
-    near = difflib.get_close_matches(str(seen), sorted(allowed), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def listing(words: Iterable[str], most: int = 12) -> str:
-    """Return words in alphabetical order, cut after `most`."""
-    ordered = sorted(words)
-    tail = f", … {len(ordered) - most} more" if len(ordered) > most else ""
-    return (", ".join(ordered[:most]) + tail) or "none"
 
 
 def report(name: str, lines: Sequence[str], problems: Iterable[Problem]) -> str:

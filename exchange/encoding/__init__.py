@@ -1,0 +1,1 @@
+"""Avro as bytes: strict decoding, Confluent's prefix on data topics, single objects on the bus's own."""
