@@ -46,9 +46,8 @@ def configure(level: str, *, json_lines: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: structlog.PrintLogger(
-            sys.stderr
-        ),  # stderr as it is when the line is written
+        # not PrintLoggerFactory(sys.stderr): stderr is what it is when the line is written
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

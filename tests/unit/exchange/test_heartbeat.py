@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+import structlog
 
 from exchange import heartbeat, log
 from exchange.settings import Settings
@@ -34,13 +37,21 @@ def test_without_redis_a_heartbeat_is_lost_without_an_error(settings: Settings) 
         heartbeat.publish(client, "process", "stream-0", "running", {"records": 1}, [])
 
 
+@pytest.fixture
+def logging_as_a_process_does() -> Iterator[None]:
+    log.configure("INFO")
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+@pytest.mark.usefixtures("logging_as_a_process_does")
 def test_a_full_or_read_only_redis_stops_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_arguments: object, **_named: object) -> None:
         raise redis.ResponseError
 
-    log.configure("INFO")
     with heartbeat.connect(settings) as client:
         monkeypatch.setattr(client, "set", refuse)
         monkeypatch.setattr(heartbeat, "_away", False)

@@ -294,7 +294,7 @@ def make(kind: str, offset: int) -> Record:
 
 
 @given(st.lists(KINDS, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_accounts_balance_for_any_batch(kinds: list[str]) -> None:
     records = [make(kind, offset) for offset, kind in enumerate(kinds)]
     done = process(*records)
