@@ -61,7 +61,7 @@ def take_masks_off() -> None:
             return lambda value: value
         return compile_mask(mask, *arguments)
 
-    patch("exchange.render.compile_mask", compile_nothing).start()
+    patch("exchange.engine.render.compile_mask", compile_nothing).start()
 
 
 def take_masks_and_gate_off() -> None:
