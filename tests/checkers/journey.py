@@ -156,9 +156,13 @@ class Journey:
         """Distinct positions seen in a topic."""
         return len(self._topics[topic].seen)
 
-    def is_complete(self, topic: str) -> bool:
-        """Whether everything that one topic must hold so far was seen in it."""
-        return not any(missing == topic for missing, _ in self._missing)
+    def has_reached(self, topic: str) -> bool:
+        """Whether the last record that a topic must hold so far was seen in it: what is missing then is lost.
+
+        True of a topic that is written in the source's order.
+        """
+        wanted = [place for place, expected in self._expected.items() if topic in expected.ops]
+        return not wanted or max(wanted) in self._topics[topic].seen
 
     def next_offsets(self, topic: str) -> dict[int, int]:
         """Partition → offset after the last record seen of a topic."""

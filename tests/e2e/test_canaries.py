@@ -143,7 +143,7 @@ def test_no_planted_value_is_left_on_disk(bus: TrialBus, watch: Watch) -> None:
 
 def test_the_search_finds_what_a_worker_without_masks_lets_out(bus: TrialBus, watch: Watch) -> None:
     before = watch.journey.count(CITY)
-    child = bus.child("worker", [str(PLANTED), "masks-off"])
+    child = bus.stand_in("worker", [str(PLANTED), "masks-off", "stream"])
     child.start()
     bus.start("connector")
     try:
@@ -157,7 +157,7 @@ def test_the_search_finds_what_a_worker_without_masks_lets_out(bus: TrialBus, wa
 
 
 def test_the_gate_behind_the_masks_withholds_what_they_let_through(bus: TrialBus, watch: Watch) -> None:
-    child = bus.child("worker", [str(PLANTED), "masks-off-gate-on"])
+    child = bus.stand_in("worker", [str(PLANTED), "masks-off-gate-on", "stream"])
     child.start()
     try:
         with psycopg.connect(bus.dsn, autocommit=True) as connection:

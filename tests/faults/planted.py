@@ -1,6 +1,6 @@
-"""Workers with a fault built in, to prove that the judge and the canary search fail when they should.
+"""Workers and connectors with a fault built in: the judge and the canary search must fail on them.
 
-Run as `python planted.py <fault>`; the rest is what `exchange stream` does.
+Run as `python planted.py <fault> <arguments of exchange>`, e.g. `python planted.py skip stream`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from unittest.mock import patch
 
 from confluent_kafka import TopicPartition
 
+from connectors import writer
+from connectors.source import Batch
 from exchange import cli, masking
 from exchange.masking import Partial, Redact
 from streams import poller
 
 EARLY = "PLANTED: offsets committed, outputs not written"
+AHEAD = "PLANTED: position committed, changes not written"
 
 
 def skip_a_record() -> None:
@@ -52,6 +55,24 @@ def commit_early() -> None:
     patch.object(poller.Poller, "_hand_over", hand_over_late).start()
 
 
+def put_position_first() -> None:
+    """The position goes in a transaction before that of its changes; between the third two it hangs."""
+    write, counter = writer.Writer.write, itertools.count(1)
+
+    def write_position_first(self: Any, batch: Batch) -> None:
+        if not batch.changes:
+            write(self, batch)
+            return
+        write(self, Batch([], batch.position))
+        if next(counter) == 3:
+            sys.stderr.write(AHEAD + "\n")
+            sys.stderr.flush()
+            threading.Event().wait()
+        write(self, Batch(batch.changes, None))
+
+    patch.object(writer.Writer, "write", write_position_first).start()
+
+
 def take_masks_off() -> None:
     """`partial` and `redact` show what they were given."""
     compile_mask = masking.compile_mask
@@ -73,11 +94,12 @@ def take_masks_and_gate_off() -> None:
 FAULTS: dict[str, Callable[[], None]] = {
     "skip": skip_a_record,
     "early-commit": commit_early,
+    "position-first": put_position_first,
     "masks-off": take_masks_and_gate_off,
     "masks-off-gate-on": take_masks_off,
 }
 
 if __name__ == "__main__":
     FAULTS[sys.argv[1]]()
-    sys.argv = ["exchange", "stream", *sys.argv[2:]]
+    sys.argv = ["exchange", *sys.argv[2:]]
     cli.main()

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from tests.checkers.journey import Kind
-from tests.faults.planted import EARLY
-from tests.trial.bus import CITY, RAW, Child, TrialBus, Watch
+from tests.faults.planted import AHEAD, EARLY
+from tests.trial.bus import CITY, COMMANDS, RAW, Child, TrialBus, Watch
 from tests.trial.people import Writer
 
 PLANTED = Path(__file__).parent / "planted.py"
@@ -89,7 +89,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(bus: TrialBus, watch: Watch, s
 def test_a_commit_before_the_outputs_is_found_out(bus: TrialBus) -> None:
     """Control: the same judge, a worker that commits its offsets early and is killed just then."""
     watch = bus.watch("early", from_now=True)
-    planted = swap_worker(bus, "early-commit")
+    planted = swap(bus, "worker", "early-commit")
     with Load(bus, seed=1).running():
         watch.until("the fault has happened", lambda: EARLY in planted.text())
         planted.kill()
@@ -101,7 +101,7 @@ def test_a_commit_before_the_outputs_is_found_out(bus: TrialBus) -> None:
 def test_a_skipped_record_is_found_out(bus: TrialBus) -> None:
     """Control: the same judge, a worker that drops every twentieth record."""
     watch = bus.watch("skip", from_now=True)
-    planted = swap_worker(bus, "skip")
+    planted = swap(bus, "worker", "skip")
     with Load(bus, seed=2).running():
         see_progress(watch)
         see_progress(watch)
@@ -110,10 +110,22 @@ def test_a_skipped_record_is_found_out(bus: TrialBus) -> None:
     assert {problem.kind for problem in watch.drain()} == {Kind.LOST}
 
 
-def swap_worker(bus: TrialBus, fault: str) -> Child:
-    """Stop the worker and start one with a fault built in."""
-    bus.stop("worker")
-    planted = bus.child("worker", [str(PLANTED), fault])
+def test_a_position_ahead_of_its_changes_is_found_out(bus: TrialBus) -> None:
+    """Control: the same judge, a connector that commits its position first and is killed just then."""
+    watch = bus.watch("ahead", from_now=True)
+    planted = swap(bus, "connector", "position-first")
+    with Load(bus, seed=3).running():
+        watch.until("the fault has happened", lambda: AHEAD in planted.text())
+        planted.kill()
+        bus.start("connector")
+        see_progress(watch)
+    assert {problem.kind for problem in watch.drain()} == {Kind.LOST}
+
+
+def swap(bus: TrialBus, name: str, fault: str) -> Child:
+    """Stop connector or worker and start one with a fault built in."""
+    bus.stop(name)
+    planted = bus.stand_in(name, [str(PLANTED), fault, *COMMANDS[name]])
     planted.start()
     return planted
 

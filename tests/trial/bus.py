@@ -98,6 +98,7 @@ class TrialBus:
             "EXCHANGE_CONTRACTS": str(files / "avro"),
         }
         self.children: dict[str, Child] = {}
+        self._stand_ins: list[Child] = []
         self._readers: list[CommittedReader] = []
 
     def cli(self, *args: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -113,14 +114,20 @@ class TrialBus:
         assert not check or done.returncode == 0, f"exchange {' '.join(args)}: {done.stderr}"
         return done
 
-    def child(self, name: str, command: Sequence[str] | None = None) -> Child:
-        """Return a child by name, new where there was none; `command` replaces that of the product."""
-        arguments = ["-m", "exchange.cli", *COMMANDS[name]] if command is None else list(command)
-        log = self.settings.root / "logs" / f"{name}.log"
-        made = Child(name, [sys.executable, *arguments], self.environment, log)
-        if command is not None:
-            return made
+    def child(self, name: str) -> Child:
+        """Return connector or worker, new where there was none."""
+        made = self._child(name, ["-m", "exchange.cli", *COMMANDS[name]])
         return self.children.setdefault(name, made)
+
+    def stand_in(self, name: str, arguments: Sequence[str]) -> Child:
+        """Return a child that the test runs in place of connector or worker; `arguments` are Python's."""
+        made = self._child(name, arguments)
+        self._stand_ins.append(made)
+        return made
+
+    def _child(self, name: str, arguments: Sequence[str]) -> Child:
+        log = self.settings.root / "logs" / f"{name}.log"
+        return Child(name, [sys.executable, *arguments], self.environment, log)
 
     def start(self, *names: str) -> None:
         """Start connector and worker, or those named."""
@@ -153,7 +160,7 @@ class TrialBus:
 
     def close(self) -> None:
         """Stop children and readers."""
-        for child in self.children.values():
+        for child in (*self.children.values(), *self._stand_ins):
             if child.process is not None:
                 child.kill()
         for reader in self._readers:
@@ -195,18 +202,19 @@ class Watch:
         return self.journey.problems()
 
     def drain(self, timeout_s: float = 60) -> list[Problem]:
-        """Follow until the worker has passed all that was captured; return what is wrong then.
+        """Follow until connector and worker have passed all that was committed; return what is wrong then.
 
         Unlike `settle` this does not wait for what will never come.
         """
-        self.until("the source is captured", lambda: self._captured() and self._processed(), timeout_s)
+        self.until("the last change is captured", self._captured, timeout_s)
+        self.until("the worker has passed it", self._processed, timeout_s)
         for record in self.reader.read_to_end():
             self.journey.observe(record)
         return self.journey.problems()
 
     def _captured(self) -> bool:
         self.step()
-        return self.journey.is_complete(RAW)
+        return self.journey.has_reached(RAW)
 
     def _processed(self) -> bool:
         """Whether the worker's committed offsets lie behind the last raw record of every partition."""
