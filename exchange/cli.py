@@ -14,7 +14,7 @@ import typer
 
 from exchange import log
 from exchange.errors import ExchangeError
-from exchange.settings import Settings
+from exchange.settings import read_settings
 
 # group of commands (None: top level) → module and function of each, in the order of the help
 COMMANDS: Final[dict[str | None, dict[str, str]]] = {
@@ -71,9 +71,10 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command line."""
+    log.configure("INFO")
     log.silence_tracebacks()
     try:
-        settings = Settings()
+        settings = read_settings()
         log.configure(settings.log_level, json_lines=settings.log_json)
         build()()
     except ExchangeError as error:
@@ -81,6 +82,10 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        # Caught here because typer puts a hook of its own in place, which prints the error's text.
+        log.uncaught(error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import MutableMapping
 from types import TracebackType
@@ -103,13 +104,28 @@ class _ForeignFormatter(logging.Formatter):
         return f"{record.levelname.lower()} {record.name}:{record.lineno} {template!r}{error}"
 
 
+def uncaught(error: BaseException) -> None:
+    """Log an error that nobody foresaw: its class and place, not its text."""
+    get("uncaught").error("uncaught_exception", exc_info=error)
+
+
 def silence_tracebacks() -> None:
-    """Make an uncaught exception print its class and place instead of its text."""
+    """Make every uncaught exception, also of a thread, print its class and place instead of its text."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
             return
-        get("uncaught").error("uncaught_exception", exc_info=error)
+        uncaught(error)
+
+    def thread_hook(given: threading.ExceptHookArgs) -> None:
+        if given.exc_value is not None and not isinstance(given.exc_value, SystemExit):
+            uncaught(given.exc_value)
+
+    def unraisable_hook(given: sys.UnraisableHookArgs) -> None:
+        if given.exc_value is not None:
+            uncaught(given.exc_value)
 
     sys.excepthook = hook
+    threading.excepthook = thread_hook
+    sys.unraisablehook = unraisable_hook

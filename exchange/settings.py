@@ -11,13 +11,15 @@ import os
 import secrets as random_secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from exchange.errors import ConfigError
 from exchange.model import Model
+
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Endpoints(Model):
@@ -55,6 +57,14 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="One JSON object a line instead of text.")
 
+    @field_validator("log_level")
+    @classmethod
+    def _a_known_level(cls, level: str) -> str:
+        if level.upper() not in LOG_LEVELS:
+            msg = f"wanted is one of {', '.join(LOG_LEVELS)}"
+            raise ValueError(msg)
+        return level
+
     @cached_property
     def root(self) -> Path:
         """The home directory as an absolute path."""
@@ -77,7 +87,7 @@ class Settings(BaseSettings):
         """
         found: dict[str, Any] = {}
         if self.endpoints_file.exists():
-            found = json.loads(self.endpoints_file.read_text())
+            found = _read_object(self.endpoints_file)
         given = {
             "kafka": self.kafka_bootstrap,
             "registry": self.registry_url,
@@ -112,6 +122,32 @@ class Settings(BaseSettings):
         if self.kafka_ca_file is not None:
             client["ssl.ca.location"] = str(self.kafka_ca_file)
         return client
+
+
+def read_settings() -> Settings:
+    """Return the settings that the environment gives.
+
+    Raises: ConfigError naming each variable that does not hold what is wanted, without what it holds.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (
+            f"EXCHANGE_{'_'.join(map(str, one['loc'])).upper()}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        )
+        raise ConfigError("\n".join(problems)) from None
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        content = type(error).__name__
+    if isinstance(content, dict):
+        return content
+    msg = f"{file}: cannot be read as a JSON object; delete it and run `exchange up`, which writes it anew"
+    raise ConfigError(msg)
 
 
 class Secrets:

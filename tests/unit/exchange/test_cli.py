@@ -1,0 +1,96 @@
+"""What the command line does with what nobody foresaw, with wrong settings, and with a call for help."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from exchange import cli, log
+from exchange.errors import ConfigError
+from exchange.settings import Settings
+
+CANARY = "110101199003078515"
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what a command sets for its whole process: the hooks and the log."""
+    for holder, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(holder, name, getattr(holder, name))
+    yield
+    structlog.reset_defaults()
+    logging.basicConfig(force=True)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["exchange", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_an_error_nobody_foresaw_is_told_by_class_and_place_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        msg = f"Key (id_number)=({CANARY}) already exists."
+        raise LookupError(msg)
+
+    monkeypatch.setattr("exchange.commands.keys.list_keys", broken)
+    code = run(monkeypatch, "keys", "list")
+    told = capsys.readouterr()
+    assert code == 1
+    assert "uncaught_exception" in told.err
+    assert "LookupError" in told.err
+    assert "test_cli.py:" in told.err
+    assert "Traceback" not in told.err
+    assert CANARY not in told.out + told.err
+
+
+def test_an_error_in_a_thread_is_told_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO")
+    log.silence_tracebacks()
+
+    thread = threading.Thread(target=int, args=[f"no number: {CANARY}"])
+    thread.start()
+    thread.join()
+    told = capsys.readouterr().err
+    assert "ValueError" in told
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("EXCHANGE_LOG_LEVEL", "loud", "wanted is one of DEBUG, INFO, WARNING, ERROR"),
+        ("EXCHANGE_LOG_JSON", "perhaps", "valid boolean"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_with_what_is_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    wanted: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    code = run(monkeypatch, "keys", "list")
+    told = capsys.readouterr().err
+    assert code == 1
+    assert told.startswith(f"error: {variable}: ")
+    assert wanted in told
+    assert value not in told
+
+
+@pytest.mark.parametrize("content", ["{half", "[]", ""])
+def test_addresses_that_cannot_be_read_are_a_clear_error(tmp_path: Path, content: str) -> None:
+    settings = Settings(home=tmp_path)
+    settings.endpoints_file.write_text(content)
+    with pytest.raises(ConfigError, match=r"endpoints\.json: cannot be read as a JSON object; delete it"):
+        settings.endpoints()
