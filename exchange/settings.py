@@ -110,14 +110,23 @@ class Settings(BaseSettings):
     def kafka_client(self, principal: str) -> dict[str, Any]:
         """Return the librdkafka properties with which a principal connects.
 
-        Raises: ConfigError when its password is missing.
+        Raises: ConfigError when Kafka's address or the password is missing.
         """
+        servers, secret = self.endpoints().kafka, kafka_secret(principal)
+        password = self.secrets.find(secret)
+        if password is None:
+            msg = (
+                f"Kafka user {principal} has no password here: secret {secret} is missing. "
+                f"`exchange apply` makes one for everybody that {self.topology} declares; elsewhere "
+                f"set the environment variable {secret} or write {self.root / 'secrets' / secret}"
+            )
+            raise ConfigError(msg)
         client: dict[str, Any] = {
-            "bootstrap.servers": self.endpoints().kafka,
+            "bootstrap.servers": servers,
             "security.protocol": self.kafka_security_protocol,
             "sasl.mechanism": "SCRAM-SHA-512",
             "sasl.username": principal,
-            "sasl.password": self.secrets.get(kafka_secret(principal)).get_secret_value(),
+            "sasl.password": password.get_secret_value(),
         }
         if self.kafka_ca_file is not None:
             client["ssl.ca.location"] = str(self.kafka_ca_file)

@@ -233,8 +233,8 @@ class ViewReader:
         """Return what to tell about an error of Kafka that will not pass by itself."""
         if error.code() in _DENIED:
             return ConfigError(
-                f"{self._topic}: Kafka denies it to {self._subscriber} ({error.name()}): there is no grant. "
-                "Grants stand in topology.yaml and take effect with `exchange apply`."
+                f"{self._topic}: Kafka denies it to {self._subscriber} ({error.name()}): there is no grant, "
+                "or no view of that name. Both stand in topology.yaml and take effect with `exchange apply`."
             )
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return ConfigError(
@@ -265,6 +265,8 @@ class ViewReader:
         if self._start.kind == "at":
             partitions = [each for each in partitions if each.partition == self._start.partition]
         try:
+            if not partitions and self._start.kind == "at" and not self._began:
+                raise self._not_ours(consumer)
             for each in consumer.committed(partitions, timeout=_FIRST_ANSWER_S):
                 self._begin(consumer, each)
         except KafkaException as error:
@@ -275,6 +277,17 @@ class ViewReader:
         for each in partitions:
             each.offset = self._next[each.partition][0]
         consumer.assign(partitions)
+
+    def _not_ours(self, consumer: Consumer) -> ConfigError | PartError:
+        """Return why the partition to begin at is not among those this reader was given."""
+        wanted = self._start.partition
+        there = len(consumer.list_topics(self._topic, timeout=_FIRST_ANSWER_S).topics[self._topic].partitions)
+        if wanted >= there:
+            return ConfigError(f"{self._topic}: there is no partition {wanted}; there are 0 to {there - 1}")
+        return PartError(
+            f"{self._topic} partition {wanted}: another reader of {self._subscriber} in this group has it; "
+            "stop that one first"
+        )
 
     def _begin(self, consumer: Consumer, committed: TopicPartition) -> None:
         """Note where to begin a partition; take over the marks where the group goes on."""

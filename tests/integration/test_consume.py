@@ -107,6 +107,19 @@ def test_an_offset_that_is_not_there_is_a_gap_and_not_skipped(bus: TrialBus) -> 
     assert "no longer (or not yet) there" in refused.stderr
 
 
+def test_a_partition_that_is_not_there_is_told_with_those_that_are(bus: TrialBus) -> None:
+    refused = consume(bus, "--from", f"{PARTITIONS}:0", check=False)
+    assert refused.returncode == 1
+    assert f"there is no partition {PARTITIONS}; there are 0 to {PARTITIONS - 1}" in refused.stderr
+
+
+def test_a_subscriber_nobody_declared_has_no_password_and_is_named(bus: TrialBus) -> None:
+    refused = bus.cli("consume", "nobody", VIEW, check=False)
+    assert refused.returncode == 1
+    assert "Kafka user nobody has no password here" in refused.stderr
+    assert "`exchange apply` makes one for everybody that" in refused.stderr
+
+
 def test_ctrl_c_commits_what_was_printed(bus: TrialBus) -> None:
     shown = follow_until_interrupted(bus, records=ROWS + 2)
     assert shown == ROWS + 2
