@@ -7,6 +7,8 @@ differences found, 3 "restart me" (worker and connector only).
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 import sys
 from typing import Final
 
@@ -44,15 +46,34 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
 }
 
 _GROUP_HELP: Final = {
-    "quarantine": "Refused records: what was refused and why, and sending them again after a fix.",
-    "keys": "Key pairs of source stewards, for whom refused records are sealed.",
+    "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
+
+    Examples:
+      exchange quarantine list population.person
+      exchange quarantine show population.person 2:17 --key-file public_security.key
+      exchange quarantine redrive population.person --all --key-file public_security.key --dry-run
+    """,
+    "keys": """Key pairs of source stewards, for whom refused records are sealed.
+
+    Examples:
+      exchange keys create public_security
+      exchange keys list
+    """,
 }
+_HELP: Final = """A data exchange bus: masked, validated, accounted change streams between departments.
+
+Examples:
+  exchange demo                    the whole bus at work, with invented data
+  exchange up                      its parts in the background; `exchange down` stops them
+  exchange check                   what is wrong in topology.yaml and the contracts
+  exchange consume --help          every command explains itself
+"""
 
 
 def build() -> typer.Typer:
     """Return the command with all its sub-commands."""
     app = typer.Typer(
-        help="A data exchange bus: masked, validated, accounted change streams between departments.",
+        help=_laid_out(_HELP),
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -61,12 +82,24 @@ def build() -> typer.Typer:
     for group, commands in COMMANDS.items():
         parent = app
         if group is not None:
-            parent = typer.Typer(no_args_is_help=True, help=_GROUP_HELP[group])
-            app.add_typer(parent, name=group)
+            told = _GROUP_HELP[group]
+            parent = typer.Typer(no_args_is_help=True)
+            app.add_typer(parent, name=group, help=_laid_out(told), short_help=_first_line(told))
         for name, target in commands.items():
             module, _, function = target.partition(":")
-            parent.command(name)(getattr(importlib.import_module(module), function))
+            command = getattr(importlib.import_module(module), function)
+            told = command.__doc__ or ""
+            parent.command(name, help=_laid_out(told), short_help=_first_line(told))(command)
     return app
+
+
+def _laid_out(told: str) -> str:
+    """Return a help text whose examples keep a line each: click fills every paragraph but a marked one."""
+    return re.sub(r"^(?=Examples?:)", "\b\n", inspect.cleandoc(told), flags=re.MULTILINE)
+
+
+def _first_line(told: str) -> str:
+    return told.strip().partition("\n")[0]
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ import typer
 
 
 def create(
-    department: Annotated[str, typer.Argument(help="Department whose steward the pair is for.")],
+    department: Annotated[
+        str, typer.Argument(help="Department whose steward the pair is for, as topology.yaml names it.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Directory to write to; default <home>/keys.")
     ] = None,
@@ -22,7 +24,9 @@ def create(
     key opens them; in production it is made by the steward and never comes near the bus. An existing pair is
     never overwritten: what was sealed for it could not be opened any more.
 
-    Example: exchange keys create population --out /media/usb
+    Examples:
+      exchange keys create public_security
+      exchange keys create public_security --out /media/usb
     """
     from exchange.quarantine.keyfiles import write_pair
     from exchange.settings import Settings
@@ -38,7 +42,9 @@ def list_keys(
 ) -> None:
     """List the stewards' keys that this installation holds, with the fingerprint of each public key.
 
-    Example: exchange keys list --json
+    Examples:
+      exchange keys list
+      exchange keys list --json
     """
     from exchange.settings import Settings
 

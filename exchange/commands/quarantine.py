@@ -29,7 +29,8 @@ def list_refused(
 ) -> None:
     """List what a resource's quarantine holds: place, time, stage, reason, field and origin; never a value.
 
-    Example: exchange quarantine list population.person
+    Example:
+      exchange quarantine list population.person
     """
     from exchange.quarantine.entries import entries
 
@@ -48,7 +49,8 @@ def show(
 ) -> None:
     """Open one refused record with the steward's private key and print it as JSON, values and all.
 
-    Example: exchange quarantine show population.person 2:17 --key-file population.key
+    Example:
+      exchange quarantine show population.person 2:17 --key-file public_security.key
     """
     from exchange.quarantine.entries import chosen
     from exchange.registry import Registry
@@ -85,8 +87,8 @@ def redrive(
     place that was named is kept back.
 
     Examples:
-      exchange quarantine redrive population.person 2:17 --key-file population.key --dry-run
-      exchange quarantine redrive population.person --reason code --key-file population.key
+      exchange quarantine redrive population.person 2:17 --key-file public_security.key --dry-run
+      exchange quarantine redrive population.person --reason code --key-file public_security.key
     """
     from exchange.apply.access import redriver
     from exchange.quarantine.entries import Topics, chosen, entries

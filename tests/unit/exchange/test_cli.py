@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -94,3 +95,29 @@ def test_addresses_that_cannot_be_read_are_a_clear_error(tmp_path: Path, content
     settings.endpoints_file.write_text(content)
     with pytest.raises(ConfigError, match=r"endpoints\.json: cannot be read as a JSON object; delete it"):
         settings.endpoints()
+
+
+COMMANDS = [
+    [name] if group is None else [group, name] for group, names in cli.COMMANDS.items() for name in names
+]
+
+
+@pytest.mark.parametrize("words", [[], ["quarantine"], ["keys"], *COMMANDS], ids=" ".join)
+def test_help_has_examples_each_on_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert run(monkeypatch, *words, "--help") == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line in ("Example:", "Examples:"))
+    examples = lines[at + 1 : lines.index("", at)]
+    assert examples
+    assert all(
+        re.search(rf"\bexchange {' '.join(words)}", example) for example in examples if "kcat" not in example
+    )
+
+
+def test_the_list_of_commands_shows_whole_sentences(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--help") == 0
+    assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
