@@ -69,7 +69,13 @@ def _section(title: str, model: type[Model], *, level: int = 2, hide: str = "") 
 def _row(name: str, field: FieldInfo) -> str:
     default = "required" if field.is_required() else _default(field.default)
     value = _type(field.annotation) + _bounds(field)
-    return f"| `{name}` | {value} | {default} | {(field.description or '').replace('<', '&lt;')} |"
+    return f"| `{name}` | {value} | {default} | {_escaped(field.description or '')} |"
+
+
+def _escaped(text: str) -> str:
+    """Return the text with `<` as Markdown wants it; between backticks Markdown shows it as it stands."""
+    parts = text.split("`")
+    return "`".join(part if number % 2 else part.replace("<", "&lt;") for number, part in enumerate(parts))
 
 
 def _default(value: object) -> str:
