@@ -104,6 +104,8 @@ class Service:
                 end_offset=progress.end_offset,
                 ingested=progress.accounts,
             ),
+            routes_window_s=STATUS_WINDOW_S,
+            balance_minutes=STATUS_MINUTES,
             routes=None,
             balance=None,
             subscribers=None,

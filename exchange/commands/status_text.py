@@ -12,9 +12,9 @@ def figures_text(figures: Mapping[str, Any]) -> str:
     """Return the lines for the document of `/api/status`; parts the monitor couldn't ask are left out."""
     lines = [
         *_parts(figures["parts"]),
-        *_workers(figures["workers"]),
-        *_balance(figures["balance"]),
-        *_routes(figures["routes"]),
+        *_workers(figures["workers"], known=figures["parts"].get("redis", {}).get("ok", False)),
+        *_balance(figures["balance"], figures["balance_minutes"] / 60),
+        *_routes(figures["routes"], figures["routes_window_s"] / 60),
         *_subscribers(figures["subscribers"]),
     ]
     return "".join(line + "\n" for line in lines)
@@ -26,7 +26,10 @@ def _parts(parts: Mapping[str, Any]) -> Iterator[str]:
             yield f"monitor: {name}: {health['text']}"
 
 
-def _workers(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[str]:
+    """Yield what each says of itself; `known`: Redis answers, so that who is not listed is not at work."""
+    if known and not workers:
+        yield "no connector or worker is at work; `exchange connect --all` and `exchange stream` start them"
     for worker in workers:
         yield f"{worker['stage']} {worker['writer']}: {worker['state']}"
         for halt in worker["halted"]:
@@ -34,18 +37,21 @@ def _workers(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"  HALTED at {where}: {halt['reason']}"
 
 
-def _balance(balance: Mapping[str, Any] | None) -> Iterator[str]:
+def _balance(balance: Mapping[str, Any] | None, hours: float) -> Iterator[str]:
     if balance is None:
         return
-    verdict = "the accounts balance" if balance["balanced"] else "THE ACCOUNTS DO NOT BALANCE"
+    verdict = "balance" if balance["balanced"] else "DO NOT BALANCE"
     numbers = (f"{balance[name]:,} {name}" for name in ("captured", "processed", "refused"))
-    yield f"{verdict}: {', '.join(numbers)}, {balance['in_flight']:,} in flight"
+    counts = ", ".join((*numbers, f"{balance['in_flight']:,} in flight"))
+    yield f"the accounts of the last {hours:g} h {verdict}: {counts}"
 
 
-def _routes(routes: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
+def _routes(routes: Sequence[Mapping[str, Any]] | None, minutes: float) -> Iterator[str]:
     if not routes:
         return
-    yield _ROUTE.format("view", "per s", "delivered", "filtered", "refused", "ms p50/p95/p99")
+    yield _ROUTE.format(
+        f"view, last {minutes:g} min", "per s", "delivered", "filtered", "refused", "ms p50/p95/p99"
+    )
     for route in routes:
         delay = route["delay_ms"]
         spread = "/".join(f"{delay[at]:.0f}" for at in ("p50", "p95", "p99")) if delay else "-"

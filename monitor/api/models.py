@@ -157,6 +157,8 @@ class Status(Model):
     workers: tuple[dict[str, JsonValue], ...] = Field(description="Heartbeats of connectors and workers.")
     plan_version: int | None
     accounts: AccountsProgress
+    routes_window_s: int = Field(description="How far back the figures of the routes reach.")
+    balance_minutes: int = Field(description="How many source minutes back the balance reaches.")
     routes: tuple[Route, ...] | None
     balance: BalanceSummary | None
     subscribers: tuple[SubscriberPosition, ...] | None

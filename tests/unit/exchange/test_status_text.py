@@ -16,6 +16,8 @@ FIGURES: dict[str, Any] = {
             "halted": [{"topic": "raw.a.b.c", "partition": 1, "offset": 7, "reason": "schema 9 is unknown"}],
         }
     ],
+    "balance_minutes": 1440,
+    "routes_window_s": 300,
     "balance": {"balanced": False, "captured": 12000, "processed": 11000, "refused": 3, "in_flight": 997},
     "routes": [
         {
@@ -39,9 +41,8 @@ def test_what_is_wrong_is_said_in_words() -> None:
     assert "monitor: redis: no answer\n" in text
     assert "clickhouse" not in text
     assert "  HALTED at raw.a.b.c partition 1 offset 7: schema 9 is unknown\n" in text
-    assert (
-        "THE ACCOUNTS DO NOT BALANCE: 12,000 captured, 11,000 processed, 3 refused, 997 in flight\n" in text
-    )
+    counts = "12,000 captured, 11,000 processed, 3 refused, 997 in flight"
+    assert f"the accounts of the last 24 h DO NOT BALANCE: {counts}\n" in text
 
 
 def test_a_route_shows_its_rate_counts_and_delay() -> None:
@@ -57,8 +58,21 @@ def test_figures_that_are_not_known_are_left_out() -> None:
     unknown: dict[str, Any] = {
         "parts": {},
         "workers": [],
+        "balance_minutes": 1440,
+        "routes_window_s": 300,
         "balance": None,
         "routes": None,
         "subscribers": None,
     }
     assert figures_text(unknown) == ""
+
+
+def test_figures_say_how_far_back_they_reach() -> None:
+    text = figures_text(FIGURES)
+    assert "the accounts of the last 24 h " in text
+    assert "view, last 5 min " in text
+
+
+def test_that_nothing_is_at_work_is_said_with_the_commands_that_start_it() -> None:
+    text = figures_text(FIGURES | {"workers": [], "parts": {"redis": {"ok": True, "text": "ok"}}})
+    assert "no connector or worker is at work; `exchange connect --all` and `exchange stream` start" in text
