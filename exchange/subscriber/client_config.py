@@ -54,10 +54,13 @@ def render(config: ClientConfig, form: Format) -> str:
     notes = [
         f"Subscriber {config.subscriber}. Holds its password: keep this file to yourself (chmod 600).",
         f"Schema registry: {config.registry}",
-        f"Every group.id must begin with {config.group_prefix}",
-        "librdkafka 2.6.1 or newer: older ones fail SCRAM against Kafka 4 (confluentinc/librdkafka#4895)",
+        f'Every group.id must begin with "{config.group_prefix}"',
         "Topics granted: " + _topics_text(config.topics),
     ]
+    if form == "librdkafka":
+        notes.append(
+            "librdkafka 2.6.1 or newer: older ones fail SCRAM against Kafka 4 (confluentinc/librdkafka#4895)"
+        )
     lines = [f"# {note}" for note in notes] + [f"{name}={value}" for name, value in properties.items()]
     return "\n".join(lines) + "\n"
 

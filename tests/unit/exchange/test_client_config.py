@@ -60,3 +60,9 @@ def test_the_notes_say_which_topics_are_granted() -> None:
     none_known = ClientConfig("a", KAFKA, "http://x", None)
     assert "# Topics granted: unknown here, no topology file was found\n" in render(none_known, "java")
     assert "# Topics granted: none yet\n" in render(ClientConfig("a", KAFKA, "http://x", ()), "librdkafka")
+
+
+def test_each_format_has_the_notes_that_concern_it() -> None:
+    assert '# Every group.id must begin with "school-office."\n' in render(CONFIG, "java")
+    assert "librdkafka 2.6.1" in render(CONFIG, "librdkafka")
+    assert "librdkafka 2.6.1" not in render(CONFIG, "java")
