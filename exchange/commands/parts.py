@@ -54,16 +54,24 @@ def up(
         sys.stdout.write(f"{name:<11} {address}\n")
 
 
-def down() -> None:
+def down(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was stopped as one JSON object.")
+    ] = False,
+) -> None:
     """Stop all that runs in the background here: connectors, workers, monitor, then the parts. Data stay.
 
     Examples:
       exchange down
+      exchange down --json
     """
     from exchange import local
     from exchange.settings import Settings
 
     stopped = local.down(Settings(), _say)
+    if as_json:
+        sys.stdout.write(json.dumps({"stopped": stopped}) + "\n")
+        return
     sys.stdout.write(f"stopped: {', '.join(stopped)}\n" if stopped else "nothing was running\n")
 
 

@@ -78,6 +78,7 @@ def redrive(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything in the quarantine.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; send nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Send refused records through the bus again, once the contract or the mask has been mended.
 
@@ -109,7 +110,9 @@ def redrive(
         picked = _matching(entries(topics, resource), reason)
     outcomes = send_again(kafka, f"redrive-{department}", topics, picked, private_key, dry_run=dry_run)
     for outcome in outcomes:
-        sys.stdout.write(f"{outcome.entry.place}  {outcome.text}\n")
+        told = {"place": outcome.entry.place, "done": outcome.done, "text": outcome.text}
+        line = json.dumps(told, ensure_ascii=False) if as_json else f"{told['place']}  {told['text']}"
+        sys.stdout.write(line + "\n")
     done = sum(outcome.done for outcome in outcomes)
     sys.stderr.write(f"{done} {'would be ' if dry_run else ''}re-driven, {len(outcomes) - done} kept back\n")
     if places and done < len(outcomes):
@@ -180,7 +183,8 @@ def _described(entry: Entry) -> dict[str, Any]:
 
 def _line(described: dict[str, Any]) -> str:
     names = ("place", "at", "stage", "reason", "field", "raw")
-    return "  ".join(str(described.get(name) or "-") for name in names) + "\n"
+    again = "  refused again after a re-drive" if described.get("redriven") else ""
+    return "  ".join(str(described.get(name) or "-") for name in names) + again + "\n"
 
 
 def _opened(decoder: WireDecoder, encoded: bytes | None) -> Any:

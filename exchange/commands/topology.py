@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exchange.errors import ExchangeError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,11 +32,13 @@ def check(
 ) -> None:
     """Check the topology and the contracts, offline; show every problem with its line.
 
-    Exit code 1 when there is one.
+    Exit code 1 when there is one. With --json the answer is an object all the same: `ok` is false and
+    `report` holds the text.
 
     Examples:
       exchange check
       exchange check draft.yaml
+      exchange check --json
     """
     from exchange.settings import Settings
 
@@ -45,12 +49,18 @@ def check(
         return
     settings = Settings()
     path = file or settings.topology
-    loaded, contracts = _load(settings, path)
-    _warn(loaded)
+    try:
+        loaded, contracts = _load(settings, path)
+    except ExchangeError as error:
+        if not as_json:
+            raise
+        _answer({"file": str(path), "ok": False, "report": str(error)})
+        raise typer.Exit(1) from None
     counts = _counts(loaded, contracts)
     if as_json:
-        sys.stdout.write(json.dumps({"file": str(path), "ok": True} | counts) + "\n")
+        _answer({"file": str(path), "ok": True, "warnings": loaded.warnings} | counts)
         return
+    _warn(loaded)
     summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     sys.stdout.write(f"{path}: ok ({summary})\n")
 
@@ -114,6 +124,10 @@ def _load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract
             raise ConfigError(msg) from None
         raise
     return topology.read(path, contracts, topology.today()), contracts
+
+
+def _answer(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
 
 
 def _warn(loaded: Loaded) -> None:

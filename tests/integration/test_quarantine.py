@@ -120,6 +120,7 @@ def test_a_record_that_still_breaks_the_contract_is_refused_again(desk: Desk) ->
     assert "re-driven" in desk.redrive(place).stdout
     wait_for(lambda: len(desk.places()) == before + 1, "it is refused again", 60)
     assert [again["redriven"] for again in desk.listed()].count(True) == 1
+    assert desk.bus.cli("quarantine", "list", RESOURCE).stdout.count("refused again after a re-drive") == 1
 
 
 def test_a_record_is_superseded_by_a_later_change_of_its_row(desk: Desk) -> None:
@@ -135,7 +136,8 @@ def test_after_the_contract_is_mended_a_record_goes_through_once(desk: Desk) -> 
     place = desk.refuse(6)
     desk.mend_contract(least=-5)
     before = len(desk.delivered())
-    assert "would be re-driven" in desk.redrive(place, "--dry-run").stdout
+    told = json.loads(desk.redrive(place, "--dry-run", "--json").stdout)
+    assert told == {"place": place, "done": True, "text": "would be re-driven"}
     assert len(desk.delivered()) == before
     desk.redrive(place)
     wait_for(lambda: len(desk.delivered()) == before + 1, "the re-driven record is in the view", 60)

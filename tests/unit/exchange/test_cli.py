@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -121,3 +122,31 @@ def test_the_list_of_commands_shows_whole_sentences(
 ) -> None:
     assert run(monkeypatch, "--help") == 0
     assert "..." not in capsys.readouterr().out.partition("Commands:")[2]
+
+
+def test_check_answers_with_an_object_whether_or_not_there_are_problems(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    repository = Path(__file__).parents[3]
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(repository / "avro"))
+    broken = tmp_path / "broken.yaml"
+    broken.write_text((repository / "topology.yaml").read_text().replace("kind: postgres", "kinds: postgres"))
+
+    assert run(monkeypatch, "check", "--json", str(repository / "topology.yaml")) == 0
+    good = json.loads(capsys.readouterr().out)
+    assert run(monkeypatch, "check", "--json", str(broken)) == 1
+    told = capsys.readouterr()
+    bad = json.loads(told.out)
+
+    assert (good["ok"], good["contracts"]) == (True, 3)
+    assert (bad["ok"], bad["file"]) == (False, str(broken))
+    assert "Did you mean 'kind'?" in bad["report"]
+    assert told.err == ""
+
+
+def test_down_where_nothing_runs_says_so_as_an_object(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EXCHANGE_HOME", str(tmp_path))
+    assert run(monkeypatch, "down", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"stopped": []}
