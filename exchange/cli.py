@@ -118,6 +118,9 @@ def main() -> None:
     except Exception as error:
         # Caught here because typer puts a hook of its own in place, which prints the error's text.
         log.uncaught(error)
+        sys.stderr.write(
+            "error: not foreseen, and its text withheld as it may quote data; please report the line above\n"
+        )
         sys.exit(1)
 
 

@@ -105,7 +105,7 @@ class _ForeignFormatter(logging.Formatter):
 
 
 def uncaught(error: BaseException) -> None:
-    """Log an error that nobody foresaw: its class and place, not its text."""
+    """Log an error that nobody foresaw: its class and place, not its text, which may quote data."""
     get("uncaught").error("uncaught_exception", exc_info=error)
 
 

@@ -11,15 +11,22 @@ import os
 import secrets as random_secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from exchange.errors import ConfigError
 from exchange.model import Model
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+_ADDRESSES: Final = {
+    "registry_url": ("http://", "https://"),
+    "api_url": ("http://", "https://"),
+    "redis_url": ("redis://", "rediss://", "unix://"),
+    "clickhouse_url": ("http://", "https://", "chdb:"),
+}
+"""Setting → what its address begins with."""
 
 
 class Endpoints(Model):
@@ -46,7 +53,7 @@ class Settings(BaseSettings):
     topology: Path = Field(default=Path("topology.yaml"), description="The bus, declared.")
     contracts: Path = Field(default=Path("avro"), description="Directory of the contracts.")
     kafka_bootstrap: str | None = Field(default=None, description="External Kafka; unset: the embedded one.")
-    kafka_security_protocol: str = Field(
+    kafka_security_protocol: Literal["SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="SASL_PLAINTEXT", description="SASL_SSL for any real network."
     )
     kafka_ca_file: Path | None = Field(default=None, description="CA certificate for SASL_SSL.")
@@ -64,6 +71,15 @@ class Settings(BaseSettings):
             msg = f"wanted is one of {', '.join(LOG_LEVELS)}"
             raise ValueError(msg)
         return level
+
+    @field_validator(*_ADDRESSES)
+    @classmethod
+    def _an_address(cls, address: str | None, info: ValidationInfo) -> str | None:
+        beginnings = _ADDRESSES[str(info.field_name)]
+        if address is not None and not address.startswith(beginnings):
+            msg = f"wanted is an address that begins with {' or '.join(beginnings)}"
+            raise ValueError(msg)
+        return address
 
     @cached_property
     def root(self) -> Path:
@@ -129,6 +145,9 @@ class Settings(BaseSettings):
             "sasl.password": password.get_secret_value(),
         }
         if self.kafka_ca_file is not None:
+            if not self.kafka_ca_file.is_file():
+                msg = f"EXCHANGE_KAFKA_CA_FILE: {self.kafka_ca_file} is no file; wanted is a CA in PEM"
+                raise ConfigError(msg)
             client["ssl.ca.location"] = str(self.kafka_ca_file)
         return client
 

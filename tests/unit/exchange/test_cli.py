@@ -72,6 +72,11 @@ def test_an_error_in_a_thread_is_told_without_its_text(capsys: pytest.CaptureFix
     [
         ("EXCHANGE_LOG_LEVEL", "loud", "wanted is one of DEBUG, INFO, WARNING, ERROR"),
         ("EXCHANGE_LOG_JSON", "perhaps", "valid boolean"),
+        ("EXCHANGE_KAFKA_SECURITY_PROTOCOL", "PLAIN", "'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("EXCHANGE_REDIS_URL", "localhost", "begins with redis:// or rediss:// or unix://"),
+        ("EXCHANGE_CLICKHOUSE_URL", "ftp:x", "begins with http:// or https:// or chdb:"),
+        ("EXCHANGE_API_URL", "localhost:80", "begins with http:// or https://"),
+        ("EXCHANGE_REGISTRY_URL", "localhost:81", "begins with http:// or https://"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named_with_what_is_wanted(
@@ -87,7 +92,16 @@ def test_a_setting_that_does_not_fit_is_named_with_what_is_wanted(
     assert code == 1
     assert told.startswith(f"error: {variable}: ")
     assert wanted in told
-    assert value not in told
+    assert value not in told.replace("SASL_PLAINTEXT", "")
+
+
+def test_a_ca_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, kafka_ca_file=tmp_path / "ca.pem")
+    addresses = dict.fromkeys(("kafka", "registry", "api", "redis", "clickhouse"), "anywhere:1")
+    settings.endpoints_file.write_text(json.dumps(addresses))
+    settings.secrets.put("EXCHANGE_KAFKA_PASSWORD_TAX", "secret")
+    with pytest.raises(ConfigError, match=r"EXCHANGE_KAFKA_CA_FILE: .*ca\.pem is no file"):
+        settings.kafka_client("tax")
 
 
 @pytest.mark.parametrize("content", ["{half", "[]", ""])
