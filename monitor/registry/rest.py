@@ -63,10 +63,10 @@ class _RegistryRoute(APIRoute):
             except RegistryError as error:
                 return error.response()
             except RequestValidationError as error:
-                places = sorted(
-                    {".".join(str(step) for step in problem["loc"]) for problem in error.errors()}
+                problems = sorted(
+                    {f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()}
                 )
-                return RegistryError(422, 42200, f"invalid request: {', '.join(places)}").response()
+                return RegistryError(422, 42200, f"invalid request: {'; '.join(problems)}").response()
             except InvalidSchemaError as error:
                 return RegistryError(422, 42201, f"Invalid schema: {error}").response()
             except IncompatibleError as error:

@@ -135,6 +135,15 @@ def test_refusals_carry_confluents_error_codes(
     assert (answer.status_code, answer.json()["error_code"]) == (status, code)
 
 
+def test_a_request_that_does_not_fit_says_where_and_what_is_wanted(call: Client) -> None:
+    missing = call("POST", "/subjects/s/versions", {}).json()["message"]
+    no_number = call("GET", "/schemas/ids/110101199003078515x").json()["message"]
+
+    assert missing == "invalid request: body.schema: Field required"
+    assert "path.schema_id: Input should be a valid integer" in no_number
+    assert "110101199003078515" not in no_number
+
+
 def test_level_of_a_subject_wins_over_the_registrys(call: Client) -> None:
     register(call, "s", PLAIN)
     assert call("PUT", "/config", {"compatibility": "FULL"}).json() == {"compatibility": "FULL"}
