@@ -129,6 +129,8 @@ class Rates:
 
     def of(self, view_topic: str) -> float:
         """Return the rate of a view topic; 0 until there were two looks."""
+        if len(self._seen) < 2:
+            return 0.0
         (first_s, first), (last_s, last) = self._seen[0], self._seen[-1]
         if last_s <= first_s:
             return 0.0

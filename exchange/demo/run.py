@@ -181,8 +181,10 @@ class Demo:
         if not self._live:
             yield Lines(view, self._say)
             return
-        with Live(view.render(), console=Console(), auto_refresh=False, vertical_overflow="crop") as live:
-            yield lambda: live.update(view.render(), refresh=True)
+        for command in view.commands:
+            self._say(command)
+        with Live(view, console=Console(), auto_refresh=False, vertical_overflow="crop") as live:
+            yield live.refresh
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -30,6 +30,11 @@ class Pair:
     row: Row
     masked: dict[str, Any]
 
+    @property
+    def empty_fields(self) -> int:
+        """How many fields of the view hold nothing; a pair with fewer shows more."""
+        return sum(value is None for value in self.masked.values())
+
 
 class Samples(threading.Thread):
     """Follows one view as one of its subscribers and keeps the latest pair."""
@@ -63,8 +68,11 @@ class Samples(threading.Thread):
         ):
             for record in reader.records(follow=True, until=self.stopping.is_set):
                 wanted = _written_as(record, self._traffic.samples(self._system))
-                if wanted is not None:
-                    self.latest = Pair(self._view, wanted.row, (record.value or {}).get("after") or {})
+                if wanted is None:
+                    continue
+                pair = Pair(self._view, wanted.row, (record.value or {}).get("after") or {})
+                if self.latest is None or pair.empty_fields <= self.latest.empty_fields:
+                    self.latest = pair
 
 
 def _written_as(record: Received, samples: tuple[Sample, ...]) -> Sample | None:
