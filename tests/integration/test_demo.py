@@ -23,6 +23,18 @@ from exchange.settings import Settings
 from tests.stack import remove, wait_for
 
 ROOT = Path(__file__).parents[2]
+PRODUCT = ("-m", "exchange.cli")
+SKIPPING = (
+    "-c",
+    f"""
+import sys
+from exchange import cli
+from exchange.local import stack
+stack.OWN_COMMAND = (sys.executable, {str(ROOT / "tests/faults/planted.py")!r}, "skip")
+cli.main()
+""",
+)
+"""The same, but its worker leaves out every twentieth record."""
 DECLARED = topology.load(ROOT / "topology.yaml", load_contracts(ROOT / "avro"))
 
 
@@ -36,9 +48,9 @@ def home() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(home: Path, *arguments: str, python: tuple[str, ...] = PRODUCT) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "exchange.cli", "demo", *arguments],
+        [sys.executable, *python, "demo", *arguments],
         env=os.environ | {"EXCHANGE_HOME": str(home)},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -131,3 +143,13 @@ def test_a_second_run_goes_on_and_ctrl_c_ends_it_in_order(home: Path, first: dic
     second = json.loads(said)
     assert second["balanced"]
     assert second["captured"] < first["captured"]
+
+
+def test_a_worker_that_loses_records_is_told_by_the_exit_code(home: Path, first: dict[str, Any]) -> None:
+    child = start(home, "--for", "5", "--json", python=SKIPPING)
+    said, log = child.communicate(timeout=280)
+    result = json.loads(said)
+    assert (child.returncode, result["balanced"]) == (1, False), log
+    assert 0 < result["in_flight"] < result["captured"] / 4
+    assert sum(result["delivered"].values()) > 0
+    assert first["balanced"]
