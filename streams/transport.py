@@ -6,7 +6,9 @@ own drivers do with single records, acknowledgements and commits has no place he
 - the consumer lives in a thread of its own (`streams.poller`) and hands over rounds, one event per partition;
 - topics are declared with `acks=False`, so Faust tracks no offsets and `commit` has nothing to do;
 - every event carries the generation of its assignment, without which Faust skips it silently;
-- while Faust deals with a rebalance, the poller's thread waits: no round can fall between two assignments.
+- while Faust deals with a rebalance, the poller's thread waits: no round can fall between two assignments;
+- Faust empties its streams' queues once more when it resumes them, some time after the assignment: a round
+  waits for that, or it would vanish and never be settled.
 
 Installed under the entry point group `faust.transports` as `bus`: App(broker="bus://").
 """
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _FAUST_S: Final = 60.0
 """How long Faust may take over a rebalance before we call it stuck."""
+_RESUME_POLL_S: Final = 0.005
 
 _log = log.get(__name__)
 
@@ -96,8 +99,8 @@ class Consumer(base.Consumer):
         """Hand the batches of each round to the conductor until the consumer or the fetcher stops."""
         while not (self.should_stop or fetcher.should_stop):
             rnd = await self._rounds.get()
-            if not self.flow_active:
-                await self.can_resume_flow.wait()
+            while self.app.rebalancing or not self.flow_active:
+                await asyncio.sleep(_RESUME_POLL_S)
             for batch in rnd.batches:
                 if rnd.is_settled:
                     break
