@@ -37,7 +37,8 @@ class Worker:
 
     1 start the transactional producer, which fences an earlier worker of the same name
     2 start Faust: subscribe, be assigned partitions, process rounds
-    3 when asked to, or on a fatal error: stop Faust, which aborts the round in process and leaves the group
+    3 when asked to, on a fatal error or when Faust crashed: stop Faust, which aborts the round in process and
+      leaves the group
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Worker:
             await self._start_app(thread)
             watchdog.start()
             _log.info("worker_ready", worker=self.worker, plan_version=self.stage.plan_version)
-            await self._stopped.wait()
+            await self._told_to_stop(self._stopped)
         except Exception as error:
             self.restart(error)
         finally:
@@ -120,6 +121,17 @@ class Worker:
         declare_agent(self._app, self._topics, self.stage, thread)
         self._app.finalize()
         await self._app.start()
+
+    async def _told_to_stop(self, stopped: asyncio.Event) -> None:
+        """Wait until told to stop. A Faust that has crashed tells nobody, it only hands out nothing more."""
+        if self._app is None:
+            return
+        ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(self._app.wait_until_stopped())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+        if self._app.crashed:
+            self.restart(self._app.crash_reason or RuntimeError())
 
     async def _stop_app(self) -> None:
         if self._app is not None:
