@@ -122,10 +122,12 @@ class Runner:
         self._beat(worker, state="stopped")
 
     def _take(self, worker: Worker, plan: PublishedPlan, newer: PublishedPlan) -> PublishedPlan:
-        _log.info("newer_plan", worker=self._writer, plan_version=newer.version)
-        if set(newer.by_raw_topic()) == set(plan.by_raw_topic()):
+        same_topics = set(newer.by_raw_topic()) == set(plan.by_raw_topic())
+        if same_topics:
             worker.stage.replace_pipeline(self._pipeline(newer))
-        else:
+        # Said only now: what comes in after this line is processed under the newer plan.
+        _log.info("newer_plan", worker=self._writer, plan_version=newer.version)
+        if not same_topics:
             worker.restart(PlanError(f"plan {newer.version} has other raw topics than plan {plan.version}"))
         return newer
 
