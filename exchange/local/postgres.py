@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import stat
+import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,8 @@ from exchange.settings import Settings
 
 SECRET: Final = "EXCHANGE_POSTGRES_PASSWORD"  # noqa: S105 - the name of a secret, not one
 SUPERUSER: Final = "postgres"
+_SESSIONS_END_S: Final = 20.0
+_POLL_S: Final = 0.05
 _OPEN_TO_ALL: Final = Path("/var/tmp")  # noqa: S108 - our own 0711 directory inside it, checked for its owner
 _CONFIG: Final = """\
 listen_addresses = '127.0.0.1'
@@ -56,6 +59,7 @@ def start(home: Home, settings: Settings, port: int, progress: Progress) -> Runn
         progress("PostgreSQL: making its data directory")
         _initialise(programs, place, password, user)
     _write(data / "exchange.conf", _CONFIG.format(port=port), user)
+    _await_sessions(data)
     _drop_stale_pid(data)
     return process.start(
         [programs / "postgres", "-D", data],
@@ -185,3 +189,26 @@ def _drop_stale_pid(data: Path) -> None:
         return
     except psutil.NoSuchProcess:
         file.unlink()
+
+
+def _await_sessions(data: Path) -> None:
+    """Wait for what a killed server left running in its data directory: until it is gone, none can start.
+
+    The sessions of a server end when they next look for it, one that computes looks only when it is done. A
+    server that starts before says that its predecessor's shared memory is in use, and ends.
+    """
+    if not (data / "postmaster.pid").exists():
+        return
+    deadline = time.monotonic() + _SESSIONS_END_S
+    while _has_sessions(data) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _has_sessions(data: Path) -> bool:
+    for running in psutil.process_iter():
+        try:
+            if running.name() == "postgres" and Path(running.cwd()) == data:
+                return True
+        except psutil.Error:  # it has just ended, or is not ours to look at
+            continue
+    return False

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -172,6 +173,25 @@ def test_killed_kafka_comes_back_with_its_data_on_the_same_port(parts: Stack) ->
     record = wait_for(lambda: consumer.poll(1.0), "the record is read again")
     consumer.close()
     assert record.value() == b"kept"
+
+
+def test_killed_postgres_comes_back_when_its_last_session_has_ended(parts: Stack) -> None:
+    """A session that computes does not notice that the server is gone, and keeps the next one out."""
+    killed = _pids(parts.settings)["postgres"]
+    session = psycopg.connect(parts.postgres_dsn(), autocommit=True)
+    pid = session.info.backend_pid
+
+    def compute() -> None:
+        with session, suppress(psycopg.OperationalError):
+            session.execute("SELECT count(*) FROM generate_series(1, 20000000)")
+
+    asked = threading.Thread(target=compute)
+    asked.start()
+    wait_for(lambda: psutil.Process(pid).cpu_times().user > 0.2, "the session computes")
+    os.kill(killed, signal.SIGKILL)
+    local.up(parts.settings, parts=BASE)
+    asked.join()
+    assert _pids(parts.settings)["postgres"] != killed
 
 
 def test_two_homes_run_side_by_side(parts: Stack, empty_home: Settings) -> None:
