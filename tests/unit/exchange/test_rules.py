@@ -163,10 +163,10 @@ def test_pattern_that_could_run_for_ever_is_refused(regex: str) -> None:
 )
 def test_allowed_pattern_judges_a_hostile_text_at_once(regex: str) -> None:
     compiled = compile_safe(regex)
-    began = time.perf_counter()
+    began = time.thread_time()
     compiled.fullmatch("1" * 100_000 + "!")
     compiled.fullmatch("A1-" + "1" * 100_000 + "!")
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @given(st.text(alphabet="0123456789X", min_size=18, max_size=18))
