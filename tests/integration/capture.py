@@ -195,11 +195,9 @@ class System:
     def wait_for_records(
         self, table: str, enough: Callable[[list[Record]], bool], what: str, timeout_s: float = 60
     ) -> list[Record]:
-        def look() -> list[Record] | None:
-            found = self.records(table)
-            return found if enough(found) else None
-
-        return wait_for(look, what, timeout_s)
+        """Return all records once there are enough; those of the same transaction in other partitions too."""
+        wait_for(lambda: enough(self.records(table)), what, timeout_s)
+        return self.records(table)  # a partition read before the transaction ended is read on
 
     def refused(self, table: str) -> list[QuarantineRecord]:
         topic = quarantine_topic(self._resource(table).name)
