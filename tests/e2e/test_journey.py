@@ -116,7 +116,7 @@ def test_the_monitor_restarted_under_load_goes_on_counting_where_it_was(bus: Tri
 
 def test_the_accounts_balance_and_agree_with_what_the_judge_saw(bus: TrialBus, watch: Watch) -> None:
     assert watch.settle() == []
-    (found,) = balanced(bus)["topics"]
+    (found,) = balanced(bus, watch.journey.count(RAW))["topics"]
     assert found["captured"] == watch.journey.count(RAW)
     assert found["refused_process"] == watch.journey.count(QUARANTINE)
     delivered = {view["view_topic"]: view["delivered"] for view in found["views"]}
@@ -203,14 +203,15 @@ def see_progress(watch: Watch) -> None:
     watch.until("records of the load are readable", lambda: watch.journey.count(CITY) > start + 30)
 
 
-def balanced(bus: TrialBus) -> Any:
-    """Return the balance once everything captured is processed and it balances."""
+def balanced(bus: TrialBus, captured: int) -> Any:
+    """Return the balance once it knows of so many changes, all of them are processed and it balances."""
     deadline = time.monotonic() + 60
     while True:
         found = get(bus, "/api/accounts/balance")
-        if found["balanced"] and found["in_flight"] == 0:
+        if found["balanced"] and found["in_flight"] == 0 and found["captured"] >= captured:
             return found
         assert time.monotonic() < deadline, f"not balanced within a minute: {found}"
+        time.sleep(0.1)
 
 
 def get(bus: TrialBus, path: str) -> Any:
