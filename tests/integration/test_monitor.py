@@ -24,6 +24,7 @@ from exchange.account import Account, content_hash
 from exchange.change import Position, Reason
 from exchange.cluster import TopicSpec
 from exchange.errors import ConfigError, PartError
+from exchange.local.home import any_free
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
@@ -243,12 +244,6 @@ def own_monitor(stack: Stack, directory: Path, port: int) -> Iterator[subprocess
             assert process.wait(20) == 0
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ingested(port: int) -> Any:
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}/api/status", trust_env=False, timeout=20)
@@ -260,7 +255,7 @@ def ingested(port: int) -> Any:
 def test_every_account_is_stored_once_across_kills(stack: Stack, producer: Producer, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)  # noqa: T201  to repeat a failed run
-    chance, port, topic = random.Random(seed), free_port(), "raw.killed.public.t"
+    chance, port, topic = random.Random(seed), any_free(()), "raw.killed.public.t"
     stop, written = threading.Event(), [0]
 
     def feed() -> None:
