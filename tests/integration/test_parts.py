@@ -121,8 +121,12 @@ def test_a_wrong_password_is_refused_by_kafka(parts: Stack) -> None:
     admin = AdminClient(client | {"log_level": 0})
     with pytest.raises(KafkaException):
         admin.list_topics(timeout=2)
-    admin.poll(0)
-    assert KafkaError._AUTHENTICATION in {error.code() for error in seen}
+
+    def is_refused() -> bool:
+        admin.poll(0.1)
+        return KafkaError._AUTHENTICATION in {error.code() for error in seen}
+
+    wait_for(is_refused, "the password is refused")
 
 
 def test_postgres_takes_only_its_password_and_decodes_logically(parts: Stack) -> None:
