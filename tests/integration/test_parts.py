@@ -235,6 +235,11 @@ def test_a_port_that_is_taken_is_left_to_its_owner(empty_home: Settings) -> None
     assert {part.state for part in local.status(empty_home) if part.part == "redis"} == {"running"}
 
 
+def _seems_free(port: int, taken: int, first: Iterator[bool]) -> bool:
+    """A port that somebody takes right after the first look at it."""
+    return (port == taken and next(first, False)) or is_free(port)
+
+
 def test_a_port_that_is_lost_at_the_last_moment_is_replaced(
     empty_home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +248,7 @@ def test_a_port_that_is_lost_at_the_last_moment_is_replaced(
         Home(empty_home.root).make()
         Home(empty_home.root).write("run.json", json.dumps({"ports": {"redis": taken}}))
         first = iter([True])
-        monkeypatch.setattr("exchange.local.home.is_free", lambda port: next(first, False) or is_free(port))
+        monkeypatch.setattr("exchange.local.home.is_free", lambda port: _seems_free(port, taken, first))
         endpoints = local.up(empty_home, parts=["redis"])
     assert not endpoints.redis.endswith(f":{taken}/0")
     assert {part.state for part in local.status(empty_home) if part.part == "redis"} == {"running"}
@@ -259,7 +264,7 @@ def test_what_a_stranger_answers_on_our_port_does_not_count(
     password = parts.settings.secrets.get("EXCHANGE_REDIS_PASSWORD").get_secret_value()
     empty_home.secrets.put("EXCHANGE_REDIS_PASSWORD", password)
     first = iter([True])
-    monkeypatch.setattr("exchange.local.home.is_free", lambda port: next(first, False) or is_free(port))
+    monkeypatch.setattr("exchange.local.home.is_free", lambda port: _seems_free(port, theirs, first))
     assert local.up(empty_home, parts=["redis"]).redis != parts.settings.endpoints().redis
 
 
