@@ -8,9 +8,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+_SILENCE_S = 10.0
+
 
 class CommittedReader:
-    """Reads topics, each record once, in offset order per partition: from their beginning, or from now on."""
+    """Reads topics, each record once, in offset order per partition: from their beginning, or from now on.
+
+    Survives restarts of the broker. A consumer with partitions of its own choice sometimes never reads on
+    after one (confluentinc/librdkafka#5153), so one that has been silent for ten seconds is replaced.
+    """
 
     def __init__(
         self,
@@ -20,19 +26,18 @@ class CommittedReader:
         isolation: str = "read_committed",
         from_now: bool = False,
     ) -> None:
-        self._consumer = Consumer(
-            client
-            | {
-                "group.id": "checker-without-group",
-                "enable.auto.commit": False,
-                "isolation.level": isolation,
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-                "fetch.wait.max.ms": 50,
-                "reconnect.backoff.max.ms": 500,
-                "log_level": 0,
-            }
-        )
+        self._config = client | {
+            "group.id": "checker-without-group",
+            "enable.auto.commit": False,
+            "isolation.level": isolation,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 0,
+        }
+        self._consumer = Consumer(self._config)
+        self._silent_s = 0.0
         self._reached: dict[tuple[str, int], int] = {}
         self._places = [
             TopicPartition(topic, partition, 0)
@@ -42,12 +47,17 @@ class CommittedReader:
         if from_now:
             for place in self._places:
                 place.offset = self._consumer.get_watermark_offsets(place, timeout=30)[1]
+        self._next = {(place.topic, place.partition): place.offset for place in self._places}
         self._consumer.assign(self._places)
 
     def read(self, wait_s: float = 0.2) -> list[Message]:
         """Return what can be read now; waits for up to `wait_s` when there is nothing."""
-        records = self._consumer.consume(2_000, wait_s)
-        return [record for record in records if self._is_record(record)]
+        if self._silent_s > _SILENCE_S:
+            self._begin_anew()
+        began = time.monotonic()
+        messages = self._consumer.consume(2_000, wait_s)
+        self._silent_s = 0.0 if messages else self._silent_s + time.monotonic() - began
+        return [message for message in messages if self._is_record(message)]
 
     def read_to_end(self, timeout_s: float = 30) -> list[Message]:
         """Return everything up to the ends of the partitions as they are now.
@@ -55,7 +65,7 @@ class CommittedReader:
         Raises: TimeoutError when an end isn't reached, as behind a transaction left open.
         """
         ends = {
-            (place.topic, place.partition): self._consumer.get_watermark_offsets(place, timeout=10)[1]
+            (place.topic, place.partition): self._consumer.get_watermark_offsets(place, timeout=30)[1]
             for place in self._places
         }
         found: list[Message] = []
@@ -71,10 +81,18 @@ class CommittedReader:
         """Leave the broker."""
         self._consumer.close()
 
+    def _begin_anew(self) -> None:
+        """Go on with another consumer, after the last record that was read."""
+        self._consumer.close()
+        self._consumer = Consumer(self._config)
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
+        self._silent_s = 0.0
+
     def _is_record(self, message: Message) -> bool:
         """Ends reached are noted; errors that pass (broker gone, coming back) are waited out, others not."""
         error = message.error()
         if error is None:
+            self._next[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             self._reached[message.topic() or "", message.partition() or 0] = message.offset() or 0
