@@ -90,7 +90,7 @@ def remove(settings: Settings) -> None:
     shutil.rmtree(settings.root, ignore_errors=True)
 
 
-def wait_for(look: Callable[[], _T | None], what: str, timeout_s: float = 30.0) -> _T:
+def wait_for(look: Callable[[], _T | None], what: str, timeout_s: float = 60.0) -> _T:
     """Return what `look` returns as soon as it is true; fail with `what` when the time is over."""
     deadline = monotonic() + timeout_s
     while True:

@@ -165,7 +165,7 @@ def start_with(bus: TrialBus, name: str, **environment: str) -> subprocess.Compl
         env=dict(child.environment) | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

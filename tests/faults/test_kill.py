@@ -84,6 +84,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(bus: TrialBus, watch: Watch, s
             strike(bus, names.split(), chance)
     assert watch.settle() == [], f"seed {seed}"
     assert watch.journey.outstanding == 0
+    assert not bus.stood_still
 
 
 def test_a_commit_before_the_outputs_is_found_out(bus: TrialBus) -> None:

@@ -66,14 +66,14 @@ class Running:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def says(self, what: str, timeout_s: float = 60) -> None:
+    def says(self, what: str, timeout_s: float = 120) -> None:
         """Wait until the log holds a text; fail at once when the process has ended without it."""
         wait_for(
             lambda: what in self.text() or self.process.poll() is not None, f"{what} in {self.log}", timeout_s
         )
         assert what in self.text(), self.text()
 
-    def ends(self, timeout_s: float = 60) -> int:
+    def ends(self, timeout_s: float = 120) -> int:
         return self.process.wait(timeout_s)
 
     def kill(self) -> None:
@@ -82,7 +82,7 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @dataclass
@@ -151,7 +151,7 @@ class System:
     def run(self, *args: str) -> None:
         """Run one command of `exchange` to its end."""
         environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)}
-        subprocess.run([sys.executable, *COMMAND, *args], env=environ, check=True, timeout=60)
+        subprocess.run([sys.executable, *COMMAND, *args], env=environ, check=True, timeout=120)
 
     def publish_plan(self, version: int) -> None:
         system = PlannedSystem(
@@ -193,7 +193,7 @@ class System:
         return [self._record(message) for message in self._messages(raw_topic(self.name, table))]
 
     def wait_for_records(
-        self, table: str, enough: Callable[[list[Record]], bool], what: str, timeout_s: float = 60
+        self, table: str, enough: Callable[[list[Record]], bool], what: str, timeout_s: float = 120
     ) -> list[Record]:
         """Return all records once there are enough; those of the same transaction in other partitions too."""
         wait_for(lambda: enough(self.records(table)), what, timeout_s)
@@ -219,7 +219,7 @@ class System:
     def _end_of_positions(self) -> int:
         consumer = self._consumer()
         try:
-            _, end = consumer.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), 10)
+            _, end = consumer.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), 30)
         finally:
             consumer.close()
         return int(end)
@@ -289,12 +289,12 @@ class System:
         kept = self._kept.setdefault(topic, {})
         consumer = self._consumer()
         try:
-            partitions = list(consumer.list_topics(topic, 10).topics[topic].partitions)
+            partitions = list(consumer.list_topics(topic, 30).topics[topic].partitions)
             ends = {number: kept[number][-1].offset() + 1 if kept.get(number) else 0 for number in partitions}
             consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
             unread = set(partitions)
             while unread:
-                message = consumer.poll(10)
+                message = consumer.poll(30)
                 assert message is not None, f"no answer from {topic}"
                 error = message.error()
                 if error is None:

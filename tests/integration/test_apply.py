@@ -585,12 +585,12 @@ def _written(bus: Bus, principal: str, topics: list[str], transactional_id: str 
     ):  # refused when the topic joins the transaction: then all of it is dropped
         refusals.add(KafkaError._PURGE_QUEUE)
     for topic in topics:
-        settings = bus.settings.kafka_client(principal) | {"log_level": 0, "message.timeout.ms": 10_000}
+        settings = bus.settings.kafka_client(principal) | {"log_level": 0, "message.timeout.ms": 30_000}
         if transactional_id is not None:
             settings |= {"transactional.id": transactional_id}
         producer = Producer(settings)
         if transactional_id is not None:
-            producer.init_transactions(15)
+            producer.init_transactions(30)
             producer.begin_transaction()
         outcome: list[KafkaError | None] = []
 
@@ -601,7 +601,7 @@ def _written(bus: Bus, principal: str, topics: list[str], transactional_id: str 
             producer.produce(topic, None, b"probe", 0, on_delivery=note)
         except KafkaException as refused:  # the refusal came with the topic's metadata: not even queued
             outcome.append(refused.args[0])
-        producer.flush(15)
+        producer.flush(45)
         assert outcome, f"{principal} → {topic}: no answer"
         if outcome[0] is None:
             taken.add(topic)

@@ -45,10 +45,10 @@ def test_a_user_is_made_once_and_again_only_when_its_secret_is_lost(stack: Stack
     assert stack.admin.ensure_scram_user("cl4") is True
     assert stack.admin.ensure_scram_user("cl4") is False
     old = stack.settings.kafka_client("cl4")
-    AdminClient(old).list_topics(timeout=10)
+    AdminClient(old).list_topics(timeout=30)
     (stack.home / "secrets" / kafka_secret("cl4")).unlink()
     assert stack.admin.ensure_scram_user("cl4") is True
-    AdminClient(stack.settings.kafka_client("cl4")).list_topics(timeout=10)
+    AdminClient(stack.settings.kafka_client("cl4")).list_topics(timeout=30)
     with pytest.raises(KafkaException):
         AdminClient(old | {"log_level": 0}).list_topics(timeout=1)
 

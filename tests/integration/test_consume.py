@@ -31,10 +31,10 @@ def bus() -> Iterator[TrialBus]:
             for number in range(ROWS):
                 insert(connection, person(number))
         bus.start()
-        wait_for(lambda: len(consumed(bus, "earliest")) == ROWS, "all rows are in the view", 60)
+        wait_for(lambda: len(consumed(bus, "earliest")) == ROWS, "all rows are in the view", 120)
         with psycopg.connect(bus.dsn) as connection:
             connection.execute("DELETE FROM public.person WHERE id_number = %s", [id_number(0)])
-        wait_for(lambda: len(consumed(bus, "earliest")) == ROWS + 2, "the delete is in the view", 60)
+        wait_for(lambda: len(consumed(bus, "earliest")) == ROWS + 2, "the delete is in the view", 120)
         bus.stop()
         yield bus
 
@@ -138,7 +138,7 @@ def follow_until_interrupted(bus: TrialBus, records: int) -> int:
     assert child.stdout is not None
     lines = [child.stdout.readline() for _ in range(records)]
     child.send_signal(signal.SIGINT)
-    rest, _ = child.communicate(timeout=30)
+    rest, _ = child.communicate(timeout=60)
     assert child.returncode == 0
     return len(lines) + len(rest.splitlines())
 

@@ -62,7 +62,7 @@ def start(home: Path, *arguments: str, python: tuple[str, ...] = PRODUCT) -> sub
 
 def run(home: Path, *arguments: str) -> dict[str, Any]:
     child = start(home, *arguments)
-    said, log = child.communicate(timeout=280)
+    said, log = child.communicate(timeout=500)
     assert child.returncode == 0, log
     return dict(json.loads(said))
 
@@ -138,7 +138,7 @@ def test_a_second_run_goes_on_and_ctrl_c_ends_it_in_order(home: Path, first: dic
     clients.unlink(missing_ok=True)
     wait_for(lambda: clients.exists() or child.poll() is not None, "the demonstration runs", 120)
     child.send_signal(signal.SIGINT)
-    said, log = child.communicate(timeout=180)
+    said, log = child.communicate(timeout=300)
     assert child.returncode == 0, log
     second = json.loads(said)
     assert second["balanced"]

@@ -241,7 +241,7 @@ def own_monitor(stack: Stack, directory: Path, port: int) -> Iterator[subprocess
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def ingested(port: int) -> Any:
@@ -272,7 +272,7 @@ def test_every_account_is_stored_once_across_kills(stack: Stack, producer: Produ
                 wait_for(lambda: (ingested(port) or {}).get("ingested"), "progress of the ingest", 60)
                 stop.wait(chance.random() * 0.5)
                 process.kill()
-                process.wait(20)
+                process.wait(60)
     finally:
         stop.set()
         feeder.join()
@@ -302,7 +302,7 @@ def test_port_in_use_is_a_clear_error(stack: Stack, tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with own_monitor(stack, tmp_path, taken.getsockname()[1]) as process:
-            assert process.wait(30) == 1
+            assert process.wait(60) == 1
 
     assert "cannot be used (Address already in use)" in (tmp_path / "monitor.log").read_text()
 

@@ -111,7 +111,7 @@ def test_a_user_without_a_rule_is_refused_by_kafka(parts: Stack) -> None:
     except KafkaException as refused:  # the refusal came with the topic's metadata: not even queued
         refusals.append(refused.args[0])
     assert [refusal and refusal.code() for refusal in refusals] == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
-    seen = AdminClient(client).list_topics(timeout=10).topics
+    seen = AdminClient(client).list_topics(timeout=30).topics
     assert set(seen) == set()
 
 

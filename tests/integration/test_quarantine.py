@@ -36,7 +36,7 @@ class Desk:
         return wait_for(
             lambda: next((place for place in self.places() if place not in known), None),
             "the refused row is in the quarantine",
-            60,
+            120,
         )
 
     def change(self, statement: LiteralString, number: int) -> None:

@@ -380,7 +380,7 @@ def test_an_unknown_schema_halts_its_partition_alone_until_the_schema_is_known(b
     planned.send(b, range(1, 50))
     for resource in (a, b):
         with tail(bench.client, resource.views[0].topic) as counted:
-            wait_for(lambda: counted() == 49, "every record of the resource", 30)
+            wait_for(lambda: counted() == 49, "every record of the resource")
         assert positions(read(bench.client, resource.views[0].topic)) == list(range(1, 50))
     assert worker.end() == 0
 
@@ -396,7 +396,7 @@ def test_other_partitions_flow_while_one_is_halted(bench: Bench) -> None:
     planned.send(a, range(10, 20))
     planned.send(b, range(1, 200))
     with tail(bench.client, b.views[0].topic) as counted:
-        wait_for(lambda: counted() == 199, "every record of the other resource", 30)
+        wait_for(lambda: counted() == 199, "every record of the other resource")
     assert positions(read(bench.client, a.views[0].topic)) == list(range(1, 10)), "what precedes the halt"
     assert read(bench.client, a.quarantine_topic) == [], "an unknown schema is nobody's bad record"
 
@@ -411,7 +411,7 @@ def test_bytes_that_are_no_record_go_to_quarantine_and_the_rest_flows(bench: Ben
     planned.send(a, range(10, 20))
     planned.start()
     with tail(bench.client, a.views[0].topic) as counted:
-        wait_for(lambda: counted() == 19, "every good record", 30)
+        wait_for(lambda: counted() == 19, "every good record")
     refused = [
         QuarantineRecord.decode(bytes(record.value() or b""))
         for record in read(bench.client, a.quarantine_topic)

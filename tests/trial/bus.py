@@ -57,7 +57,7 @@ class Child:
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.environment)
             )
 
-    def end(self, number: signal.Signals, timeout_s: float = 30) -> int:
+    def end(self, number: signal.Signals, timeout_s: float = 60) -> int:
         """Send a signal, wait for the end, return the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
@@ -100,6 +100,11 @@ class TrialBus:
         self.children: dict[str, Child] = {}
         self._stand_ins: list[Child] = []
         self._readers: list[CommittedReader] = []
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether a worker's watchdog ever had to end it: a wait of two minutes would not show that."""
+        return "no_progress" in self.child("worker").text()
 
     def cli(self, *args: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `exchange <args>` to its end."""
@@ -184,14 +189,14 @@ class Watch:
         for child in self.bus.children.values():
             child.revive()
 
-    def until(self, done: str, look: Any, timeout_s: float = 60) -> None:
+    def until(self, done: str, look: Any, timeout_s: float = 120) -> None:
         """Follow until `look()` is true; fail with `done` when the time is over."""
         deadline = time.monotonic() + timeout_s
         while not look():
             assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {done}; {self.state()}"
             self.step()
 
-    def settle(self, timeout_s: float = 60) -> list[Problem]:
+    def settle(self, timeout_s: float = 120) -> list[Problem]:
         """Follow until everything committed has arrived, or the time is over; return what is wrong."""
         deadline = time.monotonic() + timeout_s
         self.step()
@@ -201,7 +206,7 @@ class Watch:
             self.journey.observe(record)
         return self.journey.problems()
 
-    def drain(self, timeout_s: float = 60) -> list[Problem]:
+    def drain(self, timeout_s: float = 120) -> list[Problem]:
         """Follow until connector and worker have passed all that was committed; return what is wrong then.
 
         Unlike `settle` this does not wait for what will never come.
@@ -221,7 +226,7 @@ class Watch:
         group = Consumer(self.bus.client() | {"group.id": "exchange-stream"})
         try:
             ends = self.journey.next_offsets(RAW)
-            at = group.committed([TopicPartition(RAW, partition) for partition in ends], timeout=10)
+            at = group.committed([TopicPartition(RAW, partition) for partition in ends], timeout=30)
         finally:
             group.close()
         return all(place.offset >= ends[place.partition] for place in at)
