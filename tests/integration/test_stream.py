@@ -233,7 +233,7 @@ def test_records_are_copied_once_over_orderly_restarts(bench: Bench) -> None:
 def test_records_are_copied_once_over_kill_9_in_open_transactions(bench: Bench) -> None:
     bench.send(4_000)
     for goal in (1, 400, 800, 1_200, 1_600):
-        worker = bench.start(hold_ms=200)
+        worker = bench.start(hold_ms=400)
         bench.wait_for_copies(goal)
         worker.end(signal.SIGKILL)
     bench.start()
