@@ -130,6 +130,10 @@ class TrialBus:
         self._stand_ins.append(made)
         return made
 
+    def everybody(self) -> list[Child]:
+        """All children, stand-ins too."""
+        return [*self.children.values(), *self._stand_ins]
+
     def _child(self, name: str, arguments: Sequence[str]) -> Child:
         log = self.settings.root / "logs" / f"{name}.log"
         return Child(name, [sys.executable, *arguments], self.environment, log)
@@ -165,7 +169,7 @@ class TrialBus:
 
     def close(self) -> None:
         """Stop children and readers."""
-        for child in (*self.children.values(), *self._stand_ins):
+        for child in self.everybody():
             if child.process is not None:
                 child.kill()
         for reader in self._readers:
@@ -186,7 +190,7 @@ class Watch:
         self.journey.source(self.log.read())
         for record in self.reader.read(0.1):
             self.journey.observe(record)
-        for child in self.bus.children.values():
+        for child in self.bus.everybody():
             child.revive()
 
     def until(self, done: str, look: Any, timeout_s: float = 120) -> None:
@@ -235,7 +239,8 @@ class Watch:
         """Where the journey stands, for messages of failed tests; and what the children say."""
         counts = {topic: self.journey.count(topic) for topic in self.journey.table.topics}
         tails = {name: child.text()[-1_500:] for name, child in self.bus.children.items()}
-        return f"outstanding {self.journey.outstanding}, seen {counts}, logs {tails}"
+        exits = [(child.name, child.exits) for child in self.bus.everybody() if child.exits]
+        return f"outstanding {self.journey.outstanding}, seen {counts}, exits {exits}, logs {tails}"
 
 
 def expected_table(stream: int) -> ExpectedTable:
