@@ -19,6 +19,7 @@ import pytest
 
 from tests.checkers.journey import Kind
 from tests.faults.planted import AHEAD, EARLY
+from tests.stack import wait_for
 from tests.trial.bus import CITY, COMMANDS, RAW, Child, TrialBus, Watch
 from tests.trial.people import Writer
 
@@ -30,8 +31,10 @@ FIRST_SEED = int(os.environ.get("EXCHANGE_FIRST_FAULT_SEED", "1"))
 
 @pytest.fixture(scope="module")
 def watch(bus: TrialBus) -> Watch:
+    """The load truncates, which no snapshot is proof against: it begins once the connector has its own."""
     watch = bus.watch("judge")
     bus.start()
+    wait_for(lambda: "stream_started" in bus.child("connector").text(), "the connector's snapshot is over")
     return watch
 
 
