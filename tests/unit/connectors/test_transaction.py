@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+
+from connectors.position import SourcePosition
+from connectors.source import Captured
+from connectors.sources.postgres.catalog import Catalog, SourceTable
+from connectors.sources.postgres.pgoutput import (
+    Begin,
+    Column,
+    Commit,
+    Decoded,
+    Delete,
+    Insert,
+    Relation,
+    Truncate,
+    Update,
+)
+from connectors.sources.postgres.shapes import Shapes
+from connectors.sources.postgres.transaction import Transactions
+from exchange.change import Op, Position
+from exchange.errors import SourceError
+
+TEXT = 25
+COLUMNS = (Column("id", TEXT, -1, identity=True), Column("name", TEXT, -1, identity=False))
+PERSON, OTHER = (
+    Relation(oid, "public", table, "d", COLUMNS) for oid, table in enumerate(("person", "other"), 1)
+)
+BEGIN, COMMIT = Begin(commit_lsn=100, commit_us=5_000, xid=7), Commit(100, 108, 5_000)
+STREAM = 9
+ROW = (b"1", b"w")
+
+
+def transactions(commit: int = 0, index: int = 0, relation: Relation = PERSON) -> Transactions:
+    """Those after a position; of the two tables only `person` is captured."""
+    catalog = Mock(spec=Catalog, system="town")
+    catalog.database.return_value = "db"
+    table = SourceTable("public.person", False, relation, ("id",), ("text",))
+    shapes = Shapes(catalog, {"public.person": table})
+    for told in (relation, OTHER):
+        shapes.learn(told)
+    return Transactions(STREAM, shapes, SourcePosition("town", "1", 1, "slot", 90, commit, index))
+
+
+def taken(into: Transactions, *messages: Decoded) -> list[Captured]:
+    return [change for message in messages for change in into.take(message)]
+
+
+def places(changes: list[Captured]) -> list[tuple[Op, int, int]]:
+    assert all(change.rejected is None for change in changes)
+    return [(change.op, change.position.index, change.position.part) for change in changes]
+
+
+def test_every_change_is_numbered_whether_captured_or_not() -> None:
+    messages = (BEGIN, Insert(1, ROW), Insert(2, ROW), Truncate((2, 1)), Delete(1, ROW, full=False), COMMIT)
+    changes = taken(transactions(), *messages)
+    assert places(changes) == [(Op.CREATE, 0, 0), (Op.TRUNCATE, 3, 0), (Op.DELETE, 4, 0)]
+    assert {change.position.commit for change in changes} == {100}
+
+
+def test_changes_up_to_the_stored_one_are_left_out_and_the_rest_keep_their_numbers() -> None:
+    messages = (BEGIN, Insert(1, ROW), Insert(1, ROW), Insert(1, ROW))
+    assert places(taken(transactions(commit=100, index=1), *messages)) == [(Op.CREATE, 2, 0)]
+
+
+def test_numbers_begin_anew_with_each_transaction() -> None:
+    later = Begin(commit_lsn=200, commit_us=6_000, xid=8)
+    changes = taken(transactions(), BEGIN, Insert(1, ROW), COMMIT, later, Insert(1, ROW))
+    assert [change.position for change in changes] == [Position(STREAM, 100, 0), Position(STREAM, 200, 0)]
+
+
+def test_changed_key_is_a_delete_and_a_create_at_one_place() -> None:
+    update = Update(1, (b"1", None), full=False, new=(b"2", b"w"))
+    assert places(taken(transactions(), BEGIN, update)) == [(Op.DELETE, 0, 0), (Op.CREATE, 0, 1)]
+
+
+def test_the_log_is_read_again_from_the_end_of_the_last_complete_transaction() -> None:
+    read = transactions()
+    taken(read, BEGIN, Insert(1, ROW))
+    read.reached(104)
+    assert read.resume == 90
+    taken(read, COMMIT)
+    assert read.resume == 108
+    read.reached(120)
+    assert read.resume == 120
+
+
+def test_change_outside_a_transaction_is_refused() -> None:
+    with pytest.raises(SourceError, match="a change outside a transaction"):
+        taken(transactions(), Insert(1, ROW))
