@@ -38,24 +38,26 @@ class Stream:
         self._moved_at = self._status_at = time.monotonic()
 
     def read(self) -> Batch:
-        """Collect changes until there are enough, the source pauses, or the first of them has waited long."""
+        """Collect changes until there are enough, the source pauses, or the first of them has waited long.
+
+        A source that is busy with what is not for us never pauses; then the batch ends empty after a second.
+        """
         changes: list[Captured] = []
-        size, began = 0, time.monotonic()
+        size, end = 0, time.monotonic() + _IDLE_S
         while len(changes) < _MOST_CHANGES and size < _MOST_BYTES:
             received = self._replication.receive()
             if received is None:
                 if not self._replication.wait(_PAUSE_S if changes else _IDLE_S):
                     break
-                began = began if changes else time.monotonic()
-                continue
-            if isinstance(received, Keepalive):
+            elif isinstance(received, Keepalive):
                 self._transactions.reached(received.wal_end)
                 self._reply_wanted |= received.reply_wanted
-            else:
-                taken = self._transactions.take(decode(received))
+            elif taken := self._transactions.take(decode(received)):
+                if not changes:
+                    end = time.monotonic() + _LONGEST_S
                 changes += taken
                 size += sum(len(change.value) for change in taken)
-            if time.monotonic() - began > (_LONGEST_S if changes else _IDLE_S) or self._reply_wanted:
+            if time.monotonic() > end or self._reply_wanted:
                 break
         return Batch(changes, self._advance(changes))
 
