@@ -182,6 +182,22 @@ def test_full_replica_identity_gives_before_images_and_unchanged_large_values(
     assert (str(update.value["before"]["amount"]), str(update.value["after"]["amount"])) == ("1.00", "2.00")
 
 
+def test_key_that_is_stored_out_of_line_is_no_changed_key(make: Callable[..., System]) -> None:
+    ddl = "CREATE TABLE person (id text PRIMARY KEY, name text)"
+    system = make(ddl + "; ALTER TABLE person ALTER id SET STORAGE EXTERNAL")
+    key = "k" * 2_500
+    with system.connector() as connector:
+        connector.says("stream_started")
+        system.execute("INSERT INTO person VALUES (%s, 'old')", key)
+        system.execute("UPDATE person SET name = 'new'")
+        records = system.wait_for_records(TABLE, lambda r: len(r) >= 2, "the update")
+    assert ops(records) == ["c", "u"]
+    assert [record.value["after"] for record in records] == [
+        {"id": key, "name": "old"},
+        {"id": key, "name": "new"},
+    ]
+
+
 def test_refused_changes_go_sealed_to_quarantine_and_are_counted(make: Callable[..., System]) -> None:
     system = make(DDL + "; ALTER TABLE person ALTER name SET STORAGE EXTERNAL")
     with system.connector() as connector:

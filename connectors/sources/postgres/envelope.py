@@ -238,12 +238,5 @@ def avro_name(name: str) -> str:
     return escaped if not escaped[0].isdigit() else f"_{escaped}"
 
 
-def merged(new: Row, old: Row | None) -> Row:
-    """Return the new row with unchanged large values taken from the whole old row, where there is one."""
-    if old is None or UNCHANGED not in new:
-        return new
-    return tuple(was if cell is UNCHANGED else cell for cell, was in zip(new, old, strict=True))
-
-
 def _nullable(avro: Any) -> dict[str, Any]:
     return {"type": ["null", avro], "default": None}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from connectors.position import SourcePosition
 from connectors.source import Captured
-from connectors.sources.postgres.envelope import Moment, merged
+from connectors.sources.postgres.envelope import Moment
 from connectors.sources.postgres.pgoutput import (
+    UNCHANGED,
     Begin,
     Commit,
     Decoded,
     Delete,
     Insert,
     Relation,
+    Row,
     Truncate,
     Update,
 )
@@ -108,10 +111,21 @@ class _Transaction:
 
 def _update(place: Place, update: Update) -> list[Captured]:
     """One record, or two when the key changed: the old key goes, the new one comes."""
-    old, whole = update.old, update.old if update.full else None
-    new = merged(update.new, whole)
+    old, new = update.old, _new_row(update, place.shape.key_at)
     if old is None or all(old[at] == new[at] for at in place.shape.key_at):
-        return [row_record(place, Op.UPDATE, whole, new)]
-    # PostgreSQL leaves an unchanged large value out of the new row, and out of the old key as well.
+        return [row_record(place, Op.UPDATE, old if update.full else None, new)]
     created = replace(place, position=replace(place.position, part=1))
     return [row_record(place, Op.DELETE, old, None), row_record(created, Op.CREATE, None, new)]
+
+
+def _new_row(update: Update, key_at: Sequence[int]) -> Row:
+    """Return the new row, its unchanged large values taken from the old one where that was sent.
+
+    Under replica identity default only the key of it is; one that is stored out of line also when unchanged.
+    """
+    if update.old is None or UNCHANGED not in update.new:
+        return update.new
+    return tuple(
+        was if cell is UNCHANGED and (update.full or at in key_at) else cell
+        for at, (cell, was) in enumerate(zip(update.new, update.old, strict=True))
+    )

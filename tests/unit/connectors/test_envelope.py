@@ -6,7 +6,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape, avro_name, merged
+from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape, avro_name
 from connectors.sources.postgres.pgoutput import UNCHANGED, Row
 from connectors.sources.postgres.types import mapping
 from exchange.change import Op, Reason, Rejected
@@ -87,11 +87,6 @@ def test_schema_names_follow_system_and_table_and_keep_odd_column_names_as_attri
 )
 def test_row_that_cannot_be_written_names_its_column(row: Row, rejected: Rejected) -> None:
     assert PERSON.row(row) == rejected
-
-
-def test_unchanged_values_come_from_the_whole_old_row() -> None:
-    assert merged((b"1", UNCHANGED), (b"1", b"old")) == (b"1", b"old")
-    assert merged((b"1", UNCHANGED), None) == (b"1", UNCHANGED)
 
 
 def test_columns_whose_avro_names_collide_are_refused() -> None:

@@ -8,6 +8,7 @@ from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.postgres.catalog import Catalog, SourceTable
 from connectors.sources.postgres.pgoutput import (
+    UNCHANGED,
     Begin,
     Column,
     Commit,
@@ -15,12 +16,13 @@ from connectors.sources.postgres.pgoutput import (
     Delete,
     Insert,
     Relation,
+    Row,
     Truncate,
     Update,
 )
 from connectors.sources.postgres.shapes import Shapes
 from connectors.sources.postgres.transaction import Transactions
-from exchange.change import Op, Position
+from exchange.change import Op, Position, Reason
 from exchange.errors import SourceError
 
 TEXT = 25
@@ -74,6 +76,35 @@ def test_numbers_begin_anew_with_each_transaction() -> None:
 def test_changed_key_is_a_delete_and_a_create_at_one_place() -> None:
     update = Update(1, (b"1", None), full=False, new=(b"2", b"w"))
     assert places(taken(transactions(), BEGIN, update)) == [(Op.DELETE, 0, 0), (Op.CREATE, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "full", "new"),
+    [
+        ((b"1", b"large"), True, (b"1", UNCHANGED)),
+        ((b"large", b"w"), True, (UNCHANGED, b"w")),
+        ((b"large", None), False, (UNCHANGED, b"w")),
+    ],
+)
+def test_unchanged_large_value_comes_from_the_old_row(old: Row, full: bool, new: Row) -> None:
+    (update,) = taken(transactions(), BEGIN, Update(1, old, full, new))
+    assert places([update]) == [(Op.UPDATE, 0, 0)]
+    assert b"large" in update.value
+
+
+def test_large_part_of_a_key_stays_when_the_other_part_changes() -> None:
+    columns = (COLUMNS[0], Column("part", TEXT, -1, identity=True))
+    relation = Relation(1, "public", "person", "d", columns)
+    update = Update(1, (b"large", b"1"), full=False, new=(UNCHANGED, b"2"))
+    changes = taken(transactions(relation=relation), BEGIN, update)
+    assert places(changes) == [(Op.DELETE, 0, 0), (Op.CREATE, 0, 1)]
+    assert all(b"large" in (change.key or b"") for change in changes)
+
+
+def test_unchanged_large_value_that_was_not_sent_is_refused() -> None:
+    (update,) = taken(transactions(), BEGIN, Update(1, None, full=False, new=(b"1", UNCHANGED)))
+    assert update.rejected is not None
+    assert (update.rejected.reason, update.rejected.field) == (Reason.UNCHANGED_TOAST, "name")
 
 
 def test_the_log_is_read_again_from_the_end_of_the_last_complete_transaction() -> None:
