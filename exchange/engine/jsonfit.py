@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +17,7 @@ from exchange.fieldtype import FieldType
 
 _EPOCH: Final = date(1970, 1, 1)
 _BITS: Final = {"int": 31, "long": 63}
+_FORMATS: Final = {"float": "<f", "double": "<d"}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TIMESTAMP: Final = re.compile(
     _DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
@@ -83,12 +85,13 @@ def _integer(type_: FieldType, path: str) -> Fit:
     return lambda value, _: value if type(value) is int and -limit <= value < limit else refusal
 
 
-def _double(_type: FieldType, path: str) -> Fit:
-    refusal = Rejected(Reason.UNREPRESENTABLE, path)
+def _floating(type_: FieldType, path: str) -> Fit:
+    pack, refusal = struct.Struct(_FORMATS[type_.kind]).pack, Rejected(Reason.UNREPRESENTABLE, path)
 
     def fit(value: Any, _: int) -> Any:
         try:
             nearest = float(value)
+            pack(nearest)
         except OverflowError:
             return refusal
         return nearest if math.isfinite(nearest) else refusal
@@ -154,8 +157,8 @@ _FITS: Final[dict[str, Callable[[FieldType, str], Fit]]] = {
     "boolean": _boolean,
     "int": _integer,
     "long": _integer,
-    "float": _double,
-    "double": _double,
+    "float": _floating,
+    "double": _floating,
     "string": _string,
     "enum": _enum,
     "date": _date,
