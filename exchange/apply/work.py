@@ -12,29 +12,25 @@ nothing. Only the bus's own users and names are touched.
 from __future__ import annotations
 
 import datetime as dt
-import re
 import secrets as random_secrets
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.apply import access, publish, source
+from exchange.apply import access, publish, schemas, source
+from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
 from exchange.contract import Contract
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
 from exchange.plan import PLAN_TOPIC, PublishedPlan
-from exchange.plan_build import build_plan, compiled_views
-from exchange.registry import Registry
+from exchange.plan_build import build_plan
 from exchange.settings import Settings, kafka_secret
 from exchange.topology.model import Topology
 
 MASK_KEY: Final = "EXCHANGE_MASK_KEY"
-REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - the name of a secret, not one
-VIEW_COMPATIBILITY: Final = "FULL_TRANSITIVE"
-"""A subscriber reads a topic's old and new records with whichever schema it has."""
 
 _DATA_CONFIG: Final = {
     "cleanup.policy": "delete",
@@ -42,8 +38,6 @@ _DATA_CONFIG: Final = {
     "max.message.bytes": "1048576",
 }
 _QUARANTINE_CONFIG: Final = _DATA_CONFIG | {"retention.ms": str(90 * DAY_MS)}
-_BUS_NAMES: Final = ("raw.", "share.", "quarantine.", "_exchange.")
-_OWN_USERS: Final = re.compile(r"(connector|redrive|steward)-.*|worker|monitor")
 
 
 def apply(
@@ -83,7 +77,7 @@ class Work:
         self._contracts = contracts
         self._today = dt.datetime.now().astimezone().date()
         self._cluster = Cluster(settings)
-        self._schema_ids: dict[str, int] = {}
+        self._schemas = schemas.Schemas(settings)
 
     def survey(self) -> Survey:
         """Look at every part; problems are gathered, not raised, so that all are told at once.
@@ -98,7 +92,7 @@ class Work:
         self._see_rules(seen)
         self._see_mask_key(seen, planned=PLAN_TOPIC in topics)
         steward_keys = self._steward_keys(seen)
-        schemas_known = self._see_schemas(seen)
+        schemas_known = self._schemas.survey(seen, schemas.wanted(self._topology, self._contracts))
         self._see_sources(seen)
         if not seen.problems:
             self._see_plan(seen, steward_keys, schemas_known=schemas_known, published=PLAN_TOPIC in topics)
@@ -106,42 +100,19 @@ class Work:
 
     def _see_access(self, seen: Survey) -> None:
         """Access and users that the topology gives no more."""
+        ownership = Ownership(self._topology, self._settings.secrets)
         wanted = access.rules(self._topology, self._today)
         observed = self._cluster.acls()
-        unwanted = sorted(acl for acl in observed - wanted if self._is_ours(acl, observed))
+        unwanted = sorted(acl for acl in observed - wanted if ownership.is_ours(acl, observed))
         lines = _access_lines(Mark.REMOVED, unwanted)
         seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
-        users = sorted(user for user in self._cluster.scram_users() if self._is_vanished_user(user))
+        users = sorted(user for user in self._cluster.scram_users() if ownership.is_vanished_user(user))
         lines = tuple(Line(Mark.REMOVED, "user", user) for user in users)
         seen.withdrawals.append(Stage(lines, lambda: self._remove_users(users)))
 
     def _remove_users(self, users: Iterable[str]) -> None:
         for user in users:
             self._cluster.remove_scram_user(user)
-
-    def _is_ours(self, acl: Acl, observed: Iterable[Acl]) -> bool:
-        """Tell whether a rule is the bus's to remove.
-
-        All rules of the bus's own users and of declared subscribers are. A subscriber that the topology no
-        longer declares is known by its secret here or by the rule for its own groups; of its rules only those
-        on the bus's names are removed, because the user may have been somebody else's before.
-        """
-        who = acl.principal
-        if who in access.principals(self._topology) or _OWN_USERS.fullmatch(who):
-            return True
-        own_groups = Acl(who, "group", f"{who}.", "prefixed", "read")
-        if not (self._is_vanished_user(who) or (who != ADMIN and own_groups in observed)):
-            return False
-        return acl == own_groups or (acl.resource_type == "topic" and acl.name.startswith(_BUS_NAMES))
-
-    def _is_vanished_user(self, user: str) -> bool:
-        """Tell whether a Kafka user was made by us for something that is no longer declared."""
-        declared = access.principals(self._topology)
-        if user == ADMIN or kafka_secret(user) in map(kafka_secret, (*declared, ADMIN)):
-            return False
-        if not re.fullmatch(r"[a-z][a-z0-9_-]*", user):
-            return False
-        return bool(_OWN_USERS.fullmatch(user)) or self._settings.secrets.find(kafka_secret(user)) is not None
 
     def _see_topics(self, seen: Survey, existing: Mapping[str, int]) -> None:
         specs = [*BUS_TOPICS, *data_topics(self._topology)]
@@ -198,45 +169,6 @@ class Work:
                 seen.problems.append(str(error))
         return keys
 
-    def _see_schemas(self, seen: Survey) -> bool:
-        """Return whether every schema is registered already, so that its id is known."""
-        lines: list[Line] = []
-        changes: dict[str, dict[str, Any]] = {}
-        with self._registry() as registry:
-            for subject, schema in _subjects(self._topology, self._contracts).items():
-                line = self._see_schema(registry, subject, schema, seen)
-                lines.append(line)
-                if line.mark != Mark.UNCHANGED:
-                    changes[subject] = schema
-        seen.stages.append(Stage(tuple(lines), lambda: self._register(changes)))
-        return not changes
-
-    def _see_schema(self, registry: Registry, subject: str, schema: dict[str, Any], seen: Survey) -> Line:
-        latest = registry.latest(subject)
-        if latest is None:
-            return Line(Mark.CREATED, "schema", subject)
-        schema_id, version, registered = latest
-        if registered != schema:
-            for reason in registry.incompatibilities(subject, schema):
-                seen.problems.append(
-                    f"schema {subject}: the view's new form would break its readers: {reason}. "
-                    "Declare it as a view of another name and move the grants"
-                )
-            return Line(Mark.CHANGED, "schema", subject, f"version {version} → {version + 1}")
-        if registry.compatibility(subject) != VIEW_COMPATIBILITY:
-            return Line(Mark.CHANGED, "schema", subject, f"compatibility → {VIEW_COMPATIBILITY}")
-        self._schema_ids[subject] = schema_id
-        return Line(Mark.UNCHANGED, "schema", subject)
-
-    def _register(self, schemas: Mapping[str, dict[str, Any]]) -> None:
-        with self._registry() as registry:
-            for subject, schema in schemas.items():
-                registry.set_compatibility(subject, VIEW_COMPATIBILITY)
-                self._schema_ids[subject] = registry.register(subject, schema)
-
-    def _registry(self) -> Registry:
-        return Registry(self._settings.endpoints().registry, self._settings.secrets.find(REGISTRY_SECRET))
-
     def _see_sources(self, seen: Survey) -> None:
         secrets = self._settings.secrets
         for wish in source.wanted(self._topology, self._contracts):
@@ -266,7 +198,7 @@ class Work:
         )
 
     def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
-        return build_plan(self._topology, self._contracts, steward_keys, self._schema_ids, version)
+        return build_plan(self._topology, self._contracts, steward_keys, self._schemas.ids, version)
 
     def _last_plan(self) -> publish.LastPlan:
         return publish.read_last(self._settings.kafka_client(ADMIN))
@@ -314,14 +246,6 @@ def read_steward_key(directory: Path, department: str) -> str:
         raise ConfigError(msg) from None
     read_key(text, str(file))
     return text
-
-
-def _subjects(topology: Topology, contracts: Mapping[str, Contract]) -> dict[str, dict[str, Any]]:
-    subjects: dict[str, dict[str, Any]] = {}
-    for topic, view in compiled_views(topology, contracts).items():
-        subjects[f"{topic}-key"] = view.key_schema()
-        subjects[f"{topic}-value"] = view.value_schema()
-    return subjects
 
 
 def _access_lines(mark: Mark, acls: Iterable[Acl]) -> tuple[Line, ...]:

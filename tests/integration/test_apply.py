@@ -21,6 +21,7 @@ from confluent_kafka import (
 )
 
 from exchange import topology
+from exchange.apply.schemas import Schemas
 from exchange.apply.steps import Applied, Mark, Survey
 from exchange.apply.work import Work, apply
 from exchange.cluster import Acl, TopicSpec
@@ -249,8 +250,13 @@ def test_an_apply_that_broke_off_is_finished_by_the_next(bus: Bus, monkeypatch: 
 """
     new_reader = "  reader-three:\n    department: applied_south\n    label: {zh: 三, en: Three}\n"
     text = TOPOLOGY.replace("subscribers:\n", new_view.strip("\n") + "\nsubscribers:\n" + new_reader)
-    for broken in ("ensure_scram_user", "ensure_acls", "_register", "_publish"):
-        owner = Work if broken.startswith("_") else type(bus.stack.admin)
+    kafka = type(bus.stack.admin)
+    for owner, broken in (
+        (kafka, "ensure_scram_user"),
+        (kafka, "ensure_acls"),
+        (Schemas, "_register"),
+        (Work, "_publish"),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, broken, _break_off)
             with pytest.raises(PartError, match="broken off"):
