@@ -1,4 +1,4 @@
-"""One stack for all integration tests; each test takes system, table and topic names of its own."""
+"""A stack for each file of tests, as some publish plans; for the rest its tests take names of their own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.stack import Stack, running_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     with running_stack() as running:
         yield running
