@@ -197,29 +197,48 @@ class Secrets:
         return found
 
     def find(self, name: str) -> SecretStr | None:
-        """Return a secret, or None when there is none of that name."""
+        """Return a secret, or None when there is none of that name.
+
+        Raises: ConfigError when its file cannot be read, is empty, or is open to others.
+        """
         if given := os.environ.get(name):
             return SecretStr(given)
         file = self._directory / name
-        if not file.exists():
-            return None
-        if file.stat().st_mode & 0o077:
-            msg = f"{file}: readable by others than its owner; run `chmod 600 {file}`"
+        try:
+            if not file.exists():
+                return None
+            if file.stat().st_mode & 0o077:
+                msg = f"{file}: readable by others than its owner; run `chmod 600 {file}`"
+                raise ConfigError(msg)
+            content = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{file}: cannot be read ({type(error).__name__}); wanted is text that this user may read"
+            raise ConfigError(msg) from None
+        if not content:
+            msg = f"{file}: the secret is empty"
             raise ConfigError(msg)
-        if content := file.read_text().strip():
-            return SecretStr(content)
-        msg = f"{file}: the secret is empty"
-        raise ConfigError(msg)
+        return SecretStr(content)
 
     def put(self, name: str, value: str) -> None:
-        """Write a secret to its file, whole or not at all, readable by the owner alone."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Write a secret to its file, whole or not at all, readable by the owner alone.
+
+        Raises: ConfigError when it cannot be written.
+        """
         draft = self._directory / f".{name}.{os.getpid()}"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            out.write(value)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(self._directory / name)
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+                out.write(value)
+                out.flush()
+                os.fsync(out.fileno())
+            draft.replace(self._directory / name)
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            msg = (
+                f"secret {name} is missing and cannot be written to {self._directory} ({why}): "
+                f"set the environment variable {name}, or make room or write access there"
+            )
+            raise ConfigError(msg) from None
 
     def ensure(self, name: str) -> SecretStr:
         """Return a secret, first making a random one of 192 bits where there is none."""
