@@ -18,9 +18,20 @@ No message holds a field's value: the bus exists because not everyone may read t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from exchange.problem import Problem
+
 
 class ExchangeError(Exception):
-    """Root of all errors meant for people: where, what was seen, what was wanted, what to do."""
+    """Root of all errors meant for people: where, what was seen, what was wanted, what to do.
+
+    problems: the things to mend one by one, in order, where the text is a report of problems in files.
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(sorted(set(problems)))
 
 
 class ConfigError(ExchangeError):

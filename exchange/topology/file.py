@@ -20,11 +20,12 @@ from pydantic_core import ErrorDetails
 
 from exchange.contract import Contract
 from exchange.errors import ConfigError
+from exchange.problem import Problem, Steps
 from exchange.suggest import hint, listing
 from exchange.topology import yaml_source
 from exchange.topology.model import Topology
 from exchange.topology.references import Finding, Given, findings
-from exchange.topology.yaml_source import Problem, Steps, YamlSource
+from exchange.topology.yaml_source import YamlSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def check(source: YamlSource, contracts: Mapping[str, Contract] | None, today: d
     problems = list(source.problems)
     if not isinstance(source.data, dict):
         problems.append(source.at((), "a mapping with departments, systems, resources, … is wanted"))
-        raise ConfigError(source.report(problems))
+        raise ConfigError(source.report(problems), problems)
     topology, refused = _validate(source)
     problems += refused
     found: list[Finding] = []
@@ -74,10 +75,10 @@ def check(source: YamlSource, contracts: Mapping[str, Contract] | None, today: d
         found = list(findings(Given(topology, source.data, contracts, today)))
     problems += [_problem(source, finding) for finding in found if not finding.warning]
     if problems:
-        raise ConfigError(source.report(problems))
+        raise ConfigError(source.report(problems), problems)
     if topology is None:
-        msg = f"{source.name}: refused without a reason; please report this file"
-        raise ConfigError(msg)
+        problem = Problem(source.name, 0, 0, "refused without a reason; please report this file")
+        raise ConfigError(str(problem), [problem])
     warnings = [_problem(source, finding) for finding in found if finding.warning]
     return Loaded(topology, source.report(warnings))
 
@@ -95,9 +96,9 @@ def _validate(source: YamlSource) -> tuple[Topology | None, list[Problem]]:
         return Topology.model_validate(source.data), []
     except ValidationError as error:
         details = error.errors(include_url=False)
-    broken = {problem.line * 1_000_000 + problem.column for problem in source.problems}
+    broken = {(problem.line, problem.column) for problem in source.problems}
     problems = [_explain(source, detail) for detail in details]
-    problems = [p for p in problems if p.line * 1_000_000 + p.column not in broken]
+    problems = [p for p in problems if (p.line, p.column) not in broken]
     try:
         return Topology.model_validate(_without(source.data, details)), problems
     except ValidationError:

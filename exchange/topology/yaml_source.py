@@ -7,10 +7,7 @@ from. What cannot be read at all (not UTF-8, broken YAML) is raised at once; wha
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,27 +15,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from exchange import textfile
 from exchange.errors import ConfigError
+from exchange.problem import Problem, Steps, Text
 
-Steps = Sequence[str | int]
-"""Keys and indices that lead to a value, as in pydantic's `loc`."""
-
-MAX_BYTES: Final = 4 * 1024 * 1024
-_LONGEST_LINE: Final = 110
-_BREAKS: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PLAIN_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge")
 )
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One thing to mend. Line and column count from 1; width is how many characters the caret underlines."""
-
-    line: int
-    column: int
-    message: str
-    width: int = 1
 
 
 def read(path: Path) -> YamlSource:
@@ -46,8 +29,7 @@ def read(path: Path) -> YamlSource:
 
     Raises: ConfigError when there is no such file, it is empty, not UTF-8 or not YAML.
     """
-    text = _decode(path, _read_bytes(path))
-    return parse(text, str(path))
+    return parse(textfile.read(path, "YAML").removeprefix(textfile.BYTE_ORDER_MARK), str(path))
 
 
 def parse(text: str, name: str) -> YamlSource:
@@ -55,31 +37,29 @@ def parse(text: str, name: str) -> YamlSource:
 
     Raises: ConfigError when it is empty or not YAML.
     """
-    lines = tuple(_BREAKS.split(text))
+    source = Text(name, text)
     yaml = YAML(typ="safe", pure=True)
     try:
         node = yaml.compose(text)
-        if node is None:
-            msg = f"{name}: the file is empty"
-            raise ConfigError(msg)
-        return YamlSource(name, lines, node, yaml)
+        if node is not None:
+            return YamlSource(source, node, yaml)
+        problem = Problem(name, 0, 0, "the file is empty")
     except RecursionError:
-        msg = f"{name}: brackets or lists are nested too deeply"
-        raise ConfigError(msg) from None
+        problem = Problem(name, 0, 0, "brackets or lists are nested too deeply")
     except YAMLError as error:
-        raise ConfigError(report(name, lines, [_syntax_problem(error, text, lines)])) from None
+        problem = _syntax_problem(error, source)
     except (ValueError, IndexError, AttributeError, TypeError) as error:
         # ruamel's scanner leaks these for some broken directives and escapes.
-        msg = f"{name}: not YAML ({type(error).__name__} while reading it)"
-        raise ConfigError(msg) from None
+        problem = Problem(name, 0, 0, f"not YAML ({type(error).__name__} while reading it)")
+    raise ConfigError(source.report([problem]), [problem])
 
 
 class YamlSource:
     """The values of one file (`data`), the problems met on the way (`problems`), and where each stands."""
 
-    def __init__(self, name: str, lines: tuple[str, ...], node: Node, yaml: YAML) -> None:
-        self.name = name
-        self.lines = lines
+    def __init__(self, text: Text, node: Node, yaml: YAML) -> None:
+        self.name = text.name
+        self._text = text
         self.problems: list[Problem] = []
         self._root = node
         self._yaml = yaml
@@ -103,13 +83,13 @@ class YamlSource:
 
     def report(self, problems: Iterable[Problem]) -> str:
         """Return the text that shows all problems, by line."""
-        return report(self.name, self.lines, problems)
+        return self._text.report(problems)
 
     def _problem(self, node: Node, message: str) -> Problem:
         start, end = node.start_mark, node.end_mark
         one_line = start.line == end.line and isinstance(node, ScalarNode)
         width = max(1, end.column - start.column) if one_line else 1
-        return Problem(start.line + 1, start.column + 1, message, width)
+        return Problem(self.name, start.line + 1, start.column + 1, message, width)
 
     def _value(self, node: Node) -> Any:
         if node.anchor is not None:
@@ -149,50 +129,6 @@ class YamlSource:
             return node.value
 
 
-def report(name: str, lines: Sequence[str], problems: Iterable[Problem]) -> str:
-    """Return every problem once, by line: where, what, the line between its neighbours, a caret."""
-    ordered = sorted(set(problems))
-    parts = [_describe(name, lines, problem) for problem in ordered]
-    if len(ordered) > 1:
-        parts.append(f"{len(ordered)} problems in {name}")
-    return "\n".join(parts)
-
-
-def _describe(name: str, lines: Sequence[str], problem: Problem) -> str:
-    head = f"{name}:{problem.line}:{problem.column}: {problem.message}"
-    shown = []
-    for number in range(problem.line - 1, problem.line + 2):
-        text = lines[number - 1] if 0 < number <= len(lines) else ""
-        if number == problem.line:
-            shown += _with_caret(number, text, problem)
-        elif text.strip() and len(text) <= _LONGEST_LINE:
-            shown.append(f"{number:5} | {_printable(text)}")
-    return "\n".join([head, *shown])
-
-
-def _with_caret(number: int, text: str, problem: Problem) -> list[str]:
-    """Return the line and the caret below it; a long line is cut to a window round the caret."""
-    column = problem.column - 1
-    start = max(0, column - _LONGEST_LINE // 2) if len(text) > _LONGEST_LINE else 0
-    window = _printable(text[start : start + _LONGEST_LINE])
-    before, under = window[: column - start], window[column - start :][: problem.width]
-    cut = "…" if start else ""
-    indent = "".join("\t" if char == "\t" else " " * _cells(char) for char in cut + before)
-    carets = "^" * max(1, sum(map(_cells, under)))
-    return [f"{number:5} | {cut}{window}", f"{'':5} | {indent}{carets}"]
-
-
-def _cells(char: str) -> int:
-    """Return how many terminal cells a character takes: Chinese characters take two."""
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\t" else "·" for char in text)
-
-
 def _child(node: Node, step: str | int) -> tuple[Node | None, Node] | None:
     """Return (key, value) of a mapping's entry, or (None, item) of a sequence's; None when there is none."""
     if isinstance(node, MappingNode):
@@ -204,48 +140,12 @@ def _child(node: Node, step: str | int) -> tuple[Node | None, Node] | None:
     return None
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        msg = f"{path}: there is no such file"
-    except IsADirectoryError:
-        msg = f"{path}: is a directory; a YAML file is wanted"
-    except (OSError, ValueError) as error:
-        msg = f"{path}: cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"
-    else:
-        if len(content) <= MAX_BYTES:
-            return content
-        msg = f"{path}: larger than {MAX_BYTES // 1024 // 1024} MiB"
-    raise ConfigError(msg)
-
-
-def _decode(path: Path, content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        msg = f"{path}: saved as UTF-16; save it as UTF-8"
-        raise ConfigError(msg)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8-sig")
-        lines = _BREAKS.split(before)
-        msg = (
-            f"{path}:{len(lines)}:{len(lines[-1]) + 1}: byte 0x{content[error.start]:02x} is not UTF-8; "
-            "save the file as UTF-8 (not GBK or Latin-1)"
-        )
-        raise ConfigError(msg) from None
-
-
-def _syntax_problem(error: YAMLError, text: str, lines: Sequence[str]) -> Problem:
+def _syntax_problem(error: YAMLError, text: Text) -> Problem:
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
         line, column = mark.line, mark.column
-        message = _syntax_message(error, lines[line] if line < len(lines) else "", column)
-        return Problem(line + 1, column + 1, message)
-    position = getattr(error, "position", 0)
-    before = _BREAKS.split(text[:position])
-    message = "a control character stands here; remove it"
-    return Problem(len(before), len(before[-1]) + 1, message)
+        message = _syntax_message(error, text.lines[line] if line < len(text.lines) else "", column)
+        return Problem(text.name, line + 1, column + 1, message)
+    return text.at(getattr(error, "position", 0), "a control character stands here; remove it")
 
 
 def _syntax_message(error: MarkedYAMLError, line: str, column: int) -> str:
