@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from exchange import strictjson
 from exchange.errors import ContractError
 from exchange.fieldtype import LOGICAL, PRIMITIVES, ContractField, FieldType, Rule
+from exchange.problem import Steps
 from exchange.rules import compile_rule
 from exchange.suggest import did_you_mean
 
@@ -44,7 +43,9 @@ _TYPE_ATTRIBUTES: Final = {
 }
 _LOGICAL_ATTRIBUTES: Final = frozenset({"type", "logicalType"})
 _DECIMAL_ATTRIBUTES: Final = _LOGICAL_ATTRIBUTES | {"precision", "scale"}
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+"""A name as Avro takes it."""
+
 _KEY_KINDS: Final = frozenset({"string", "uuid", "int", "long", "date"})
 _MAX_PRECISION: Final = 76
 """The widest decimal ClickHouse and most subscribers can hold."""
@@ -68,14 +69,16 @@ class Contract:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], where: str) -> Contract:
-        """Return the contract an .avsc document declares; `where` begins every message (the file's path).
+        """Return the contract an .avsc document declares; `where` begins every message (topic and version).
+
+        This is for a document that stands in no file; contract_file.py shows the line of each problem too.
 
         Raises: ContractError listing all problems at once.
         """
-        reader = _Reader()
+        reader = Reader()
         contract = reader.contract(document)
-        if reader.problems or contract is None:
-            raise ContractError("\n".join(f"{where}: {problem}" for problem in reader.problems))
+        if reader.findings or contract is None:
+            raise ContractError("\n".join(f"{where}: {finding.told}" for finding in reader.findings))
         return contract
 
     def find(self, path: str) -> ContractField | None:
@@ -88,86 +91,72 @@ class Contract:
         return found
 
 
-def load_contracts(directory: Path) -> dict[str, Contract]:
-    """Return all contracts of `<directory>/<domain>/<resource>.avsc` by name.
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong at a place of the document; `key` when the attribute's name is meant, not its value."""
 
-    Raises: ContractError listing all problems of all files; also when a file's place contradicts its name.
-    """
-    contracts: dict[str, Contract] = {}
-    problems: list[str] = []
-    for file in sorted(directory.glob("*/*.avsc")):
-        try:
-            contract = _load(file)
-        except ContractError as error:
-            problems.append(str(error))
-            continue
-        contracts[contract.name] = contract
-    if problems:
-        raise ContractError("\n".join(problems))
-    if not contracts:
-        msg = f"{directory}: no contracts; expected files like {directory}/population/person.avsc"
-        raise ContractError(msg)
-    return contracts
+    steps: Steps
+    told: str
+    key: bool = False
 
 
-def _load(file: Path) -> Contract:
-    try:
-        document = strictjson.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        told = error if type(error) is ValueError else type(error).__name__
-        msg = f"{file}: not readable as JSON: {told}"
-        raise ContractError(msg) from None
-    if not isinstance(document, dict):
-        msg = f"{file}: not an Avro record: the file holds no JSON object"
-        raise ContractError(msg)
-    contract = Contract.parse(document, str(file))
-    expected = f"{file.parent.name}.{file.stem}"
-    if contract.name != expected:
-        msg = f"{file}: declares {contract.name!r}; a contract in this place must be {expected!r}"
-        raise ContractError(msg)
-    return contract
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in the document: the words for it, and the steps that lead there."""
+
+    words: str
+    steps: tuple[str | int, ...]
+
+    def __truediv__(self, step: str | int) -> _Place:
+        """Return the place inside, under the same words."""
+        return _Place(self.words, (*self.steps, step))
 
 
-class _Reader:
-    """Reads one document; problems gather in `problems`, each with its place."""
+class Reader:
+    """Reads one document; what is wrong gathers in `findings`, each with its place."""
 
     def __init__(self) -> None:
-        self.problems: list[str] = []
+        self.findings: list[Finding] = []
         self._named: dict[str, FieldType] = {}
 
     def contract(self, document: Mapping[str, Any]) -> Contract | None:
-        self._attributes("record", document, _RECORD_ATTRIBUTES)
+        """Return the contract, or None where `findings` say why there is none."""
+        top = _Place("record", ())
+        self._attributes(top, document, _RECORD_ATTRIBUTES)
         if document.get("type") != "record":
-            self._problem("type", 'a contract is an Avro record: expected "record"')
-        domain, resource = (self._name(document, part) for part in ("namespace", "name"))
+            self._problem(_of_record("type", document), 'a contract is an Avro record: expected "record"')
+        domain, resource = (self._name(top, document, part) for part in ("namespace", "name"))
         version = document.get("contractVersion")
         if type(version) is not int or version < 1:
-            self._problem("contractVersion", "expected a whole number from 1")
+            self._problem(_of_record("contractVersion", document), "expected a whole number from 1")
             version = 0
-        zh, en = self._label("label", document.get("label"))
-        fields = self._fields("fields", document.get("fields"))
-        key = self._key(document.get("key"), fields)
-        if self.problems:
+        zh, en = self._label(_of_record("label", document), document.get("label"))
+        fields = self._fields(_of_record("fields", document), document.get("fields"))
+        key = self._key(_of_record("key", document), document.get("key"), fields)
+        if self.findings:
             return None
         frozen = MappingProxyType({field.name: field for field in fields})
         return Contract(f"{domain}.{resource}", document, version, zh, en, key, frozen)
 
-    def _problem(self, place: str, text: str) -> None:
-        self.problems.append(f"{place}: {text}")
+    def _problem(self, place: _Place, text: str, *, key: bool = False) -> None:
+        self.findings.append(Finding(place.steps, f"{place.words}: {text}", key))
 
-    def _attributes(self, place: str, seen: Mapping[str, Any], known: frozenset[str]) -> None:
+    def _attributes(self, place: _Place, seen: Mapping[str, Any], known: frozenset[str]) -> None:
         for attribute in seen:
             if attribute not in known:
-                self._problem(place, f"unknown attribute {did_you_mean(attribute, known)}")
+                self._problem(
+                    place / attribute, f"unknown attribute {did_you_mean(attribute, known)}", key=True
+                )
 
-    def _name(self, seen: Mapping[str, Any], attribute: str, place: str = "") -> str:
+    def _name(self, place: _Place, seen: Mapping[str, Any], attribute: str) -> str:
         name = seen.get(attribute)
-        if isinstance(name, str) and _NAME.fullmatch(name):
+        if isinstance(name, str) and NAME.fullmatch(name):
             return name
-        self._problem(place or attribute, f"{attribute}: expected a name of letters, digits and _")
+        at = _of(place, attribute, seen)
+        self._problem(at, f"{attribute}: expected a name of letters, digits and _")
         return "?"
 
-    def _label(self, place: str, label: Any) -> tuple[str, str]:
+    def _label(self, place: _Place, label: Any) -> tuple[str, str]:
         if (
             isinstance(label, dict)
             and set(label) == {"zh", "en"}
@@ -177,31 +166,38 @@ class _Reader:
         self._problem(place, 'expected a label in both languages: {"zh": "…", "en": "…"}')
         return "", ""
 
-    def _fields(self, place: str, declared: Any) -> tuple[ContractField, ...]:
+    def _fields(self, place: _Place, declared: Any) -> tuple[ContractField, ...]:
         if not isinstance(declared, list) or not declared:
             self._problem(place, "expected a list of fields, not empty")
             return ()
-        fields = []
+        fields: list[ContractField] = []
+        twice: dict[str, _Place] = {}
         for index, entry in enumerate(declared):
+            words = f"{place.words}[{index}]"
             if not isinstance(entry, dict):
-                self._problem(f"{place}[{index}]", "expected an object")
+                self._problem(_Place(words, (*place.steps, index)), "expected an object")
                 continue
-            fields.append(self._field(f"{place}[{index}] {entry.get('name')!r}", entry))
-        names = [field.name for field in fields]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self._problem(place, f"field {name!r} is declared twice")
+            at = _Place(f"{words} {entry.get('name')!r}", (*place.steps, index))
+            field = self._field(at, entry)
+            if any(field.name == other.name for other in fields):
+                twice.setdefault(field.name, place / index / "name")
+            fields.append(field)
+        for name in sorted(twice):
+            self._problem(twice[name], f"field {name!r} is declared twice")
         return tuple(fields)
 
-    def _field(self, place: str, entry: dict[str, Any]) -> ContractField:
+    def _field(self, place: _Place, entry: dict[str, Any]) -> ContractField:
         self._attributes(place, entry, _FIELD_ATTRIBUTES)
-        name = self._name(entry, "name", place)
-        type_ = self._type(place, entry.get("type"))
+        name = self._name(place, entry, "name")
+        type_ = self._type(_of(place, "type", entry), entry.get("type"))
         if "default" in entry and not (entry["default"] is None and type_.nullable):
-            self._problem(place, "the only default a contract may give is null, for a type that allows null")
-        zh, en = self._label(place, entry.get("label"))
+            self._problem(
+                place / "default", "the only default a contract may give is null, for a type that allows null"
+            )
+        zh, en = self._label(_of(place, "label", entry), entry.get("label"))
         source = entry.get("source", name)
         if not isinstance(source, str) or not source:
-            self._problem(place, "source: expected the column's name")
+            self._problem(place / "source", "source: expected the column's name")
         return ContractField(
             name=name,
             type=type_,
@@ -209,64 +205,70 @@ class _Reader:
             sensitivity=self._sensitivity(place, entry),
             label_zh=zh,
             label_en=en,
-            rules=self._rules(place, entry.get("rules", []), type_),
+            rules=self._rules(place / "rules", entry.get("rules", []), type_),
             source=str(source),
         )
 
-    def _classification(self, place: str, entry: dict[str, Any]) -> int:
+    def _classification(self, place: _Place, entry: dict[str, Any]) -> int:
         classification = entry.get("classification")
         if type(classification) is int and 1 <= classification <= 4:
             return classification
         seen = "is missing" if classification is None else "is not one of 1, 2, 3, 4"
-        self._problem(place, f"classification {seen}: grade the field from 1 (public) to 4 (core)")
+        at = _of(place, "classification", entry)
+        self._problem(at, f"classification {seen}: grade the field from 1 (public) to 4 (core)")
         return 4
 
-    def _sensitivity(self, place: str, entry: dict[str, Any]) -> str | None:
+    def _sensitivity(self, place: _Place, entry: dict[str, Any]) -> str | None:
         sensitivity = entry.get("sensitivity")
         if sensitivity is None:
             return None
         if isinstance(sensitivity, str) and sensitivity in SENSITIVITIES:
             return sensitivity
-        self._problem(place, f"unknown sensitivity {did_you_mean(str(sensitivity), SENSITIVITIES)}")
+        told = f"unknown sensitivity {did_you_mean(str(sensitivity), SENSITIVITIES)}"
+        self._problem(place / "sensitivity", told)
         return None
 
-    def _rules(self, place: str, declared: Any, type_: FieldType) -> tuple[Rule, ...]:
+    def _rules(self, place: _Place, declared: Any, type_: FieldType) -> tuple[Rule, ...]:
         if not isinstance(declared, list):
             self._problem(place, "rules: expected a list")
             return ()
         rules: list[Rule] = []
-        for entry in declared:
+        twice: dict[str, _Place] = {}
+        for index, entry in enumerate(declared):
             try:
-                rules.append(compile_rule(entry, type_))
+                rule = compile_rule(entry, type_)
             except ValueError as error:
-                self._problem(place, str(error))
-        names = [rule.name for rule in rules]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self._problem(place, f"rule {name!r} is given twice")
+                self._problem(place / index, str(error))
+                continue
+            if any(rule.name == other.name for other in rules):
+                twice.setdefault(rule.name, place / index)
+            rules.append(rule)
+        for name in sorted(twice):
+            self._problem(twice[name], f"rule {name!r} is given twice")
         return tuple(rules)
 
-    def _key(self, declared: Any, fields: tuple[ContractField, ...]) -> tuple[str, ...]:
+    def _key(self, place: _Place, declared: Any, fields: tuple[ContractField, ...]) -> tuple[str, ...]:
         if (
             not isinstance(declared, list)
             or not declared
             or not all(isinstance(name, str) for name in declared)
         ):
-            self._problem("key", "expected a list of the fields that name one row, not empty")
+            self._problem(place, "expected a list of the fields that name one row, not empty")
             return ()
         by_name = {field.name: field for field in fields}
-        for name in declared:
+        for index, name in enumerate(declared):
             if name not in by_name:
-                self._problem("key", f"unknown field {did_you_mean(name, by_name)}")
+                self._problem(place / index, f"unknown field {did_you_mean(name, by_name)}")
             elif by_name[name].type.nullable or by_name[name].type.kind not in _KEY_KINDS:
                 wanted = ", ".join(sorted(_KEY_KINDS))
-                self._problem(
-                    "key", f"field {name!r} cannot be a key: a key is one of {wanted} and never null"
-                )
-        if len(set(declared)) != len(declared):
-            self._problem("key", "a field is named twice")
+                told = f"field {name!r} cannot be a key: a key is one of {wanted} and never null"
+                self._problem(place / index, told)
+        again = [index for index, name in enumerate(declared) if name in declared[:index]]
+        if again:
+            self._problem(place / again[0], "a field is named twice")
         return tuple(declared)
 
-    def _type(self, place: str, declared: Any) -> FieldType:
+    def _type(self, place: _Place, declared: Any) -> FieldType:
         if isinstance(declared, list):
             return self._union(place, declared)
         if isinstance(declared, str):
@@ -277,55 +279,62 @@ class _Reader:
         elif isinstance(declared, dict):
             return self._complex(place, declared)
         known = PRIMITIVES | _TYPE_ATTRIBUTES.keys() | self._named.keys()
-        self._problem(place, f"unknown type {did_you_mean(str(declared), known)}")
+        if declared is None:
+            self._problem(place, f"type is missing (known: {', '.join(sorted(known))})")
+        else:
+            self._problem(place, f"unknown type {did_you_mean(str(declared), known)}")
         return FieldType("string")
 
-    def _union(self, place: str, branches: list[Any]) -> FieldType:
+    def _union(self, place: _Place, branches: list[Any]) -> FieldType:
         if len(branches) == 2 and branches[0] == "null" and branches[1] != "null":
-            return self._type(place, branches[1]).or_null()
+            return self._type(place / 1, branches[1]).or_null()
         self._problem(place, 'the only union a contract may use is ["null", <type>]')
         return FieldType("string", nullable=True)
 
-    def _complex(self, place: str, declared: dict[str, Any]) -> FieldType:
+    def _complex(self, place: _Place, declared: dict[str, Any]) -> FieldType:
         kind = declared.get("type")
         if kind in ("enum", "array", "record"):
             self._attributes(place, declared, _TYPE_ATTRIBUTES[kind])
         if kind == "enum":
             return self._remember(declared, place, FieldType("enum", symbols=self._symbols(place, declared)))
         if kind == "array":
-            return FieldType("array", items=self._type(f"{place} items", declared.get("items")))
+            items = _Place(f"{place.words} items", _of(place, "items", declared).steps)
+            return FieldType("array", items=self._type(items, declared.get("items")))
         if kind == "record":
-            nested = self._fields(f"{place} fields", declared.get("fields"))
+            fields = _Place(f"{place.words} fields", _of(place, "fields", declared).steps)
+            nested = self._fields(fields, declared.get("fields"))
             return self._remember(declared, place, FieldType("record", fields=nested))
         if "logicalType" in declared:
             return self._logical(place, declared)
         self._attributes(place, declared, frozenset({"type"}))
-        return self._type(place, kind)
+        return self._type(place / "type", kind)
 
-    def _remember(self, declared: dict[str, Any], place: str, type_: FieldType) -> FieldType:
-        name = self._name(declared, "name", place)
+    def _remember(self, declared: dict[str, Any], place: _Place, type_: FieldType) -> FieldType:
+        name = self._name(place, declared, "name")
         if name in self._named or name in PRIMITIVES:
-            self._problem(place, f"type {name!r} is declared twice")
+            self._problem(place / "name", f"type {name!r} is declared twice")
         self._named[name] = type_
         return type_
 
-    def _symbols(self, place: str, declared: dict[str, Any]) -> tuple[str, ...]:
+    def _symbols(self, place: _Place, declared: dict[str, Any]) -> tuple[str, ...]:
         symbols = declared.get("symbols")
         if (
             isinstance(symbols, list)
             and symbols
-            and all(isinstance(symbol, str) and _NAME.fullmatch(symbol) for symbol in symbols)
+            and all(isinstance(symbol, str) and NAME.fullmatch(symbol) for symbol in symbols)
             and len(set(symbols)) == len(symbols)
         ):
             return tuple(symbols)
-        self._problem(place, "symbols: expected a list of different names of letters, digits and _")
+        told = "symbols: expected a list of different names of letters, digits and _"
+        self._problem(_of(place, "symbols", declared), told)
         return ("UNKNOWN",)
 
-    def _logical(self, place: str, declared: dict[str, Any]) -> FieldType:
+    def _logical(self, place: _Place, declared: dict[str, Any]) -> FieldType:
         seen = (declared.get("type"), declared["logicalType"])
-        if seen not in LOGICAL:
+        if not all(isinstance(part, str) for part in seen) or seen not in LOGICAL:
             known = ", ".join(f"{avro} with {logical}" for avro, logical in LOGICAL)
-            self._problem(place, f"unknown logical type {seen[1]!r} on {seen[0]!r}; known: {known}")
+            told = f"unknown logical type {seen[1]!r} on {seen[0]!r}; known: {known}"
+            self._problem(place / "logicalType", told)
             return FieldType("string")
         kind = LOGICAL[seen]
         if kind != "decimal":
@@ -342,3 +351,13 @@ class _Reader:
             return FieldType("decimal", precision=precision, scale=scale)
         self._problem(place, f"decimal: expected precision 1 to {_MAX_PRECISION} and scale 0 to precision")
         return FieldType("decimal", precision=1)
+
+
+def _of_record(attribute: str, document: Mapping[str, Any]) -> _Place:
+    """Return the place of one of the contract's own attributes."""
+    return _Place(attribute, _of(_Place("", ()), attribute, document).steps)
+
+
+def _of(place: _Place, attribute: str, seen: Mapping[str, Any]) -> _Place:
+    """Return the place of an attribute; of one that is missing, the name of what lacks it."""
+    return place / (attribute if attribute in seen else "name")

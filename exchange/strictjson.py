@@ -7,19 +7,27 @@ from decimal import Decimal
 from typing import Any
 
 
+class GrammarError(ValueError):
+    """The text is not JSON: `message` says what the parser missed at the character `position`."""
+
+    def __init__(self, error: json.JSONDecodeError) -> None:
+        super().__init__(f"line {error.lineno}, column {error.colno}: {error.msg}")
+        self.message = error.msg
+        self.position = error.pos
+
+
 def loads(text: str) -> Any:
     """Return the value; numbers with a fraction or an exponent are Decimal.
 
-    Raises: ValueError when the text is not JSON, repeats a name within one object, holds NaN or Infinity, or
-    is nested too deeply. Its text never quotes a value.
+    Raises: GrammarError when the text is not JSON; ValueError when it repeats a name within one object, holds
+    NaN or Infinity, or is nested too deeply. Their texts never quote a name or a value.
     """
     try:
         return json.loads(
             text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique
         )
     except json.JSONDecodeError as error:
-        msg = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise ValueError(msg) from None
+        raise GrammarError(error) from None
     except (RecursionError, ArithmeticError):
         msg = "nested too deeply, or a number out of bounds"
         raise ValueError(msg) from None

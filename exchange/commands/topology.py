@@ -111,7 +111,7 @@ def _load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract
     Raises: ConfigError with the problems of both, ContractError when only contracts have any.
     """
     from exchange import topology
-    from exchange.contract import load_contracts
+    from exchange.contract_file import load_contracts
     from exchange.errors import ConfigError, ContractError
 
     try:

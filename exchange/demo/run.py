@@ -29,7 +29,8 @@ from rich.live import Live
 
 from exchange import local, topology
 from exchange.apply.work import apply
-from exchange.contract import Contract, load_contracts
+from exchange.contract import Contract
+from exchange.contract_file import load_contracts
 from exchange.demo import databases
 from exchange.demo.data import TABLES
 from exchange.demo.figures import Json, MonitorApi, Totals, outcome

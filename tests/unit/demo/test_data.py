@@ -13,7 +13,8 @@ import pytest
 from stdnum.cn import ric, uscc
 
 from exchange.change import Rejected
-from exchange.contract import Contract, load_contracts
+from exchange.contract import Contract
+from exchange.contract_file import load_contracts
 from exchange.demo.data import TABLES
 from exchange.demo.invention import REGIONS, Invention, with_wrong_check_digit
 from exchange.demo.tables import Fault, Row, Table

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from exchange.contract import load_contracts
+from exchange.contract_file import load_contracts
 from exchange.demo.figures import Figures, Totals
 from exchange.demo.samples import Pair
 from exchange.demo.screen import View

@@ -12,7 +12,8 @@ import fastavro
 from stdnum.cn import ric, uscc
 
 from exchange.change import Op, Position, RecordHeader
-from exchange.contract import Contract, load_contracts
+from exchange.contract import Contract
+from exchange.contract_file import load_contracts
 from exchange.encoding.wire import Reader, prefix
 from exchange.fieldtype import FieldType, decimal_bytes
 from exchange.keys import ViewKeys, generate_steward_keys

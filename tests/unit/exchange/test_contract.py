@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
 
-from exchange.contract import Contract, load_contracts
+from exchange.contract import Contract
 from exchange.errors import ContractError
 from exchange.fieldtype import FieldType, decimal_bytes, decimal_unscaled, type_name
 from tests.unit.exchange.samples import CONTRACTS, PERSON
@@ -115,7 +113,9 @@ FIELD = ["fields", 0]
         ([*FIELD, "sensitivity"], "id_numbr", "Did you mean 'id_number'"),
         ([*FIELD, "type"], "strnig", "Did you mean 'string'"),
         ([*FIELD, "type"], ["string", "null"], 'the only union a contract may use is ["null", <type>]'),
+        ([*FIELD, "type"], ..., "fields[0] 'id': type is missing (known: "),
         ([*FIELD, "type"], {"type": "int", "logicalType": "dat"}, "unknown logical type 'dat'"),
+        ([*FIELD, "type"], {"type": ["null", "int"], "logicalType": "date"}, "unknown logical type 'date'"),
         ([*FIELD, "type"], {"type": "bytes", "logicalType": "decimal"}, "decimal: expected precision"),
         ([*FIELD, "type"], {"type": "enum", "name": "E", "symbols": ["a-b"]}, "symbols"),
         ([*FIELD, "type"], {"type": "array", "items": "nope"}, "unknown type 'nope'"),
@@ -157,45 +157,6 @@ def test_every_id_number_and_mobile_in_the_repository_is_marked_sensitive() -> N
             for path, leaf in field.leaves():
                 if "mobile" in path or "id_number" in path:
                     assert leaf.sensitive, path
-
-
-def write(directory: Path, place: str, text: str) -> None:
-    file = directory / place
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("place", "text", "told"),
-    [
-        ("shop/item.avsc", '{"a": 1, "a": 2}', "occurs twice"),
-        ("shop/item.avsc", '{"a": NaN}', "NaN"),
-        ("shop/item.avsc", "{", "line 1, column 2"),
-        ("shop/item.avsc", "[]", "no JSON object"),
-        ("shop/thing.avsc", json.dumps(GOOD), "must be 'shop.thing'"),
-    ],
-)
-def test_unreadable_contract_file_is_told_with_its_place(
-    tmp_path: Path, place: str, text: str, told: str
-) -> None:
-    write(tmp_path, place, text)
-    with pytest.raises(ContractError) as caught:
-        load_contracts(tmp_path)
-    assert told in str(caught.value)
-    assert place in str(caught.value)
-
-
-def test_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
-    write(tmp_path, "shop/item.avsc", "{")
-    write(tmp_path, "shop/other.avsc", "{")
-    with pytest.raises(ContractError) as caught:
-        load_contracts(tmp_path)
-    assert len(str(caught.value).splitlines()) == 2
-
-
-def test_directory_without_contracts_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="no contracts"):
-        load_contracts(tmp_path)
 
 
 def test_avro_type_of_a_field_reads_as_in_the_document() -> None:
