@@ -32,8 +32,9 @@ def check(
 ) -> None:
     """Check the topology and the contracts, offline; show every problem with its line.
 
-    Exit code 1 when there is one. With --json the answer is an object all the same: `ok` is false and
-    `report` holds the text.
+    Exit code 1 when there is one. With --json the answer is an object all the same: `ok` is false, `report`
+    holds the text and `problems` the same one by one: file, line, column, message (line and column are null
+    where a whole file is meant).
 
     Examples:
       exchange check
@@ -54,11 +55,11 @@ def check(
     except ExchangeError as error:
         if not as_json:
             raise
-        _answer({"file": str(path), "ok": False, "report": str(error)})
+        _answer({"file": str(path), "ok": False, "report": str(error), "problems": _listed(error)})
         raise typer.Exit(1) from None
     counts = _counts(loaded, contracts)
     if as_json:
-        _answer({"file": str(path), "ok": True, "warnings": loaded.warnings} | counts)
+        _answer({"file": str(path), "ok": True, "warnings": loaded.warnings, "problems": []} | counts)
         return
     _warn(loaded)
     summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
@@ -121,9 +122,24 @@ def _load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract
             topology.read(path, None, topology.today())
         except ConfigError as error:
             msg = f"{contract_error}\n{error}"
-            raise ConfigError(msg) from None
+            raise ConfigError(msg, [*contract_error.problems, *error.problems]) from None
         raise
     return topology.read(path, contracts, topology.today()), contracts
+
+
+def _listed(error: ExchangeError) -> list[dict[str, Any]]:
+    """Return the problems one by one; of an error that speaks of no file, its text."""
+    if not error.problems:
+        return [{"file": None, "line": None, "column": None, "message": str(error)}]
+    return [
+        {
+            "file": problem.file,
+            "line": problem.line or None,
+            "column": problem.column or None,
+            "message": problem.message,
+        }
+        for problem in error.problems
+    ]
 
 
 def _answer(document: dict[str, Any]) -> None:

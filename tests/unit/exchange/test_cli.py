@@ -152,10 +152,41 @@ def test_check_answers_with_an_object_whether_or_not_there_are_problems(
     told = capsys.readouterr()
     bad = json.loads(told.out)
 
-    assert (good["ok"], good["contracts"]) == (True, 3)
+    assert (good["ok"], good["contracts"], good["problems"]) == (True, 3, [])
     assert (bad["ok"], bad["file"]) == (False, str(broken))
     assert "Did you mean 'kind'?" in bad["report"]
     assert told.err == ""
+
+
+def test_check_lists_the_problems_of_contracts_and_topology_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    contract, topology = tmp_path / "avro" / "shop" / "item.avsc", tmp_path / "topology.yaml"
+    contract.parent.mkdir(parents=True)
+    contract.write_text('{\n "type": "enum",\n "type": "record"\n')
+    topology.write_text("departments: {}\nsystms: {}\n")
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(tmp_path / "avro"))
+
+    assert run(monkeypatch, "check", "--json", str(topology)) == 1
+    answer = json.loads(capsys.readouterr().out)
+
+    first, *_, last = answer["problems"]
+    message = "not JSON: the { that opens here is not closed before the file ends"
+    assert first == {"file": str(contract), "line": 1, "column": 1, "message": message}
+    assert (last["file"], last["line"], last["column"]) == (str(topology), 2, 1)
+    assert "unknown key 'systms'" in last["message"]
+    assert all(problem["message"] in answer["report"] for problem in answer["problems"])
+
+
+def test_check_lists_a_file_that_is_not_there_without_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(Path(__file__).parents[3] / "avro"))
+    missing = str(tmp_path / "none.yaml")
+    assert run(monkeypatch, "check", "--json", missing) == 1
+    assert json.loads(capsys.readouterr().out)["problems"] == [
+        {"file": missing, "line": None, "column": None, "message": "there is no such file"}
+    ]
 
 
 def test_down_where_nothing_runs_says_so_as_an_object(
