@@ -159,6 +159,8 @@ def _words(detail: ErrorDetails) -> str:
         if kind == "union_tag_invalid":
             seen = context["tag"]
         allowed = [word.strip(" '") for word in expected.split(",")]
+        if len(allowed) == 1:
+            return f"{_shown(seen)} is not taken here; the only value is '{allowed[0]}'"
         return f"{_shown(seen)} is not one of {listing(allowed)}.{hint(seen, allowed)}"
     if kind.startswith("date_"):
         return f"a date of the calendar is wanted, like 2027-12-31 (seen: {_shown(seen)})"
