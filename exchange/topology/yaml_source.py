@@ -141,11 +141,31 @@ def _child(node: Node, step: str | int) -> tuple[Node | None, Node] | None:
 
 
 def _syntax_problem(error: YAMLError, text: Text) -> Problem:
+    if isinstance(error, MarkedYAMLError) and (problem := _unclosed(error, text)):
+        return problem
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
         line, column = mark.line, mark.column
         message = _syntax_message(error, text.lines[line] if line < len(text.lines) else "", column)
         return Problem(text.name, line + 1, column + 1, message)
     return text.at(getattr(error, "position", 0), "a control character stands here; remove it")
+
+
+def _unclosed(error: MarkedYAMLError, text: Text) -> Problem | None:
+    """Return the problem at a bracket or quotes still open where the parser gave up, lines below."""
+    opened, seen = error.context_mark, error.problem_mark
+    if opened is None or seen is None or opened.line >= seen.line:
+        return None
+    char = text.lines[opened.line][opened.column : opened.column + 1]
+    if char not in ("{", "[", "'", '"'):
+        return None
+    if char in "'\"":
+        message = f"not YAML: the quotes ({char}) that open here are not closed"
+    elif "stream" in str(error.problem):
+        message = f"not YAML: the {char} that opens here is not closed before the file ends"
+    else:
+        missing = f"a comma is missing in or before line {seen.line + 1}"
+        message = f"not YAML: the {char} that opens here is not closed, or {missing}"
+    return Problem(text.name, opened.line + 1, opened.column + 1, message)
 
 
 def _syntax_message(error: MarkedYAMLError, line: str, column: int) -> str:

@@ -24,8 +24,22 @@ REPO = Path(__file__).parents[3]
 BROKEN: dict[str, tuple[str, str, str]] = {
     "tab": ("    department: police", "§\tdepartment: police", "a tab stands where only spaces may"),
     "bad indentation": ("    kind: postgres", "   §kind: postgres", "not YAML"),
-    "open bracket": ("prefix: ['3301']\n", "prefix: ['3301'\n  §population.street.x: 1\n", "not YAML"),
-    "open quotes": ("prefix: ['3301']", "prefix: ['3301]", "close the quotes or brackets"),
+    "open bracket": (
+        "prefix: ['3301']\n",
+        "prefix: §['3301'\n  population.street.x: 1\n",
+        "not YAML: the [ that opens here is not closed, or a comma is missing in or before line 36",
+    ),
+    "open brace at the end": (
+        "until: 2027-12-31",
+        "until: §{a: 1",
+        "not YAML: the { that opens here is not closed before the file ends",
+    ),
+    "missing comma": ("{zh: 公安局, en", "{zh: 公安局 en§", "expected ',' or '}'"),
+    "open quotes": (
+        "legal_basis: 税收征收管理法",
+        "legal_basis: §'税收征收管理法",
+        "not YAML: the quotes (') that open here are not closed",
+    ),
     "two colons": ("kind: postgres", "kind: postgres§: 9.6", "a second ': ' in one line"),
     "forbidden first character": ("catalogue_code: A-1", "catalogue_code: §@A-1", "put it in quotes"),
     "control character": (
@@ -44,7 +58,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "second document": ("subscribers:\n", "§---\nsubscribers:\n", "the file holds one"),
     "unknown section": ("grants:\n", "§grant:\n", "unknown key 'grant'"),
     "unknown key": ("    kind: postgres", "    kind: postgres\n    §slott: a", "Did you mean 'slot'?"),
-    "unknown kind": ("kind: postgres", "kind: §oracle", "'oracle' is not taken here; the only value is 'pos"),
+    "unknown kind": ("kind: postgres", "kind: §oracle", "not taken here; the only value is 'postgres'"),
     "environment name": ("POPULATION_DSN", "§population", "an environment variable in capitals"),
     "bad department name": ("  tax:\n    label", "  §Tax:\n    label", "lower-case letters"),
     "bad resource name": ("  population.street:\n", "  §street:\n", "<domain>.<resource>"),
