@@ -33,6 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     UserScramCredentialUpsertion,
 )
 
+from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
 from exchange.plan import ACCOUNTS_TOPIC, PLAN_TOPIC, POSITIONS_TOPIC
 from exchange.settings import Settings, kafka_secret
@@ -289,7 +290,8 @@ class Cluster:
 def check_partitions(specs: Iterable[TopicSpec], existing: Mapping[str, int]) -> None:
     """Raise ConfigError when a topic exists with another number of partitions than asked for."""
     problems = [
-        f"topic {spec.name} has {existing[spec.name]} partitions, {spec.partitions} are asked for"
+        f"topic {spec.name} has {counted(existing[spec.name], 'partition')}, "
+        f"{spec.partitions} {'is' if spec.partitions == 1 else 'are'} asked for"
         for spec in specs
         if existing.get(spec.name, spec.partitions) != spec.partitions
     ]

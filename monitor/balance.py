@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from exchange.counting import counted
 from exchange.model import Model
 
 LATE_AFTER_MS: Final = 60_000
@@ -142,12 +143,14 @@ def _process_problem(row: Mapping[str, Any], now_ms: int) -> Problem | None:
         if age_ms <= LATE_AFTER_MS:
             return None
         text = (
-            f"{in_flight} captured changes are not processed after {age_ms // 1000} s: the worker is "
-            "stopped, halted or behind (see its heartbeat), or it passed them over"
+            f"{counted(in_flight, 'captured change')} not processed after {age_ms // 1000} s: the worker is "
+            "stopped, halted or behind (see its heartbeat), or it passed over what was captured"
         )
         return _between(row, "late", in_flight, text)
     if in_flight < 0:
-        text = f"{-in_flight} more changes processed than captured: read twice, or written by another"
+        text = (
+            f"{counted(-in_flight, 'more change')} processed than captured: read twice, or written by another"
+        )
         return _between(row, "doubled", -in_flight, text)
     if not row["same_positions"]:
         text = "as many changes processed as captured, but not the same ones: one is missing, another doubled"
@@ -167,8 +170,8 @@ def _view_problem(row: Mapping[str, Any]) -> Problem:
     missing = int(row["expected"]) - int(row["accounted"])
     kind: Kind = "missing" if missing > 0 else "doubled" if missing < 0 else "different"
     texts: dict[Kind, str] = {
-        "missing": f"{missing} processed changes were neither delivered to the view nor filtered",
-        "doubled": f"{-missing} changes more were delivered or filtered than processed",
+        "missing": f"{counted(missing, 'processed change')} neither delivered to the view nor filtered",
+        "doubled": f"{counted(-missing, 'more change')} delivered or filtered than processed",
         "different": "the changes delivered and filtered are not those that were processed",
     }
     return Problem(

@@ -23,6 +23,7 @@ from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
 from exchange.contract import Contract
+from exchange.counting import counted
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
 from exchange.plan import PLAN_TOPIC, PublishedPlan
@@ -259,7 +260,7 @@ def _access_lines(mark: Mark, acls: Iterable[Acl]) -> tuple[Line, ...]:
 
 def _topic_line(spec: TopicSpec, config: Mapping[str, str] | None) -> Line:
     if config is None:
-        return Line(Mark.CREATED, "topic", spec.name, f"{spec.partitions} partitions")
+        return Line(Mark.CREATED, "topic", spec.name, counted(spec.partitions, "partition"))
     changes = [
         f"{key} {config.get(key)} → {value}" for key, value in spec.config.items() if config.get(key) != value
     ]

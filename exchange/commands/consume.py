@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from exchange.counting import counted
+
 if TYPE_CHECKING:
     from exchange.subscriber.reader import Received, ViewReader
 
@@ -58,7 +60,8 @@ def consume(
     ):
         printed, undecodable = _print_all(reader, follow=follow, maximum=maximum, as_json=as_json)
     sys.stderr.write(
-        f"{printed} records, {reader.duplicates} duplicates dropped, {undecodable} undecodable\n"
+        f"{counted(printed, 'record')}, {counted(reader.duplicates, 'duplicate')} dropped, "
+        f"{undecodable} undecodable\n"
     )
     if undecodable:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exchange.counting import counted
 from exchange.errors import ConfigError, SealError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def list_refused(
         described = _described(entry)
         sys.stdout.write(_line(described) if not as_json else json.dumps(described) + "\n")
         count += 1
-    sys.stderr.write(f"{count} refused records in quarantine.{resource}\n")
+    sys.stderr.write(f"{counted(count, 'refused record')} in quarantine.{resource}\n")
 
 
 def show(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from exchange.counting import counted
+
 _ROUTE: Final = "{:<44} {:>9} {:>10} {:>9} {:>8} {:>22}"
 
 
@@ -66,4 +68,4 @@ def _subscribers(positions: Sequence[Mapping[str, Any]] | None) -> Iterator[str]
         at = (position["group"], position["topic"])
         behind[at] = behind.get(at, 0) + position["lag_records"]
     for (group, topic), records in sorted(behind.items()):
-        yield f"group {group} on {topic}: {records:,} records behind"
+        yield f"group {group} on {topic}: {counted(records, 'record')} behind"

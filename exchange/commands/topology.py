@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exchange.counting import counted
 from exchange.errors import ExchangeError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def check(
         _answer({"file": str(path), "ok": True, "warnings": loaded.warnings, "problems": []} | counts)
         return
     _warn(loaded)
-    summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    summary = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
     sys.stdout.write(f"{path}: ok ({summary})\n")
 
 
@@ -162,11 +163,11 @@ def _ask(seen: Survey) -> bool:
         sys.stdout.write(f"  {line}\n")
     if seen.problems:
         sys.stdout.write(
-            f"{len(seen.problems)} problems stand in the way; only what begins with - would be done\n"
+            f"{counted(len(seen.problems), 'problem')} in the way; only what begins with - would be done\n"
         )
         if not any(stage.changes for stage in seen.withdrawals):
             return True
-    return typer.confirm(f"{len(seen.changes)} changes. Make them?")
+    return typer.confirm(f"{counted(len(seen.changes), 'change')} to make. Go ahead?")
 
 
 class _Printer:
@@ -193,11 +194,16 @@ class _Printer:
             sys.stderr.write(f"note: {note}\n")
         text = ""
         if self._unchanged and not self._verbose:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in self._unchanged.items())
+            kinds = ", ".join(counted(count, _noun(kind)) for kind, count in self._unchanged.items())
             text = f"= unchanged: {kinds}\n"
         changes = sum(line.mark != Mark.UNCHANGED for line in applied.lines)
-        done = f"{changes} changes made" if changes else "nothing to change"
+        done = f"{counted(changes, 'change')} made" if changes else "nothing to change"
         return f"{text}{done}; plan version {applied.plan_version} is in force\n"
+
+
+def _noun(kind: str) -> str:
+    """Return what one object of a kind is called where objects are counted."""
+    return "access list" if kind == "access" else kind
 
 
 def _as_json(applied: Applied) -> str:

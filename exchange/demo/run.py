@@ -31,6 +31,7 @@ from exchange import local, topology
 from exchange.apply.work import apply
 from exchange.contract import Contract
 from exchange.contract_file import load_contracts
+from exchange.counting import counted
 from exchange.demo import databases
 from exchange.demo.data import TABLES
 from exchange.demo.figures import Json, MonitorApi, Totals, outcome
@@ -98,7 +99,8 @@ class Demo:
         self._say("applying topology.yaml: topics, users, access rules, publications, schemas")
         applied = apply(self._settings, declared, contracts)
         if applied is not None:
-            self._say(f"plan {applied.plan_version} is in force, {len(applied.lines)} objects as declared")
+            objects = counted(len(applied.lines), "object")
+            self._say(f"plan {applied.plan_version} is in force, {objects} as declared")
 
     def _exchange(self, declared: Topology, contracts: dict[str, Contract], monitor: MonitorApi) -> None:
         start = monitor.totals()

@@ -283,7 +283,8 @@ class ViewReader:
         wanted = self._start.partition
         there = len(consumer.list_topics(self._topic, timeout=_FIRST_ANSWER_S).topics[self._topic].partitions)
         if wanted >= there:
-            return ConfigError(f"{self._topic}: there is no partition {wanted}; there are 0 to {there - 1}")
+            known = f"there are 0 to {there - 1}" if there > 1 else "there is only 0"
+            return ConfigError(f"{self._topic}: there is no partition {wanted}; {known}")
         return PartError(
             f"{self._topic} partition {wanted}: another reader of {self._subscriber} in this group has it; "
             "stop that one first"

@@ -156,7 +156,7 @@ def test_duplicates_are_dropped_and_bad_records_shown_in_their_place(bus: TrialB
     records = [json.loads(line) for line in done.stdout.splitlines()]
     problems = [record["problem"] for record in records if "problem" in record]
     assert done.returncode == 1
-    assert "1 duplicates dropped, 2 undecodable" in done.stderr
+    assert "1 duplicate dropped, 2 undecodable" in done.stderr
     assert sum(record["position"] == repeated["position"] for record in records) == 1
     assert min(record["offset"] for record in records if "problem" in record) >= end
     assert "not a record of its schema" in problems[0]

@@ -76,3 +76,8 @@ def test_figures_say_how_far_back_they_reach() -> None:
 def test_that_nothing_is_at_work_is_said_with_the_commands_that_start_it() -> None:
     text = figures_text(FIGURES | {"workers": [], "parts": {"redis": {"ok": True, "text": "ok"}}})
     assert "no connector or worker is at work; `exchange connect --all` and `exchange stream` start" in text
+
+
+def test_a_group_that_lacks_one_record_is_said_to_lack_one() -> None:
+    one = FIGURES | {"subscribers": [{"group": "school.main", "topic": "share.x", "lag_records": 1}]}
+    assert "group school.main on share.x: 1 record behind\n" in figures_text(one)
