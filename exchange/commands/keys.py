@@ -24,17 +24,38 @@ def create(
     key opens them; in production it is made by the steward and never comes near the bus. An existing pair is
     never overwritten: what was sealed for it could not be opened any more.
 
+    A department that topology.yaml does not declare, where there is that file, is warned of.
+
     Examples:
       exchange keys create public_security
       exchange keys create public_security --out /media/usb
     """
     from exchange.quarantine.keyfiles import write_pair
     from exchange.settings import Settings
+    from exchange.suggest import hint, listing
 
-    directory = out if out is not None else Settings().root / "keys"
+    settings = Settings()
+    directory = out if out is not None else settings.root / "keys"
     public, private = write_pair(department, directory)
     sys.stdout.write(f"{public}\n{private}\n")
+    declared = _departments(settings.topology)
+    if declared is not None and department not in declared:
+        known = f"not among the departments of {settings.topology} ({listing(declared)})"
+        sys.stderr.write(f"warning: '{department}' is {known}.{hint(department, declared)}\n")
     sys.stderr.write(f"Give {public.name} to the bus (<home>/keys); keep {private.name} with the steward.\n")
+
+
+def _departments(path: Path) -> frozenset[str] | None:
+    """Return the departments that a topology file declares, or None where none can be read."""
+    from exchange.errors import ConfigError
+    from exchange.topology import yaml_source
+
+    try:
+        data = yaml_source.read(path).data
+    except ConfigError:
+        return None
+    declared = data.get("departments") if isinstance(data, dict) else None
+    return frozenset(declared) if isinstance(declared, dict) else None
 
 
 def list_keys(

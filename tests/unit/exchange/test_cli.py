@@ -195,3 +195,36 @@ def test_down_where_nothing_runs_says_so_as_an_object(
     monkeypatch.setenv("EXCHANGE_HOME", str(tmp_path))
     assert run(monkeypatch, "down", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"stopped": []}
+
+
+@pytest.mark.parametrize(
+    ("topology", "warning"),
+    [
+        (
+            "departments: {tax: {}, police: {}}",
+            "not among the departments of {file} (police, tax). Did you mean 'tax'?",
+        ),
+        ("departments: {taxes: {}}", ""),
+        ("departments: [", ""),
+        ("- departments", ""),
+        (None, ""),
+    ],
+)
+def test_a_key_for_a_department_that_is_not_declared_is_made_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    topology: str | None,
+    warning: str,
+) -> None:
+    file = tmp_path / "topology.yaml"
+    if topology is not None:
+        file.write_text(topology)
+    monkeypatch.setenv("EXCHANGE_TOPOLOGY", str(file))
+
+    assert run(monkeypatch, "keys", "create", "taxes", "--out", str(tmp_path)) == 0
+
+    told = capsys.readouterr().err
+    assert (tmp_path / "taxes.key").exists()
+    assert ("warning" in told) == bool(warning)
+    assert warning.format(file=file) in told
