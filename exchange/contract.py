@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from exchange.errors import ContractError
 from exchange.fieldtype import LOGICAL, PRIMITIVES, ContractField, FieldType, Rule
-from exchange.problem import Steps
+from exchange.files.problem import Steps
 from exchange.rules import compile_rule
 from exchange.suggest import did_you_mean
 
@@ -71,7 +71,7 @@ class Contract:
     def parse(cls, document: Mapping[str, Any], where: str) -> Contract:
         """Return the contract an .avsc document declares; `where` begins every message (topic and version).
 
-        This is for a document that stands in no file; contract_file.py shows the line of each problem too.
+        For a document that stands in no file; exchange/files/contracts.py shows the line of each problem too.
 
         Raises: ContractError listing all problems at once.
         """

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exchange.problem import Problem
+from exchange.files.problem import Problem
 
 
 class ExchangeError(Exception):

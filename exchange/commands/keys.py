@@ -48,7 +48,7 @@ def create(
 def _departments(path: Path) -> frozenset[str] | None:
     """Return the departments that a topology file declares, or None where none can be read."""
     from exchange.errors import ConfigError
-    from exchange.topology import yaml_source
+    from exchange.files import yaml_source
 
     try:
         data = yaml_source.read(path).data

@@ -133,7 +133,7 @@ def _granted(settings: Settings, subscriber: str) -> tuple[str, ...] | None:
     """
     from exchange.apply import access
     from exchange.cluster import ADMIN
-    from exchange.contract_file import load_contracts
+    from exchange.files.contracts import load_contracts
     from exchange.plan import view_topic
     from exchange.topology import load, today
 

@@ -113,8 +113,8 @@ def _load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract
     Raises: ConfigError with the problems of both, ContractError when only contracts have any.
     """
     from exchange import topology
-    from exchange.contract_file import load_contracts
     from exchange.errors import ConfigError, ContractError
+    from exchange.files.contracts import load_contracts
 
     try:
         contracts = load_contracts(settings.contracts)

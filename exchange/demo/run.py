@@ -30,7 +30,6 @@ from rich.live import Live
 from exchange import local, topology
 from exchange.apply.work import apply
 from exchange.contract import Contract
-from exchange.contract_file import load_contracts
 from exchange.counting import counted
 from exchange.demo import databases
 from exchange.demo.data import TABLES
@@ -40,6 +39,7 @@ from exchange.demo.samples import Samples
 from exchange.demo.screen import View
 from exchange.demo.traffic import Traffic
 from exchange.errors import ConfigError
+from exchange.files.contracts import load_contracts
 from exchange.local.home import Home
 from exchange.quarantine.keyfiles import write_pair
 from exchange.settings import Settings

@@ -1,7 +1,7 @@
 """topology.yaml: its models, its checks, and errors that point at the line.
 
 file.py: reading, with every problem reported at once; model.py: what each section may hold; references.py:
-what the sections must say about one another; yaml_source.py: places in a YAML file; doc.py: docs/topology.md.
+what the sections must say about one another; doc.py: docs/topology.md.
 """
 
 from exchange.topology.file import Loaded, check, load, read, today

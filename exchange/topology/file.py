@@ -20,12 +20,12 @@ from pydantic_core import ErrorDetails
 
 from exchange.contract import Contract
 from exchange.errors import ConfigError
-from exchange.problem import Problem, Steps
+from exchange.files import yaml_source
+from exchange.files.problem import Problem, Steps
+from exchange.files.yaml_source import YamlSource
 from exchange.suggest import hint, listing
-from exchange.topology import yaml_source
 from exchange.topology.model import Topology
 from exchange.topology.references import Finding, Given, findings
-from exchange.topology.yaml_source import YamlSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from exchange.contract import Contract
 from exchange.errors import ConfigError
+from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
-from exchange.problem import Steps
 from exchange.suggest import hint, listing
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec, compile_view

@@ -28,10 +28,10 @@ from exchange.cluster import Acl, TopicSpec
 from exchange.commands import topology as command
 from exchange.contract import Contract
 from exchange.errors import ConfigError, PartError
+from exchange.files import yaml_source
 from exchange.keys import generate_steward_keys
 from exchange.plan_topic import read_plan
 from exchange.settings import Settings
-from exchange.topology import yaml_source
 from tests.stack import Stack, wait_for
 from tests.unit.exchange.topologies import PERSON
 

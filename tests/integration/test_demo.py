@@ -17,7 +17,7 @@ import pytest
 
 from exchange import topology
 from exchange.change import Reason
-from exchange.contract_file import load_contracts
+from exchange.files.contracts import load_contracts
 from exchange.local.home import Home
 from exchange.settings import Settings
 from tests.stack import remove, wait_for

@@ -14,12 +14,12 @@ from stdnum.cn import ric, uscc
 
 from exchange.change import Rejected
 from exchange.contract import Contract
-from exchange.contract_file import load_contracts
 from exchange.demo.data import TABLES
 from exchange.demo.invention import REGIONS, Invention, with_wrong_check_digit
 from exchange.demo.tables import Fault, Row, Table
 from exchange.engine.image import compile_image
 from exchange.fieldtype import ContractField, decimal_bytes
+from exchange.files.contracts import load_contracts
 
 _EPOCH = dt.date(1970, 1, 1)
 _CONTRACTS = load_contracts(Path(__file__).parents[3] / "avro")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from exchange.contract_file import load_contracts
 from exchange.demo.figures import Figures, Totals
 from exchange.demo.samples import Pair
 from exchange.demo.screen import View
+from exchange.files.contracts import load_contracts
 
 CONTRACT = load_contracts(Path(__file__).parents[3] / "avro")["population.person"]
 ROUTES = {

@@ -13,9 +13,9 @@ from stdnum.cn import ric, uscc
 
 from exchange.change import Op, Position, RecordHeader
 from exchange.contract import Contract
-from exchange.contract_file import load_contracts
 from exchange.encoding.wire import Reader, prefix
 from exchange.fieldtype import FieldType, decimal_bytes
+from exchange.files.contracts import load_contracts
 from exchange.keys import ViewKeys, generate_steward_keys
 from exchange.model import Label
 from exchange.plan import PlannedResource, PlannedView

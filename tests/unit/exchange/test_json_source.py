@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.errors import ConfigError
-from exchange.json_source import JsonSource
+from exchange.files.json_source import JsonSource
 
 DEEP = "[" * 70 + "]" * 70
 

@@ -6,7 +6,7 @@ import datetime as dt
 
 from exchange import topology
 from exchange.contract import Contract
-from exchange.topology import yaml_source
+from exchange.files import yaml_source
 
 TODAY = dt.date(2026, 11, 22)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.contract_file import load_contracts
 from exchange.errors import ContractError
+from exchange.files.contracts import load_contracts
 
 REPO = Path(__file__).parents[3]
 

@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from exchange import textfile
 from exchange.errors import ConfigError
-from exchange.problem import Problem, Steps, Text
+from exchange.files import textfile
+from exchange.files.problem import Problem, Steps, Text
 
 _PLAIN_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge")

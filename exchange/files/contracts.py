@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from exchange import json_source
 from exchange.contract import NAME, Contract, Finding, Reader
 from exchange.errors import ConfigError, ContractError
-from exchange.json_source import JsonSource
-from exchange.problem import Problem
+from exchange.files import json_source
+from exchange.files.json_source import JsonSource
+from exchange.files.problem import Problem
 
 
 def load_contracts(directory: Path) -> dict[str, Contract]:

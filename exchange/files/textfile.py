@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exchange.errors import ConfigError
-from exchange.problem import Problem, Text
+from exchange.files.problem import Problem, Text
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 BYTE_ORDER_MARK: Final = "\ufeff"

@@ -15,9 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from exchange import strictjson, textfile
+from exchange import strictjson
 from exchange.errors import ConfigError
-from exchange.problem import Problem, Steps, Text
+from exchange.files import textfile
+from exchange.files.problem import Problem, Steps, Text
 
 _DEEPEST: Final = 64
 """Levels of brackets. A contract needs seven; Python gives up somewhere near a thousand."""
