@@ -27,7 +27,7 @@ from exchange.errors import ExchangeError, GapError, PlanError, RestartError, Tr
 from exchange.keys import Sealer
 from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
-from exchange.registry import Registry
+from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
 
 _log = log.get(__name__)
@@ -35,7 +35,6 @@ _log = log.get(__name__)
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _HEARTBEAT_EVERY_S: Final = 5.0
-_REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - a secret's name
 
 
 def writer_id(system: str) -> str:
@@ -91,7 +90,7 @@ class Connector:
 
         Raises: PlanError when there is no position to give up.
         """
-        with PlanTopic(self._client) as plans, self._registry() as registry:
+        with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
             writer = self._writer(plan, _system(plan, self._system), registry)
             try:
@@ -106,7 +105,7 @@ class Connector:
 
     def _run_plan(self) -> None:
         """Run rounds under the plan in force; a plan with other tables needs a new process."""
-        with PlanTopic(self._client) as plans, self._registry() as registry:
+        with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
             system = _system(plan, self._system)
             writer = self._writer(plan, system, registry)
@@ -154,10 +153,6 @@ class Connector:
             PositionCodec(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
             Sealer(stewards),
         )
-
-    def _registry(self) -> Registry:
-        password = self._settings.secrets.find(_REGISTRY_SECRET)
-        return Registry(self._settings.endpoints().registry, password)
 
     def _source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
         return SOURCES[system.kind](

@@ -16,11 +16,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from exchange import log
-from exchange.settings import Settings
+from exchange.settings import REDIS_PASSWORD, Settings
 
 TTL_S: Final = 15
 _PREFIX: Final = "exchange:heartbeat:"
-_PASSWORD: Final = "EXCHANGE_REDIS_PASSWORD"  # noqa: S105 - a secret's name
 _TIMEOUT_S: Final = 0.5
 
 _log = log.get(__name__)
@@ -30,7 +29,7 @@ _away = False
 
 def connect(settings: Settings) -> redis.Redis:
     """Return a client that gives up quickly; it connects on first use."""
-    password = settings.secrets.find(_PASSWORD)
+    password = settings.secrets.find(REDIS_PASSWORD)
     return redis.Redis.from_url(
         settings.endpoints().redis,
         password=None if password is None else password.get_secret_value(),

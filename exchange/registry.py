@@ -11,12 +11,18 @@ import httpx
 from pydantic import SecretStr
 
 from exchange.errors import ConfigError, TransientError
+from exchange.settings import REGISTRY_PASSWORD, Settings
 
 USER: Final = "exchange"
 """Name that goes with EXCHANGE_REGISTRY_PASSWORD in HTTP basic authentication."""
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _TIMEOUT_S: Final = 10.0
+
+
+def for_writing(settings: Settings) -> Registry:
+    """Return a client of the registry that the settings name, with the password that lets it register."""
+    return Registry(settings.endpoints().registry, settings.secrets.find(REGISTRY_PASSWORD))
 
 
 class Registry:
@@ -126,10 +132,7 @@ class Registry:
             msg = f"schema registry {self._url} cannot be reached: {type(error).__name__}"
             raise TransientError(msg) from None
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            msg = (
-                f"schema registry {self._url} refuses user {USER!r}: "
-                "check the secret EXCHANGE_REGISTRY_PASSWORD"
-            )
+            msg = f"schema registry {self._url} refuses user {USER!r}: check the secret {REGISTRY_PASSWORD}"
             raise ConfigError(msg)
         if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise TransientError(self._refusal(answer, f"{method} {path}"))

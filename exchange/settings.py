@@ -19,6 +19,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from exchange.errors import ConfigError
 from exchange.model import Model
 
+REGISTRY_PASSWORD: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - names of secrets, not secrets
+REDIS_PASSWORD: Final = "EXCHANGE_REDIS_PASSWORD"  # noqa: S105
+POSTGRES_PASSWORD: Final = "EXCHANGE_POSTGRES_PASSWORD"  # noqa: S105
+
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _ADDRESSES: Final = {
     "registry_url": ("http://", "https://"),

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from exchange import log
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
-from exchange.settings import Settings
+from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
 from monitor.clickhouse.client import ClickHouse
@@ -29,7 +29,6 @@ from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
 
 PRINCIPAL: Final = "monitor"
-REGISTRY_PASSWORD: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105  the secret's name
 STATUS_WINDOW_S: Final = 300
 STATUS_MINUTES: Final = 1440
 _RETRY_S: Final = 1.0

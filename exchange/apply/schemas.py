@@ -8,11 +8,10 @@ from typing import Any, Final
 from exchange.apply.steps import Line, Mark, Stage, Survey
 from exchange.contract import Contract
 from exchange.plan_build import compiled_views
-from exchange.registry import Registry
+from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
 from exchange.topology.model import Topology
 
-REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - the name of a secret, not one
 VIEW_COMPATIBILITY: Final = "FULL_TRANSITIVE"
 """A subscriber reads a topic's old and new records with whichever schema it has."""
 
@@ -40,7 +39,7 @@ class Schemas:
         """
         lines: list[Line] = []
         changes: dict[str, dict[str, Any]] = {}
-        with self._registry() as registry:
+        with for_writing(self._settings) as registry:
             for subject, schema in schemas.items():
                 line = self._see(registry, subject, schema, seen)
                 lines.append(line)
@@ -67,10 +66,7 @@ class Schemas:
         return Line(Mark.UNCHANGED, "schema", subject)
 
     def _register(self, schemas: Mapping[str, dict[str, Any]]) -> None:
-        with self._registry() as registry:
+        with for_writing(self._settings) as registry:
             for subject, schema in schemas.items():
                 registry.set_compatibility(subject, VIEW_COMPATIBILITY)
                 self.ids[subject] = registry.register(subject, schema)
-
-    def _registry(self) -> Registry:
-        return Registry(self._settings.endpoints().registry, self._settings.secrets.find(REGISTRY_SECRET))

@@ -18,10 +18,9 @@ from exchange.demo.data import TABLES
 from exchange.demo.invention import Invention
 from exchange.demo.tables import Table
 from exchange.errors import ConfigError, PartError
-from exchange.settings import Settings
+from exchange.settings import POSTGRES_PASSWORD, Settings
 
 _FIRST_ROWS: Final = 120
-_SUPERUSER_SECRET: Final = "EXCHANGE_POSTGRES_PASSWORD"  # noqa: S105 the secret's name
 _CONNECT_S: Final = 10
 
 
@@ -116,7 +115,7 @@ def _fill(connection: Connection[Any], table: Table, seed: int) -> None:
 
 
 def _superuser(settings: Settings, database: str) -> Connection[tuple[Any, ...]]:
-    password = settings.secrets.get(_SUPERUSER_SECRET).get_secret_value()
+    password = settings.secrets.get(POSTGRES_PASSWORD).get_secret_value()
     dsn = psycopg.conninfo.make_conninfo(
         **_address(settings), dbname=database, user="postgres", password=password
     )

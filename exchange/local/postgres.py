@@ -24,9 +24,8 @@ from exchange.errors import PartError
 from exchange.local import process
 from exchange.local.home import Home, Progress, locked
 from exchange.local.process import Running, User
-from exchange.settings import Settings
+from exchange.settings import POSTGRES_PASSWORD, Settings
 
-SECRET: Final = "EXCHANGE_POSTGRES_PASSWORD"  # noqa: S105 - the name of a secret, not one
 SUPERUSER: Final = "postgres"
 _SESSIONS_END_S: Final = 20.0
 _POLL_S: Final = 0.05
@@ -53,7 +52,7 @@ def start(home: Home, settings: Settings, port: int, progress: Progress) -> Runn
     user = _nobody() if os.geteuid() == 0 else None
     programs = _programs(user, progress) / "bin"
     place = _place(home, user)
-    password = settings.secrets.ensure(SECRET).get_secret_value()
+    password = settings.secrets.ensure(POSTGRES_PASSWORD).get_secret_value()
     data = place / "data"
     if not (data / "exchange.conf").exists():
         progress("PostgreSQL: making its data directory")

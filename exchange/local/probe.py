@@ -12,10 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from exchange.cluster import ADMIN
-from exchange.local.postgres import SECRET as POSTGRES_SECRET
 from exchange.local.postgres import SUPERUSER
-from exchange.local.redis import SECRET as REDIS_SECRET
-from exchange.settings import Settings, kafka_secret
+from exchange.settings import POSTGRES_PASSWORD, REDIS_PASSWORD, Settings, kafka_secret
 
 _TIMEOUT_S: Final = 3.0
 
@@ -54,7 +52,7 @@ def redis(settings: Settings) -> Silence | None:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    password = settings.secrets.find(REDIS_SECRET)
+    password = settings.secrets.find(REDIS_PASSWORD)
     connection = client.Redis.from_url(
         settings.endpoints().redis,
         password=_plain(password),
@@ -65,7 +63,7 @@ def redis(settings: Settings) -> Silence | None:
     try:
         connection.ping()
     except client.AuthenticationError:
-        return _refused(REDIS_SECRET)
+        return _refused(REDIS_PASSWORD)
     except client.RedisError as error:
         return Silence(type(error).__name__)
     finally:
@@ -78,7 +76,7 @@ def postgres(settings: Settings) -> Silence | None:
     import psycopg
 
     host, _, port = (settings.endpoints().postgres or "").rpartition(":")
-    password = settings.secrets.find(POSTGRES_SECRET)
+    password = settings.secrets.find(POSTGRES_PASSWORD)
     try:
         with psycopg.connect(
             host=host,
@@ -91,7 +89,7 @@ def postgres(settings: Settings) -> Silence | None:
             connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
-            return _refused(POSTGRES_SECRET)
+            return _refused(POSTGRES_PASSWORD)
         return Silence(type(error).__name__)
     return None
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Final
 
 from exchange.errors import PartError
 from exchange.local import process
 from exchange.local.home import Home
 from exchange.local.process import Running
-from exchange.settings import Settings
-
-SECRET: Final = "EXCHANGE_REDIS_PASSWORD"  # noqa: S105 - the name of a secret, not one
+from exchange.settings import REDIS_PASSWORD, Settings
 
 
 def start(home: Home, settings: Settings, port: int) -> Running:
@@ -22,7 +19,7 @@ def start(home: Home, settings: Settings, port: int) -> Running:
     Raises: PartError when no redis-server is installed.
     """
     server = find_server()
-    password = settings.secrets.ensure(SECRET).get_secret_value()
+    password = settings.secrets.ensure(REDIS_PASSWORD).get_secret_value()
     lines = {
         "bind": "127.0.0.1",
         "port": str(port),

@@ -24,11 +24,10 @@ from exchange.local.home import Home, Progress, is_free
 from exchange.local.probe import Silence
 from exchange.local.process import Running
 from exchange.model import Model
-from exchange.settings import Endpoints, Settings
+from exchange.settings import REGISTRY_PASSWORD, Endpoints, Settings
 
 ALL_PARTS: Final = ("kafka", "redis", "postgres", "monitor")
 OWN_COMMAND: Final = (sys.executable, "-m", "exchange.cli")
-REGISTRY_SECRET: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - the name of a secret, not one
 _READY_S: Final = 180.0  # a broker on two very busy cores has needed 35 s
 _EXTERNAL_READY_S: Final = 10.0
 _REFUSED_S: Final = 20.0
@@ -78,7 +77,7 @@ def _launch_postgres(home: Home, settings: Settings, progress: Progress) -> Runn
 
 
 def _launch_monitor(home: Home, settings: Settings, _progress: Progress) -> Running:
-    settings.secrets.ensure(REGISTRY_SECRET)
+    settings.secrets.ensure(REGISTRY_PASSWORD)
     port = str(home.state().ports["monitor"])
     return _launch_own(home, settings, "monitor", ["monitor", "--port", port])
 
