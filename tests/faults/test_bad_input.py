@@ -8,10 +8,8 @@ import shutil
 import signal
 import struct
 import subprocess
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,8 @@ from exchange.local import stack as parts
 from exchange.local.home import Home
 from tests.stack import wait_for
 from tests.trial.bus import CITY, PARTITIONS, QUARANTINE, RAW, Child, TrialBus, Watch
-from tests.trial.people import Writer, id_number, insert, person
+from tests.trial.load import load
+from tests.trial.people import id_number, insert, person
 
 
 @pytest.fixture(scope="module")
@@ -46,28 +45,6 @@ def watch(started: Watch) -> Iterator[Watch]:
             child.start()
     assert started.settle() == []
     assert started.journey.outstanding == 0
-
-
-@contextmanager
-def load(bus: TrialBus, seed: int) -> Iterator[None]:
-    """Transactions all the time, until the body ends or the source goes away."""
-    stop = threading.Event()
-    writer = Writer(bus.dsn, seed)
-
-    def write() -> None:
-        with suppress(psycopg.OperationalError), psycopg.connect(bus.dsn) as connection:
-            connection.execute("TRUNCATE public.person")
-            connection.commit()
-            while not stop.wait(0.005):
-                writer.transaction(connection)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def see_progress(watch: Watch, records: int = 50) -> None:
@@ -99,7 +76,7 @@ def add(bus: TrialBus, number: int, **columns: Any) -> None:
 
 
 def test_kafka_killed_under_load_loses_nothing(bus: TrialBus, watch: Watch) -> None:
-    with load(bus, seed=1):
+    with load(bus, seed=1, source_may_go=True):
         see_progress(watch)
         kill_part(bus, "kafka")
         local.up(bus.settings)
@@ -126,17 +103,17 @@ def says(child: Child, since: int, text: str) -> bool:
 
 
 def test_a_source_killed_under_load_loses_nothing(bus: TrialBus, watch: Watch) -> None:
-    with load(bus, seed=2):
+    with load(bus, seed=2, source_may_go=True):
         see_progress(watch)
         kill_part(bus, "postgres")
     local.up(bus.settings)
-    with load(bus, seed=3):
+    with load(bus, seed=3, source_may_go=True):
         see_progress(watch)
 
 
 @pytest.mark.parametrize("name", ["redis", "monitor"])
 def test_without_redis_or_monitor_the_data_goes_on(bus: TrialBus, watch: Watch, name: str) -> None:
-    with load(bus, seed=4):
+    with load(bus, seed=4, source_may_go=True):
         see_progress(watch)
         kill_part(bus, name)
         see_progress(watch, 200)

@@ -8,20 +8,16 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.checkers.journey import Kind
 from tests.faults.planted import AHEAD, EARLY
 from tests.stack import wait_for
 from tests.trial.bus import CITY, COMMANDS, RAW, Child, TrialBus, Watch
-from tests.trial.people import Writer
+from tests.trial.load import load
 
 PLANTED = Path(__file__).parent / "planted.py"
 SEEDS = int(os.environ.get("EXCHANGE_FAULT_SEEDS", "20"))
@@ -38,37 +34,9 @@ def watch(bus: TrialBus) -> Watch:
     return watch
 
 
-@dataclass
-class Load:
-    """Transactions of a seed, committed in the background for as long as the body runs."""
-
-    bus: TrialBus
-    seed: int
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        stop = threading.Event()
-        writer = Writer(self.bus.dsn, self.seed, truncates=True)
-
-        def write() -> None:
-            with psycopg.connect(self.bus.dsn) as connection:
-                connection.execute("TRUNCATE public.person")
-                connection.commit()
-                while not stop.wait(0.004):
-                    writer.transaction(connection)
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-
 def test_without_faults_everything_arrives_once(bus: TrialBus, watch: Watch) -> None:
     """The control for all that follows: the same load, nobody killed."""
-    with Load(bus, seed=0).running():
+    with load(bus, seed=0, truncates=True):
         watch.until("records of the load are readable", lambda: watch.journey.count(CITY) > 200)
     assert watch.settle() == []
     assert watch.journey.outstanding == 0
@@ -79,7 +47,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(bus: TrialBus, watch: Watch, s
     """Connector and worker, one after the other or both at once; each after it was seen to get on."""
     chance = random.Random(seed)
     targets = chance.choice([["connector", "worker"], ["worker", "connector"], ["connector worker"]])
-    with Load(bus, seed).running():
+    with load(bus, seed, truncates=True):
         for names in targets:
             topic = CITY if "worker" in names else RAW
             enough = watch.journey.count(topic) + chance.randint(1, 60)
@@ -94,7 +62,7 @@ def test_a_commit_before_the_outputs_is_found_out(bus: TrialBus) -> None:
     """Control: the same judge, a worker that commits its offsets early and is killed just then."""
     watch = bus.watch("early", from_now=True)
     planted = swap(bus, "worker", "early-commit")
-    with Load(bus, seed=1).running():
+    with load(bus, seed=1, truncates=True):
         watch.until("the fault has happened", lambda: EARLY in planted.text())
         planted.kill()
         bus.start("worker")
@@ -106,7 +74,7 @@ def test_a_skipped_record_is_found_out(bus: TrialBus) -> None:
     """Control: the same judge, a worker that drops every twentieth record."""
     watch = bus.watch("skip", from_now=True)
     planted = swap(bus, "worker", "skip")
-    with Load(bus, seed=2).running():
+    with load(bus, seed=2, truncates=True):
         see_progress(watch)
         see_progress(watch)
         planted.kill()
@@ -118,7 +86,7 @@ def test_a_position_ahead_of_its_changes_is_found_out(bus: TrialBus) -> None:
     """Control: the same judge, a connector that commits its position first and is killed just then."""
     watch = bus.watch("ahead", from_now=True)
     planted = swap(bus, "connector", "position-first")
-    with Load(bus, seed=3).running():
+    with load(bus, seed=3, truncates=True):
         watch.until("the fault has happened", lambda: AHEAD in planted.text())
         planted.kill()
         bus.start("connector")
