@@ -18,10 +18,11 @@ from connectors.position import PositionCodec, SourcePosition
 from connectors.source import LARGEST_RECORD_BYTES, Batch, Captured, Shape
 from exchange.account import Account, content_hash, minute_of
 from exchange.change import HEADER, Op, Reason, RecordHeader, Rejected
-from exchange.compacted import CompactedTopic, explain, quiet_logger
+from exchange.compacted import CompactedTopic
 from exchange.encoding import wire
 from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
+from exchange.librdkafka import AUTHENTICATION, explain, quiet_logger
 from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
@@ -273,7 +274,7 @@ class Writer:
             self._refusal = self._refusal or error
 
     def _note_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 - public constant with an underscore
+        if error.code() == AUTHENTICATION:
             self._refusal = error
 
 

@@ -2,7 +2,8 @@
 
 Values   change account contract fieldtype rules masking view plan keys errors
 Engine   process → engine/ → reference; encoding/ for bytes
-Edges    files/ topology/ apply/ quarantine/ subscriber/ local/ and settings log cluster registry heartbeat
+Edges    files/ topology/ apply/ quarantine/ subscriber/ local/
+         settings log librdkafka cluster registry heartbeat
 People   cli → commands/; demo/ shows all of it at once
 
 The modules of the first two lines never import those of the others; `make check` holds them to it.

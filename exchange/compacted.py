@@ -5,14 +5,14 @@ Kept apart from consumer groups: the whole topic is read each time, and nothing 
 
 from __future__ import annotations
 
-import logging
 import time
 from types import TracebackType
 from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from exchange.errors import PartError, TransientError
+from exchange.errors import TransientError
+from exchange.librdkafka import AUTHENTICATION, PARTITION_EOF, explain, quiet_logger
 
 _ANSWER_S: Final = 10.0
 _OPEN_TRANSACTION_S: Final = 40.0
@@ -90,7 +90,7 @@ class CompactedTopic:
             key, value = message.key(), message.value()
             found[bytes(key or b"")] = None if value is None else bytes(value)
             return int(message.offset() or 0) + 1
-        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - public constant with an underscore
+        if error.code() == PARTITION_EOF:
             return int(message.offset() or 0)
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             return -1  # librdkafka looks for the group's coordinator though the group is never joined
@@ -112,45 +112,8 @@ class CompactedTopic:
         return found
 
     def _note_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+        if error.code() == AUTHENTICATION:
             self._last_error = error
-
-
-def explain(what: str, error: KafkaError) -> TransientError | PartError:
-    """Return Kafka's refusal as PartError, its absence as TransientError; by code, never with its text."""
-    code = error.code()
-    if code == KafkaError._AUTHENTICATION:  # noqa: SLF001
-        return PartError(
-            f"{what}: Kafka refuses the user's password; run `exchange apply`, or mend the secret"
-        )
-    if code in (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    ):
-        return PartError(f"{what}: Kafka denies access ({error.name()}); run `exchange apply`")
-    if code in _NOT_THERE:
-        return TransientError(
-            f"{what}: the topic is not there; run `exchange apply` unless Kafka is just starting"
-        )
-    return TransientError(f"{what}: Kafka does not answer as needed ({error.name()})")
-
-
-_NOT_THERE: Final = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - public constants with an underscore
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-)
-"""A broker that has just started answers so too, for topics that it has."""
-
-
-def quiet_logger() -> logging.Logger:
-    """Return a logger that drops librdkafka's own lines; what matters comes back as an error."""
-    logger = logging.getLogger("exchange.librdkafka")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-    return logger
 
 
 def _consumer(properties: dict[str, Any]) -> Consumer:

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from exchange import log
 from exchange.account import Account
 from exchange.errors import ConfigError, TransientError
+from exchange.librdkafka import PARTITION_EOF
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
@@ -123,7 +124,7 @@ class Ingest:
             error = message.error()
             if error is None:
                 rows.append(self._row(message, now_ms))
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  its only name
+            elif error.code() == PARTITION_EOF:
                 self._caught_up = True
             else:
                 raise kafka.trouble(self._topic, error)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from exchange.errors import PartError, TransientError
+from exchange.librdkafka import AUTHENTICATION
 
 TIMEOUT_S: Final = 10.0
 GROUP: Final = "exchange-monitor"
@@ -18,7 +19,7 @@ _DENIED: Final = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001  librdkafka's local codes have no other name
+        AUTHENTICATION,
     }
 )
 

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
 from exchange import log
+from exchange.librdkafka import PARTITION_EOF
 from exchange.plan import PLAN_TOPIC, PublishedPlan
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
@@ -49,7 +50,7 @@ class Plans:
 
     def _take(self, message: Message) -> None:
         if (error := message.error()) is not None:
-            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  its only name
+            if error.code() != PARTITION_EOF:
                 raise kafka.trouble(PLAN_TOPIC, error)
             return
         try:

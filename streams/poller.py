@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from faust.types import TP
 
 from exchange import log
+from exchange.librdkafka import PARTITION_EOF
 from streams.client import QUIET
 from streams.rounds import Halted, Round
 from streams.transaction import Fatal
@@ -222,7 +223,7 @@ class Poller(threading.Thread):
     def _on_message_error(self, error: KafkaError, message: Message) -> None:
         tp = TP(message.topic() or "", message.partition() or 0)
         code = error.code()
-        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's local codes are spelt so
+        if code == PARTITION_EOF:
             if tp in self.progress:
                 self.progress[tp].at_end_at(message.offset() or 0)
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001

@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 from pydantic import ValidationError
 
 from exchange.compacted import CompactedTopic
 from exchange.errors import PartError, PlanError
+from exchange.librdkafka import send
 from exchange.plan import PLAN_TOPIC, PublishedPlan
 from exchange.plan_topic import PLAN_KEY
 
@@ -51,16 +52,14 @@ def publish(client: dict[str, Any], plan: PublishedPlan) -> None:
     """
     outcome: list[Any] = []
     producer = Producer(client | {"acks": "all", "enable.idempotence": True, "log_level": 0})
-    try:
-        producer.produce(
-            PLAN_TOPIC,
-            plan.model_dump_json().encode(),
-            PLAN_KEY,
-            partition=0,
-            on_delivery=lambda error, _message: outcome.append(error),
-        )
-    except KafkaException as error:  # a topic already known to be refused or missing is not even queued
-        outcome.append(error.args[0])
+    send(
+        producer,
+        lambda error, _message: outcome.append(error),
+        topic=PLAN_TOPIC,
+        value=plan.model_dump_json().encode(),
+        key=PLAN_KEY,
+        partition=0,
+    )
     producer.flush(_TIMEOUT_S)
     if outcome != [None]:
         why = outcome[0].name() if outcome else f"no answer within {_TIMEOUT_S:.0f} s"

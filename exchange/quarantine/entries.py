@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -12,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from exchange.change import RecordHeader
 from exchange.errors import ConfigError, PartError
 from exchange.keys import QuarantineRecord
+from exchange.librdkafka import PARTITION_EOF, quiet_logger
 from exchange.plan import quarantine_topic
 
 _POLL_S: Final = 0.5
@@ -81,7 +81,7 @@ class Topics:
                 error = message.error()
                 if error is None:
                     yield message
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 public constant
+                elif error.code() == PARTITION_EOF:
                     return
                 elif error.fatal() or not error.retriable():
                     raise _explained(topic, error)
@@ -160,10 +160,7 @@ class _open:
     """A consumer that is closed at the end of a with block and keeps librdkafka's log lines to itself."""
 
     def __init__(self, properties: dict[str, Any]) -> None:
-        logger = logging.getLogger("exchange.quarantine.librdkafka")
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-        self._consumer = Consumer(properties, logger=logger)
+        self._consumer = Consumer(properties, logger=quiet_logger())
 
     def __enter__(self) -> Consumer:
         return self._consumer

@@ -18,6 +18,7 @@ from exchange.account import Account, content_hash, minute_of
 from exchange.change import HEADER, Reason, RecordHeader
 from exchange.errors import PartError, SealError
 from exchange.keys import QuarantineRecord
+from exchange.librdkafka import send
 from exchange.plan import ACCOUNTS_TOPIC
 from exchange.quarantine.entries import Entry, Topics
 from exchange.subscriber.decoder import header_of
@@ -188,22 +189,18 @@ def _send(
         for candidate in candidates:
             topic, partition = candidate.source
             header = replace(candidate.header, redriven=True)
-            producer.produce(
-                topic, candidate.value, candidate.key, partition,
-                headers=[(HEADER, header.pack())], on_delivery=written.note,
+            send(
+                producer, written.note, topic=topic, value=candidate.value, key=candidate.key,
+                partition=partition, headers=[(HEADER, header.pack())],
             )  # fmt: skip
         for account in _accounts(transactional_id, candidates):
-            producer.produce(ACCOUNTS_TOPIC, account.encode(), on_delivery=written.note)
+            send(producer, written.note, topic=ACCOUNTS_TOPIC, value=account.encode())
         if producer.flush(_CALL_S) or written.failed:
             msg = (
                 f"{candidates[0].source[0]}: Kafka did not take the records ({written.failed or 'no answer'})"
             )
             raise PartError(msg)
         _expect_nothing_newer(topics, candidates, ends, written.offsets)
-    except KafkaException as error:  # a topic already known to be refused or missing is not even queued
-        _steady(producer.abort_transaction, _CALL_S)
-        msg = f"{candidates[0].source[0]}: Kafka did not take the records ({error.args[0].name()})"
-        raise PartError(msg) from None
     except BaseException:
         _steady(producer.abort_transaction, _CALL_S)
         raise

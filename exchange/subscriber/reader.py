@@ -16,7 +16,6 @@ What it promises, in the order it does it:
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from confluent_kafka import (
 
 from exchange.change import HEADER, RecordHeader
 from exchange.errors import ConfigError, PartError
+from exchange.librdkafka import AUTHENTICATION, PARTITION_EOF, quiet_logger
 from exchange.subscriber.decoder import Schemas, WireDecoder, header_of
 from exchange.subscriber.seen import Seen
 
@@ -126,7 +126,7 @@ class ViewReader:
                 "enable.partition.eof": True,
                 "error_cb": self._on_error,
             },
-            logger=_silent(),
+            logger=quiet_logger(),
         )
 
     def __enter__(self) -> Self:
@@ -216,7 +216,7 @@ class ViewReader:
     def _judge(self, error: KafkaError, message: Message) -> None:
         """Note the end of a partition; raise for everything else that will not pass by itself."""
         partition = message.partition()
-        if error.code() == KafkaError._PARTITION_EOF and partition is not None:  # noqa: SLF001 public constant
+        if error.code() == PARTITION_EOF and partition is not None:
             self._at_end.add(partition)
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 public constant
@@ -243,7 +243,7 @@ class ViewReader:
         return PartError(f"{self._topic}: Kafka at {self._server} answered {error.name()}")
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001 public constant
+        if error.code() == AUTHENTICATION:
             self._refused_login = error.name()
 
     def _expect_answer(self, deadline: float) -> None:
@@ -313,11 +313,3 @@ class ViewReader:
         """Another member has taken over already: it begins at the last commit."""
         self._next.clear()
         self._assigned = None
-
-
-def _silent() -> Any:
-    """Return a logger that drops librdkafka's own lines: what matters arrives as errors."""
-    logger = logging.getLogger("exchange.reader.librdkafka")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger

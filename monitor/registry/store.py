@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from exchange import log
 from exchange.errors import TransientError
+from exchange.librdkafka import send
 from monitor import kafka
 from monitor.registry.compatibility import Level, incompatibilities
 from monitor.registry.state import Registered, State, canonical, level_record, schema_record
@@ -129,10 +130,7 @@ class Store:
             else:
                 written.append(message)
 
-        try:
-            self._producer.produce(self._topic, key=key, value=value, partition=0, on_delivery=delivered)
-        except KafkaException as error:  # a topic already known to be refused or missing is not even queued
-            failed.append(error.args[0])
+        send(self._producer, delivered, topic=self._topic, key=key, value=value, partition=0)
         self._producer.flush(kafka.TIMEOUT_S + 1)
         if not written:
             code = failed[0].name() if failed else "no answer"

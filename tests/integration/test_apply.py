@@ -15,7 +15,6 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     KafkaError,
-    KafkaException,
     Producer,
     TopicPartition,
 )
@@ -30,6 +29,7 @@ from exchange.contract import Contract
 from exchange.errors import ConfigError, PartError
 from exchange.files import yaml_source
 from exchange.keys import generate_steward_keys
+from exchange.librdkafka import send
 from exchange.plan_topic import read_plan
 from exchange.settings import Settings
 from tests.stack import Stack, wait_for
@@ -95,7 +95,6 @@ TABLE = """
 CREATE TABLE person (id_number text PRIMARY KEY, full_name text, region_code text);
 ALTER TABLE person REPLICA IDENTITY FULL;
 """
-GRANTS = {"reader-one": {"near"}, "reader-two": {"near", "far"}}
 SHARE = "share.applied.person."
 RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
 QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
@@ -603,10 +602,7 @@ def _written(bus: Bus, principal: str, topics: list[str], transactional_id: str 
         def note(error: KafkaError | None, _message: object, to: list[KafkaError | None] = outcome) -> None:
             to.append(error)
 
-        try:
-            producer.produce(topic, None, b"probe", 0, on_delivery=note)
-        except KafkaException as refused:  # the refusal came with the topic's metadata: not even queued
-            outcome.append(refused.args[0])
+        send(producer, note, topic=topic, value=None, key=b"probe", partition=0)
         producer.flush(45)
         assert outcome, f"{principal} → {topic}: no answer"
         if outcome[0] is None:

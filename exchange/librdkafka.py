@@ -1,0 +1,64 @@
+"""What all our Kafka clients need of librdkafka: silence, its refusals, and its errors in our words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from exchange.errors import PartError, TransientError
+
+AUTHENTICATION: Final = KafkaError._AUTHENTICATION  # noqa: SLF001 - librdkafka's own codes are spelt so
+PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+
+_NOT_THERE: Final = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - public constants with an underscore
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+)
+"""A broker that has just started answers so too, for topics that it has."""
+
+
+def send(producer: Producer, note: Callable[[KafkaError | None, Any], None], **record: Any) -> None:
+    """Queue a record; `note(error, message)` hears of its delivery or of its refusal.
+
+    A topic already known to be denied or missing is refused by produce() itself, without a delivery report:
+    `note` hears of that too, with no message.
+
+    record: as produce() takes it: topic, value, key, partition, headers.
+    """
+    try:
+        producer.produce(**record, on_delivery=note)
+    except KafkaException as error:
+        note(error.args[0], None)
+
+
+def explain(what: str, error: KafkaError) -> TransientError | PartError:
+    """Return Kafka's refusal as PartError, its absence as TransientError; by code, never with its text."""
+    code = error.code()
+    if code == AUTHENTICATION:
+        return PartError(
+            f"{what}: Kafka refuses the user's password; run `exchange apply`, or mend the secret"
+        )
+    if code in (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    ):
+        return PartError(f"{what}: Kafka denies access ({error.name()}); run `exchange apply`")
+    if code in _NOT_THERE:
+        return TransientError(
+            f"{what}: the topic is not there; run `exchange apply` unless Kafka is just starting"
+        )
+    return TransientError(f"{what}: Kafka does not answer as needed ({error.name()})")
+
+
+def quiet_logger() -> logging.Logger:
+    """Return a logger that drops librdkafka's own lines; what matters comes back as an error."""
+    logger = logging.getLogger("exchange.librdkafka")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    return logger
