@@ -6,20 +6,20 @@ it is because it cannot be judged now. Pure: the caller writes the outcome in on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exchange.account import Account
-from exchange.change import HEADER, Reason, RecordHeader, Rejected
+from exchange.block import ReadBlock, Record, WriteBlock
+from exchange.change import Reason, RecordHeader, Rejected
 from exchange.encoding.wire import schema_id
-from exchange.engine.desk import Desk, Outgoing, RawRecord
+from exchange.engine.desk import Desk
 from exchange.engine.programs import Programs
 from exchange.errors import ExchangeError
 from exchange.keys import Sealer
 from exchange.plan import PlannedResource
 from exchange.reference import ViewOutput
 
-__all__ = ["Halt", "Outgoing", "Processed", "Programs", "RawRecord", "Sealer", "process_batch"]
+__all__ = ["Halt", "Processed", "Programs", "Sealer", "process_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Processed:
     """What became of a batch. accounts: one per source minute; next_offset: where reading goes on."""
 
     next_offset: int
-    outgoing: list[Outgoing] = field(default_factory=list)
+    outgoing: WriteBlock = field(default_factory=WriteBlock)
     accounts: list[Account] = field(default_factory=list)
     halt: Halt | None = None
 
 
 def process_batch(
-    batch: Sequence[RawRecord],
+    batch: ReadBlock,
     topic: str,
     partition: int,
     resource: PlannedResource,
@@ -57,31 +57,26 @@ def process_batch(
     Raises: SealError when a refused record cannot be sealed: then nothing is delivered, or refused in clear.
     """
     desk = Desk(topic, partition, resource, sealer, writer, plan_version, now_ms)
-    done = Processed(next_offset=batch[0].offset() if batch else 0)
+    done = Processed(next_offset=batch.offset(0) if batch else 0, outgoing=desk.outgoing)
     for record in batch:
-        header = _header(record)
+        header = RecordHeader.unpack(record.header)
         if header is None:
-            done.outgoing.append(desk.foreign(record))
+            desk.foreign(record)
         else:
             outcome = _judge(record, header, programs)
             if isinstance(outcome, Halt):
                 done.halt = outcome
                 break
-            done.outgoing += desk.file(record, header, outcome)
-        done.next_offset = record.offset() + 1
+            desk.file(record, header, outcome)
+        done.next_offset = record.offset + 1
     done.accounts = list(desk.accounts.values())
     return done
 
 
-def _header(record: RawRecord) -> RecordHeader | None:
-    found = [value for name, value in record.headers() or () if name == HEADER]
-    return RecordHeader.unpack(found[0]) if len(found) == 1 else None
-
-
 def _judge(
-    record: RawRecord, header: RecordHeader, programs: Programs
+    record: Record, header: RecordHeader, programs: Programs
 ) -> tuple[list[ViewOutput], ...] | Rejected | Halt:
-    key, value = record.key(), record.value()
+    key, value = record.key, record.value
     value_id = schema_id(value or b"")
     key_id = None if key is None else schema_id(key)
     if value_id is None or (key is not None and key_id is None):
@@ -89,5 +84,5 @@ def _judge(
     try:
         program = programs.get(value_id, key_id)
     except ExchangeError as error:
-        return Halt(record.offset(), str(error))
+        return Halt(record.offset, str(error))
     return program.apply(header, key, value)

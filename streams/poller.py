@@ -17,6 +17,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from faust.types import TP
 
 from exchange import log
+from exchange.block import NONE, ReadBlock, Record
+from exchange.change import HEADER
 from exchange.librdkafka import PARTITION_EOF
 from streams.client import QUIET
 from streams.rounds import Halted, Round
@@ -198,13 +200,13 @@ class Poller(threading.Thread):
 
     def _hand_over(self, rnd: Round) -> None:
         for batch in rnd.batches:
-            self.progress[batch.tp].fetched_to((batch.records[-1].offset() or 0) + 1)
+            self.progress[batch.tp].fetched_to(batch.next_offset)
         self._in_process = rnd
         self._listener.on_round(rnd)
 
-    def _records_of(self, messages: list[Message]) -> dict[TP, list[Message]]:
+    def _records_of(self, messages: list[Message]) -> dict[TP, ReadBlock]:
         """Return the records to process by partition; errors and ends of partitions are taken note of."""
-        records: dict[TP, list[Message]] = {}
+        records: dict[TP, ReadBlock] = {}
         for message in messages:
             error = message.error()
             if error is None:
@@ -212,8 +214,8 @@ class Poller(threading.Thread):
                 at = (message.topic(), message.partition())
                 batch = records.get(at)  # type: ignore[call-overload]
                 if batch is None:
-                    batch = records[TP(*at)] = []  # type: ignore[arg-type]
-                batch.append(message)
+                    batch = records[TP(*at)] = ReadBlock()  # type: ignore[arg-type]
+                batch.add(record_of(message))
             else:
                 self._on_message_error(error, message)
         return {
@@ -352,6 +354,25 @@ class Poller(threading.Thread):
             self._consumer.close()
         except Exception as error:  # closing must not hide why the thread ended
             _log.warning("consumer_close_failed", exc_info=error)
+
+
+def record_of(message: Message) -> Record:
+    """Return a message that is no error as a record of a block."""
+    kind, timestamp_ms = message.timestamp()
+    named: Any = message.headers() or ()
+    headers = [value for name, value in named if name == HEADER]
+    header = headers[0] if len(headers) == 1 else None
+    return Record(
+        offset=message.offset() or 0,
+        timestamp_ms=timestamp_ms if kind else NONE,
+        key=_bytes(message.key()),
+        value=_bytes(message.value()),
+        header=_bytes(header),
+    )
+
+
+def _bytes(part: str | bytes | None) -> bytes | None:
+    return part.encode() if isinstance(part, str) else part
 
 
 def raise_if_fatal(messages: Iterable[Message]) -> None:

@@ -6,12 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Sequence
 from concurrent.futures import Executor
-from typing import cast
 
 from exchange.engine.programs import SchemaOf
 from exchange.keys import Sealer, ViewKeys
 from exchange.plan import PublishedPlan
-from exchange.process import Processed, Programs, RawRecord, process_batch
+from exchange.process import Processed, Programs, process_batch
 from streams.app import StreamApp
 from streams.rounds import Batch
 from streams.stage import Stage
@@ -47,7 +46,7 @@ class PlanPipeline:
     def process(self, batch: Batch) -> Processed:
         """Judge, mask and account for a batch."""
         return process_batch(
-            cast(Sequence[RawRecord], batch.records),
+            batch.records,
             batch.tp.topic,
             batch.tp.partition,
             self._resources[batch.tp.topic],

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Message
 from faust.types import TP
+
+from exchange.block import ReadBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,17 @@ class Batch:
 
     round: Round
     tp: TP
-    records: list[Message]
+    records: ReadBlock
 
     @property
     def first_offset(self) -> int:
         """Offset of the first record."""
-        return offset_of(self.records[0])
+        return self.records.offset(0)
+
+    @property
+    def next_offset(self) -> int:
+        """Offset after that of the last record."""
+        return self.records.offset(-1) + 1
 
     @property
     def is_last(self) -> bool:
@@ -61,7 +67,7 @@ class Round:
     then settles the round, once; the poller waits for that before it hands over the next round.
     """
 
-    def __init__(self, records: Mapping[TP, list[Message]], group_metadata: Any) -> None:
+    def __init__(self, records: Mapping[TP, ReadBlock], group_metadata: Any) -> None:
         self.batches = tuple(Batch(self, tp, batch) for tp, batch in records.items())
         self.group_metadata = group_metadata
         """As of the assignment the records were read under: a commit for an older one is refused by Kafka."""
@@ -87,12 +93,3 @@ class Round:
         """Return the outcome, or None when the round has not ended after `timeout_s`."""
         self._settled.wait(timeout_s)
         return self.outcome
-
-
-def offset_of(record: Message) -> int:
-    """Return the offset of a record that was read from Kafka."""
-    offset = record.offset()
-    if offset is None:
-        msg = "a record read from Kafka has an offset"
-        raise ValueError(msg)
-    return offset

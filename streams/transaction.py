@@ -26,10 +26,10 @@ from faust.types import TP
 
 from exchange import log
 from exchange.account import Account
+from exchange.block import Outgoing
 from exchange.change import HEADER
 from exchange.errors import ExchangeError
 from exchange.plan import ACCOUNTS_TOPIC
-from exchange.process import Outgoing
 from streams.client import QUIET
 
 TRANSACTION_TIMEOUT_S: Final = 30

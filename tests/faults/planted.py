@@ -42,8 +42,7 @@ def commit_early() -> None:
 
     def hand_over_late(self: Any, rnd: Any) -> None:
         ends = [
-            TopicPartition(batch.tp.topic, batch.tp.partition, (batch.records[-1].offset() or 0) + 1)
-            for batch in rnd.batches
+            TopicPartition(batch.tp.topic, batch.tp.partition, batch.next_offset) for batch in rnd.batches
         ]
         self._consumer.commit(offsets=ends, asynchronous=False)
         if next(counter) == 2:

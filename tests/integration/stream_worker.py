@@ -24,14 +24,15 @@ from faust.types import TP
 
 from exchange import log
 from exchange.account import Account
-from exchange.change import HEADER, RecordHeader
+from exchange.block import Outgoing, WriteBlock
+from exchange.change import RecordHeader
 from exchange.keys import ViewKeys
 from exchange.plan import PublishedPlan
-from exchange.process import Outgoing, Processed
+from exchange.process import Processed
 from exchange.settings import Settings
 from streams import poller
 from streams.processors import PlanPipeline
-from streams.rounds import Batch, offset_of
+from streams.rounds import Batch
 from streams.stage import Pipeline
 from streams.transaction import Outbox
 from streams.worker import Worker
@@ -49,17 +50,16 @@ class Copy:
     def process(self, batch: Batch) -> Processed:
         tp = batch.tp
         account = Account("process", self._given["worker"], "copy", tp.topic, 0, tp.partition)
-        copies = []
+        copies = WriteBlock()
         faulty = self._given.get("fault") == "raise" and next(self._batches) == 3
         for at, record in enumerate(batch.records):
             if faulty and at == len(batch.records) // 2:
                 raise RuntimeError
             time.sleep(self._given.get("slow_ms", 0) / 1000)
-            header = bytes(dict(record.headers() or ()).get(HEADER, b""))  # type: ignore[arg-type]
-            packed = header if RecordHeader.unpack(header) else b""
-            copies.append(Outgoing(self._given["out"], tp.partition, None, record.value(), packed))
+            packed = record.header if RecordHeader.unpack(record.header) else None
+            copies.add(Outgoing(self._given["out"], tp.partition, None, record.value, packed))
         account.changes = len(copies)
-        return Processed(offset_of(batch.records[-1]) + 1, copies, [account])
+        return Processed(batch.next_offset, copies, [account])
 
 
 def fail_third_commit() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.account import content_hash
-from exchange.change import HEADER, Op, Position, Reason, RecordHeader
+from exchange.block import NONE, ReadBlock, Record
+from exchange.change import Op, Position, Reason, RecordHeader
 from exchange.errors import SealError, TransientError
 from exchange.keys import QuarantineRecord, Sealer, read_key
 from exchange.process import Processed, Programs, process_batch
@@ -34,42 +34,26 @@ RESOURCE = resource(PERSON, PERSON_VIEW, SCOPED)
 TOPIC, PARTITION = RESOURCE.raw_topic, 2
 ALL, NEAR = (view.topic for view in RESOURCE.views)
 MODULUS = 1 << 64
-
-
-class Record:
-    """A consumed record, as far as processing looks at one."""
-
-    def __init__(self, offset: int, key: bytes | None, value: bytes | None, packed: bytes | None) -> None:
-        self._offset, self._key, self._value, self._packed = offset, key, value, packed
-        self.more_headers: list[tuple[str, bytes | None]] = []
-        self.written: tuple[int, int] = (1, NOW_MS - 120_000)
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def offset(self) -> int:
-        return self._offset
-
-    def headers(self) -> Sequence[tuple[str, bytes | None]] | None:
-        own = [] if self._packed is None else [(HEADER, self._packed)]
-        return own + self.more_headers or None
-
-    def timestamp(self) -> tuple[int, int]:
-        return self.written
+WRITTEN_MS = NOW_MS - 120_000
 
 
 def record(offset: int, row: dict[str, Any], op: Op = Op.CREATE, **changes: Any) -> Record:
     made = header(op, position=Position(1, 1000 + offset, 0), **changes)
     before, after = (None, row) if op is Op.CREATE else (row, None)
-    return Record(offset, PEOPLE.key(row), PEOPLE.value(op, before, after, made.source_ms), made.pack())
+    value = PEOPLE.value(op, before, after, made.source_ms)
+    return Record(offset, WRITTEN_MS, PEOPLE.key(row), value, made.pack())
+
+
+def block(*records: Record) -> ReadBlock:
+    made = ReadBlock()
+    for one in records:
+        made.add(one)
+    return made
 
 
 def process(*records: Record, schema_of: Any = PEOPLE.schema_of, public: str = STEWARD_PUBLIC) -> Processed:
     return process_batch(
-        records,
+        block(*records),
         TOPIC,
         PARTITION,
         RESOURCE,
@@ -110,7 +94,7 @@ def test_delete_and_its_tombstone_carry_one_position_and_only_the_second_the_fla
 def test_row_leaving_the_scope_is_stamped_as_the_delete_it_becomes() -> None:
     made = header(Op.UPDATE)
     value = PEOPLE.value("u", NEAR_ROW, NEAR_ROW | {"region_code": "320102"})
-    done = process(Record(5, PEOPLE.key(NEAR_ROW), value, made.pack()))
+    done = process(Record(5, WRITTEN_MS, PEOPLE.key(NEAR_ROW), value, made.pack()))
     ops = {out.topic: stamp.op for out in done.outgoing if (stamp := RecordHeader.unpack(out.header))}
     assert ops == {ALL: Op.UPDATE, NEAR: Op.DELETE}
 
@@ -128,8 +112,8 @@ def test_refused_record_is_sealed_for_its_steward_and_nothing_of_it_is_in_clear(
         "process",
     )
     assert (entry.plan_version, entry.at_ms) == (7, NOW_MS + 250)
-    assert entry.open(read_key(STEWARD_PRIVATE, "test")) == (bad.key(), bad.value())
-    written = (out.key or b"") + (out.value or b"") + out.header
+    assert entry.open(read_key(STEWARD_PRIVATE, "test")) == (bad.key, bad.value)
+    written = (out.key or b"") + (out.value or b"") + (out.header or b"")
     for secret in (BAD_ROW["id_number"], BAD_ROW["name"], "330106"):
         assert secret.encode() not in written
     assert RecordHeader.unpack(out.key) is not None
@@ -137,17 +121,17 @@ def test_refused_record_is_sealed_for_its_steward_and_nothing_of_it_is_in_clear(
 
 def test_quarantine_keeps_the_header_as_it_came_so_that_a_redrive_can_use_it() -> None:
     bad = record(10, BAD_ROW)
-    entry = QuarantineRecord.decode(process(bad).outgoing[0].value or b"")
-    assert entry.header == (bad.headers() or [])[0][1]
+    entry = QuarantineRecord.decode(process(bad).outgoing.record(0).value or b"")
+    assert entry.header == bad.header
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        lambda r: Record(r.offset(), r.key(), r.value(), None),
-        lambda r: Record(r.offset(), r.key(), r.value(), b"short"),
-        lambda r: Record(r.offset(), b"\xff", b"random", None),
-        lambda r: Record(r.offset(), None, None, None),
+        lambda r: r._replace(header=None),
+        lambda r: r._replace(header=b"short"),
+        lambda r: r._replace(key=b"\xff", value=b"random", header=None),
+        lambda r: r._replace(key=None, value=None, header=None),
     ],
 )
 def test_record_this_bus_did_not_write_is_foreign(broken: Any) -> None:
@@ -163,21 +147,14 @@ def test_record_this_bus_did_not_write_is_foreign(broken: Any) -> None:
     assert account.minute == (NOW_MS - 120_000) // 60_000
 
 
-def test_two_headers_of_our_name_are_as_good_as_none() -> None:
-    twice = record(10, NEAR_ROW)
-    twice.more_headers = [(HEADER, header(Op.DELETE).pack())]
-    assert QuarantineRecord.decode(process(twice).outgoing[0].value or b"").reason is Reason.FOREIGN
-
-
 def test_foreign_record_without_a_timestamp_is_booked_now() -> None:
-    foreign = Record(10, None, b"x", None)
-    foreign.written = (0, -1)
+    foreign = Record(10, NONE, None, b"x", None)
     assert process(foreign).accounts[0].minute == (NOW_MS + 250) // 60_000
 
 
 @pytest.mark.parametrize(("key", "value"), [(b"k", b"\x00\x00"), (b"", b""), (b"abcdef", None), (None, None)])
 def test_our_record_with_broken_bytes_is_malformed(key: bytes | None, value: bytes | None) -> None:
-    done = process(Record(10, key, value, header(Op.CREATE).pack()))
+    done = process(Record(10, WRITTEN_MS, key, value, header(Op.CREATE).pack()))
     assert done.accounts[0].refused == {(Reason.MALFORMED, ""): 1}
     assert done.next_offset == 11
 
@@ -208,12 +185,12 @@ def test_record_that_cannot_be_judged_now_halts_there(schema_of: Any, told: str)
     assert done.halt is not None
     assert done.halt.offset == 10
     assert told in done.halt.reason
-    assert (done.next_offset, done.outgoing, done.accounts) == (10, [], [])
+    assert (done.next_offset, list(done.outgoing), done.accounts) == (10, [], [])
 
 
 def test_halt_keeps_what_came_before_and_leaves_what_comes_after() -> None:
     stranger = record(11, NEAR_ROW)
-    unknown = Record(11, stranger.key(), b"\x00\x00\x00\x03\xe7rest", header(Op.CREATE).pack())
+    unknown = Record(11, WRITTEN_MS, stranger.key, b"\x00\x00\x00\x03\xe7rest", header(Op.CREATE).pack())
 
     def schema_of(schema_id: int) -> dict[str, Any]:
         return missing(schema_id) if schema_id == 999 else PEOPLE.schema_of(schema_id)
@@ -239,7 +216,7 @@ def test_nothing_is_refused_in_clear_when_it_cannot_be_sealed() -> None:
     no_key = Sealer({})
     with pytest.raises(SealError):
         process_batch(
-            [record(10, BAD_ROW)],
+            block(record(10, BAD_ROW)),
             TOPIC,
             PARTITION,
             RESOURCE,
@@ -267,7 +244,8 @@ def test_one_account_for_each_source_minute_with_its_own_offsets() -> None:
 
 
 def test_empty_batch_is_nothing() -> None:
-    assert process() == Processed(next_offset=0)
+    done = process()
+    assert (done.next_offset, list(done.outgoing), done.accounts, done.halt) == (0, [], [], None)
 
 
 KINDS = st.sampled_from(["near", "far", "bad", "foreign", "garbage", "deleted", "truncated"])
@@ -286,11 +264,11 @@ def make(kind: str, offset: int) -> Record:
             return record(offset, NEAR_ROW, Op.DELETE)
         case "truncated":
             packed = header(Op.TRUNCATE, position=position).pack()
-            return Record(offset, None, PEOPLE.value("t", None, None), packed)
+            return Record(offset, WRITTEN_MS, None, PEOPLE.value("t", None, None), packed)
         case "garbage":
-            return Record(offset, b"k", b"v", header(Op.CREATE, position=position).pack())
+            return Record(offset, WRITTEN_MS, b"k", b"v", header(Op.CREATE, position=position).pack())
         case _:
-            return Record(offset, b"k", b"v", None)
+            return Record(offset, WRITTEN_MS, b"k", b"v", None)
 
 
 @given(st.lists(KINDS, max_size=12))
@@ -298,10 +276,10 @@ def make(kind: str, offset: int) -> Record:
 def test_accounts_balance_for_any_batch(kinds: list[str]) -> None:
     records = [make(kind, offset) for offset, kind in enumerate(kinds)]
     done = process(*records)
-    own = [(r, h) for r in records if (h := RecordHeader.unpack((r.headers() or [("", None)])[0][1]))]
+    own = [(r, h) for r in records if (h := RecordHeader.unpack(r.header))]
     assert sum(account.changes for account in done.accounts) == len(own)
     assert sum(account.foreign for account in done.accounts) == len(records) - len(own)
-    expected = sum(content_hash(h.position, r.key(), r.value()) for r, h in own) % MODULUS
+    expected = sum(content_hash(h.position, r.key, r.value) for r, h in own) % MODULUS
     assert sum(account.content_sum for account in done.accounts) % MODULUS == expected
     for account in done.accounts:
         refused = sum(account.refused.values())

@@ -5,33 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from confluent_kafka import Message
 from faust.types import TP
 
 from exchange.account import Account
+from exchange.block import NONE, Outgoing, ReadBlock, Record
 from exchange.change import Reason
-from exchange.process import Halt, Outgoing, Processed
+from exchange.process import Halt, Processed
 from streams.rounds import Batch, Round
 from streams.transaction import Outbox
 
 A0, A1, B0 = TP("raw.a", 0), TP("raw.a", 1), TP("raw.b", 0)
 
 
-class Record:
-    """The part of a message that the stage looks at."""
-
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
-
-    def offset(self) -> int:
-        return self._offset
-
-
 def a_round(**spans: Any) -> Round:
     """Return a round; A0=range(3, 6) gives partition A0 the offsets 3, 4, 5."""
     names = {"A0": A0, "A1": A1, "B0": B0}
-    records = {names[name]: cast(list[Message], [Record(at) for at in span]) for name, span in spans.items()}
+    records = {names[name]: block(span) for name, span in spans.items()}
     return Round(records, group_metadata="member 1")
+
+
+def block(offsets: Iterable[int]) -> ReadBlock:
+    """Return empty records with these offsets."""
+    records = ReadBlock()
+    for offset in offsets:
+        records.add(Record(offset, NONE, None, None, None))
+    return records
 
 
 class FakeOutbox:
@@ -87,7 +85,7 @@ class FakePipeline:
         done = Processed(next_offset=batch.first_offset)
         account = Account("process", "stream-0", "a", batch.tp.topic, 0)
         for record in batch.records:
-            offset = record.offset() or 0
+            offset = record.offset
             if offset == self.raise_at:
                 raise RuntimeError
             if offset == self.halt_at:
@@ -96,7 +94,7 @@ class FakePipeline:
             account.came_in(1, 1)
             if self.refuse:
                 account.was_refused(Reason.TYPE, "f", 1)
-            done.outgoing.append(Outgoing("share.a.v", 0, None, b"", b""))
+            done.outgoing.add(Outgoing("share.a.v", 0, None, b"", b""))
             done.next_offset = offset + 1
         self.seen.append((batch.tp, done.next_offset))
         done.accounts = [account] if account.changes else []

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 
-from streams.poller import next_limit, raise_if_fatal
+from exchange.block import NONE, Record
+from exchange.change import HEADER
+from streams.poller import next_limit, raise_if_fatal, record_of
 from streams.transaction import Fatal
 
 
@@ -54,3 +56,13 @@ def test_other_errors_among_dropped_messages_are_no_end() -> None:
         Gathered(KafkaError._TRANSPORT),
     ]
     raise_if_fatal(gathered)
+
+
+def test_record_keeps_its_parts_and_the_one_header_that_is_ours() -> None:
+    message = Message("raw.a", 1, 7, b"k", b"v", [("other", b"o"), (HEADER, b"h")])
+    assert record_of(message) == Record(7, NONE, b"k", b"v", b"h")
+
+
+def test_two_headers_of_our_name_are_as_good_as_none() -> None:
+    message = Message("raw.a", 1, 7, b"k", None, [(HEADER, b"h"), (HEADER, b"h")])
+    assert record_of(message) == Record(7, NONE, b"k", None, None)

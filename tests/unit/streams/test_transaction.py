@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from exchange.process import Outgoing
+from exchange.block import Outgoing
 from streams import transaction
 from streams.transaction import Fatal, Outbox, Replay
 
