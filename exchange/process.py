@@ -13,8 +13,9 @@ from exchange.block import ReadBlock, Record, WriteBlock
 from exchange.change import Reason, RecordHeader, Rejected
 from exchange.encoding.wire import schema_id
 from exchange.engine.desk import Desk
-from exchange.engine.programs import Programs
+from exchange.engine.programs import Engine, Programs
 from exchange.errors import ExchangeError
+from exchange.kernel import Kernel
 from exchange.keys import Sealer
 from exchange.plan import PlannedResource
 from exchange.reference import ViewOutput
@@ -58,31 +59,52 @@ def process_batch(
     """
     desk = Desk(topic, partition, resource, sealer, writer, plan_version, now_ms)
     done = Processed(next_offset=batch.offset(0) if batch else 0, outgoing=desk.outgoing)
-    for record in batch:
+    kernel: Kernel | None = None
+    number = 0
+    while True:
+        number = _run(kernel, batch, number, desk)
+        if number == batch.count:
+            break
+        record = batch.record(number)
         header = RecordHeader.unpack(record.header)
         if header is None:
             desk.foreign(record)
-        else:
-            outcome = _judge(record, header, programs)
-            if isinstance(outcome, Halt):
-                done.halt = outcome
-                break
-            desk.file(record, header, outcome)
-        done.next_offset = record.offset + 1
+            number += 1
+            continue
+        engine = _engine(record, programs)
+        if isinstance(engine, Engine) and engine.kernel not in (None, kernel):
+            kernel = engine.kernel
+            continue
+        if isinstance(engine, Halt):
+            done.halt = engine
+            break
+        desk.file(record, header, engine if isinstance(engine, Rejected) else _judge(record, header, engine))
+        number += 1
+    done.next_offset = batch.offset(number - 1) + 1 if number else done.next_offset
     done.accounts = list(desk.accounts.values())
     return done
 
 
-def _judge(
-    record: Record, header: RecordHeader, programs: Programs
-) -> tuple[list[ViewOutput], ...] | Rejected | Halt:
-    key, value = record.key, record.value
-    value_id = schema_id(value or b"")
-    key_id = None if key is None else schema_id(key)
-    if value_id is None or (key is not None and key_id is None):
+def _run(kernel: Kernel | None, batch: ReadBlock, first: int, desk: Desk) -> int:
+    """Have the kernel deliver all that it can; return the first record that it leaves to the reference."""
+    if kernel is None or first == batch.count:
+        return first
+    written = (desk.outgoing.count, desk.filtered.count)
+    number = kernel.run(batch, first, desk.outgoing, desk.filtered, desk.partition, desk.plan_version)
+    desk.book(batch, first, number, written)
+    return number
+
+
+def _engine(record: Record, programs: Programs) -> Engine | Rejected | Halt:
+    value_id = schema_id(record.value or b"")
+    key_id = None if record.key is None else schema_id(record.key)
+    if value_id is None or (record.key is not None and key_id is None):
         return Rejected(Reason.MALFORMED)
     try:
-        program = programs.get(value_id, key_id)
+        return programs.get(value_id, key_id)
     except ExchangeError as error:
         return Halt(record.offset, str(error))
-    return program.apply(header, key, value)
+
+
+def _judge(record: Record, header: RecordHeader, engine: Engine) -> tuple[list[ViewOutput], ...] | Rejected:
+    return engine.reference.apply(header, record.key, record.value)

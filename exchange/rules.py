@@ -113,7 +113,7 @@ def _length(parameters: Mapping[str, Any], _type: FieldType) -> Test:
 
 def _range(parameters: Mapping[str, Any], type_: FieldType) -> Test:
     """Both ends belong to the range; of a date they are written YYYY-MM-DD."""
-    least, most = (_bound(parameters.get(end), type_) for end in ("min", "max"))
+    least, most = range_bounds(parameters, type_)
     _check_bounds("range", parameters, least, most)
     read: Callable[[Any], Any] = decimal_unscaled if type_.kind == "decimal" else lambda value: value
     if least is None:
@@ -121,6 +121,14 @@ def _range(parameters: Mapping[str, Any], type_: FieldType) -> Test:
     if most is None:
         return lambda value, _: bool(least <= read(value))
     return lambda value, _: bool(least <= read(value) <= most)
+
+
+def range_bounds(parameters: Mapping[str, Any], type_: FieldType) -> tuple[Any, Any]:
+    """Return least and most as Avro stores values of the type, a decimal unscaled; None where there is none.
+
+    Raises: ValueError when one is not an exact value of the type.
+    """
+    return _bound(parameters.get("min"), type_), _bound(parameters.get("max"), type_)
 
 
 def _bound(declared: Any, type_: FieldType) -> Any:

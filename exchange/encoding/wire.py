@@ -72,7 +72,7 @@ class Writer:
     """Encodes the records of one registered schema."""
 
     def __init__(self, schema: Any, registered_id: int) -> None:
-        self._schema = fastavro.parse_schema(_without_logical_types(schema))
+        self._schema = fastavro.parse_schema(without_logical_types(schema))
         self._prefix = prefix(registered_id)
 
     def encode(self, record: Any) -> bytes:
@@ -90,9 +90,10 @@ class Writer:
         return out.getvalue()
 
 
-def _without_logical_types(schema: Any) -> Any:
+def without_logical_types(schema: Any) -> Any:
+    """Return a schema whose values are taken as Avro stores them."""
     if isinstance(schema, list):
-        return [_without_logical_types(branch) for branch in schema]
+        return [without_logical_types(branch) for branch in schema]
     if not isinstance(schema, Mapping):
         return schema
-    return {name: _without_logical_types(part) for name, part in schema.items() if name not in _CONVERTING}
+    return {name: without_logical_types(part) for name, part in schema.items() if name not in _CONVERTING}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from exchange.account import Account, content_hash, minute_of
-from exchange.block import NONE, Outgoing, Record, WriteBlock
+from exchange.account import MS_PER_MINUTE, Account, content_hash, minute_of
+from exchange.block import NONE, Outgoing, ReadBlock, Record, WriteBlock
 from exchange.change import Op, Position, Reason, RecordHeader, Rejected
 from exchange.keys import QuarantineRecord, Sealer
 from exchange.plan import PlannedResource
 from exchange.reference import ViewOutput
+from exchange.tally import Sums, tally
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class Desk:
     plan_version: int
     now_ms: int
     outgoing: WriteBlock = field(default_factory=WriteBlock)
+    filtered: WriteBlock = field(default_factory=WriteBlock)
+    """A header under the view's topic for each change that the kernel kept from it; not written to Kafka."""
     accounts: dict[int, Account] = field(default_factory=dict)
     """By source minute."""
 
@@ -47,6 +51,25 @@ class Desk:
             account.was_delivered(view.topic, position_hash, hashes)
             for output in outputs:
                 self._address(view.topic, header, output)
+
+    def book(self, batch: ReadBlock, first: int, last: int, written: tuple[int, int]) -> None:
+        """Account for changes that the kernel delivered or filtered: records `first` to before `last`.
+
+        written: how many records were in `outgoing` and in `filtered` before.
+        """
+        for (_, minute), sums in tally(batch, first, last, self.now_ms).items():
+            account = self.account(batch.offset(sums.first), minute * MS_PER_MINUTE)
+            account.last_offset = batch.offset(sums.last)
+            account.took_in(sums.changes, sums.position_sum, sums.content_sum, sums.delays)
+        for (topic, minute), sums in self._sums(self.outgoing, written[0]):
+            account = self.accounts[minute]
+            account.delivered(topic, sums.changes, sums.position_sum, sums.records, sums.content_sum)
+        for (topic, minute), sums in self._sums(self.filtered, written[1]):
+            self.accounts[minute].filtered(topic, sums.changes, sums.position_sum)
+
+    def _sums(self, block: WriteBlock, first: int) -> Iterator[tuple[tuple[str, int], Sums]]:
+        for (topic, minute), sums in tally(block, first, block.count, self.now_ms).items():
+            yield (block.topics[topic], minute), sums
 
     def foreign(self, record: Record) -> None:
         """Account for a record that this bus did not write, and put it into `outgoing` as refused."""

@@ -24,6 +24,17 @@ class Slot(NamedTuple):
     rules: tuple[tuple[Callable[[Any, int], bool], Rejected], ...]
     if_null: Rejected | None
 
+    def read(self, value: Any, source_ms: int) -> Any:
+        """Return the field's value of a member that is not null, or why it is refused."""
+        if self.fit is not None:
+            value = self.fit(value, source_ms)
+            if type(value) is Rejected:
+                return value
+        for test, refusal in self.rules:
+            if not test(value, source_ms):
+                return refusal
+        return value
+
 
 def slot_of(field: ContractField, path: str, fit: Fit | None) -> Slot:
     """Return a field's slot; `path` names the field in refusals."""
@@ -40,21 +51,15 @@ def slot_of(field: ContractField, path: str, fit: Fit | None) -> Slot:
 def fill(slots: tuple[Slot, ...], row: Mapping[str, Any], source_ms: int) -> dict[str, Any] | Rejected:
     """Return a record, or why it is refused: the first slot that fails."""
     record: dict[str, Any] = {}
-    for name, source, fit, rules, if_null in slots:
-        value = row.get(source)
-        if value is None:
-            if if_null is not None:
-                return if_null
-            record[name] = None
-            continue
-        if fit is not None:
-            value = fit(value, source_ms)
+    for slot in slots:
+        value = row.get(slot.source)
+        if value is not None:
+            value = slot.read(value, source_ms)
             if type(value) is Rejected:
                 return value
-        for test, refusal in rules:
-            if not test(value, source_ms):
-                return refusal
-        record[name] = value
+        elif slot.if_null is not None:
+            return slot.if_null
+        record[slot.name] = value
     return record
 
 

@@ -23,9 +23,11 @@ from exchange.suggest import did_you_mean
 _CONNECT_KINDS: Final = {"exchange.Numeric": "numeric", "io.debezium.data.Json": "json"}
 _SAME: Final = frozenset({"boolean", "int", "long", "string", "bytes", "time"})
 _EPOCH: Final = date(1970, 1, 1)
-_FIRST_DAY: Final = (date.min - _EPOCH).days
-_LAST_DAY: Final = (date.max - _EPOCH).days
 _MICROS_PER_DAY: Final = 86_400_000_000
+DATE_BOUNDS: Final = ((date.min - _EPOCH).days, (date.max - _EPOCH).days)
+"""First and last day that a date can name: years 1 to 9999."""
+MICROS_BOUNDS: Final = (DATE_BOUNDS[0] * _MICROS_PER_DAY, (DATE_BOUNDS[1] + 1) * _MICROS_PER_DAY - 1)
+"""The same for timestamps, in microseconds since 1970-01-01."""
 _NUMERIC: Final = re.compile(r"-?[0-9]{1,1000}(?:\.[0-9]{1,1000})?", re.ASCII)
 
 
@@ -33,11 +35,11 @@ class Image:
     """Reads rows of one table as records of one contract's fields."""
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
-        self._slots = slots
+        self.slots = slots
 
     def read(self, row: Mapping[str, Any], source_ms: int) -> dict[str, Any] | Rejected:
         """Return the record, or why it is refused: the first field, in the contract's order, that fails."""
-        return fill(self._slots, row, source_ms)
+        return fill(self.slots, row, source_ms)
 
 
 def compile_image(fields: Mapping[str, ContractField], raw_record: Any, where: str) -> Image:
@@ -115,13 +117,14 @@ def _fit_finite(_raw: FieldType, _type: FieldType, path: str) -> Fit:
 
 def _fit_days(_raw: FieldType, _type: FieldType, path: str) -> Fit:
     refusal = Rejected(Reason.UNREPRESENTABLE, path)
-    return lambda days, _: days if _FIRST_DAY <= days <= _LAST_DAY else refusal
+    first, last = DATE_BOUNDS
+    return lambda days, _: days if first <= days <= last else refusal
 
 
 def _fit_micros(_raw: FieldType, _type: FieldType, path: str) -> Fit:
     refusal = Rejected(Reason.UNREPRESENTABLE, path)
-    first, end = _FIRST_DAY * _MICROS_PER_DAY, (_LAST_DAY + 1) * _MICROS_PER_DAY
-    return lambda micros, _: micros if first <= micros < end else refusal
+    first, last = MICROS_BOUNDS
+    return lambda micros, _: micros if first <= micros <= last else refusal
 
 
 def _fit_decimal(raw: FieldType, type_: FieldType, path: str) -> Fit:

@@ -41,5 +41,25 @@ def find_leak(output: bytes, hidden: Mapping[str, str], approved: Set[str]) -> s
     return None
 
 
+def loosened(character: str) -> str:
+    """Return what a character counts as: decomposed, in upper case, without separators and accents.
+
+    Character by character, so that the kernel can do the same by table. Source: Unicode NFKD.
+    """
+    bare = _SEPARATORS.sub("", unicodedata.normalize("NFKD", character))
+    return "".join(part for part in bare if not unicodedata.category(part).startswith("M")).upper()
+
+
+class _Loose(dict[int, str]):
+    """Code point → loosened text, filled as characters are met."""
+
+    def __missing__(self, code_point: int) -> str:
+        found = self[code_point] = loosened(chr(code_point))
+        return found
+
+
+_LOOSE: Final = _Loose()
+
+
 def _loose(text: str) -> str:
-    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text)).upper()
+    return text.translate(_LOOSE)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from exchange.engine.flat import compile_layout
 from exchange.errors import ContractError, TransientError
+from exchange.kernel import Kernel
 from exchange.keys import ViewKeys
 from exchange.plan import PlannedResource
-from exchange.reference import Program, compile_program
+from exchange.reference import MAX_RECORD_BYTES, Program, compile_program
 
 SchemaOf = Callable[[int], dict[str, Any]]
 """Schema id → schema; raises LookupError when there is none, TransientError when nobody answers."""
+
+
+class Engine(NamedTuple):
+    """What judges the records of one pair of schemas.
+
+    kernel: takes all records in which nothing is amiss; None where a schema is beyond it.
+    """
+
+    reference: Program
+    kernel: Kernel | None
 
 
 class Programs:
@@ -21,20 +33,28 @@ class Programs:
         self._resource = resource
         self._view_keys = view_keys
         self._schema_of = schema_of
-        self._programs: dict[tuple[int, int | None], Program] = {}
+        self._engines: dict[tuple[int, int | None], Engine] = {}
 
-    def get(self, value_schema_id: int, key_schema_id: int | None) -> Program:
-        """Return the program for records with these schemas; key_schema_id is None for records without key.
+    def get(self, value_schema_id: int, key_schema_id: int | None) -> Engine:
+        """Return the engine for records with these schemas; key_schema_id is None for records without key.
 
         Raises: ContractError when an id is not in the registry or the table no longer fits the contract;
         ConfigError when a view no longer fits; TransientError when the registry does not answer.
         """
         ids = (value_schema_id, key_schema_id)
-        if ids not in self._programs:
-            value_schema = self._schema(value_schema_id)
-            key_schema = None if key_schema_id is None else self._schema(key_schema_id)
-            self._programs[ids] = compile_program(self._resource, value_schema, key_schema, self._view_keys)
-        return self._programs[ids]
+        if ids not in self._engines:
+            self._engines[ids] = self._compile(*ids)
+        return self._engines[ids]
+
+    def _compile(self, value_schema_id: int, key_schema_id: int | None) -> Engine:
+        value_schema = self._schema(value_schema_id)
+        key_schema = None if key_schema_id is None else self._schema(key_schema_id)
+        reference = compile_program(self._resource, value_schema, key_schema, self._view_keys)
+        ids = (value_schema_id, key_schema_id)
+        layout = compile_layout(
+            self._resource, value_schema, key_schema, ids, self._view_keys, MAX_RECORD_BYTES
+        )
+        return Engine(reference, None if layout is None else Kernel(layout))
 
     def _schema(self, schema_id: int) -> dict[str, Any]:
         try:

@@ -18,13 +18,13 @@ class Renderer:
     """Masks records for one view. Records are complete and valid, as `exchange.image` returns them."""
 
     def __init__(self, view: View, key: TokenKey) -> None:
-        masks = [(shown.field.name, _mask_of(shown, view, key)) for shown in view.shown]
+        masks = [(shown.field.name, mask_of(shown, view, key)) for shown in view.shown]
         self._value_masks = masks
         self._key_masks = [(name, mask) for name, mask in masks if name in view.contract.key]
-        self._conditions = [_condition(row) for row in view.rows]
-        hidden, approved = _sensitive_texts(view)
-        self._hidden = [(path, _texts(path)) for path in hidden]
-        self._approved = [_texts(path) for path in approved]
+        self._conditions = [condition_of(row) for row in view.rows]
+        hidden, approved = sensitive_paths(view)
+        self._hidden = [(path, texts_at(path)) for path in hidden]
+        self._approved = [texts_at(path) for path in approved]
         self.scoped = bool(view.rows)
         """Whether the view shows only some rows."""
 
@@ -59,9 +59,10 @@ def _apply(masks: list[tuple[str, Mask]], record: Record) -> dict[str, Any] | Re
     return masked
 
 
-def _mask_of(shown: Shown, view: View, key: TokenKey) -> Mask:
+def mask_of(shown: Shown, view: View, key: TokenKey) -> Mask:
+    """Return what makes of a field's value the one that a view shows."""
     if shown.mask is None:
-        return _part_mask([(part.field.name, _mask_of(part, view, key)) for part in shown.parts])
+        return _part_mask([(part.field.name, mask_of(part, view, key)) for part in shown.parts])
     scope = TokenScope(
         key=key,
         view=view.full_name,
@@ -79,7 +80,8 @@ def _part_mask(masks: list[tuple[str, Mask]]) -> Mask:
     return masked
 
 
-def _condition(row: RowCondition) -> Callable[[Record], bool]:
+def condition_of(row: RowCondition) -> Callable[[Record], bool]:
+    """Return what tells whether a record meets a condition."""
     steps, prefix, values = row.field.split("."), row.prefix, frozenset(row.values)
 
     def holds(record: Record) -> bool:
@@ -91,7 +93,7 @@ def _condition(row: RowCondition) -> Callable[[Record], bool]:
     return holds
 
 
-def _sensitive_texts(view: View) -> tuple[list[str], list[str]]:
+def sensitive_paths(view: View) -> tuple[list[str], list[str]]:
     """Return the paths of sensitive texts that are hidden, and of those shown clear."""
     clear = set(_clear_paths(view.shown))
     hidden: list[str] = []
@@ -115,7 +117,7 @@ def _clear_paths(shown: tuple[Shown, ...]) -> Iterator[str]:
                 yield path
 
 
-def _texts(path: str) -> Callable[[Record], list[str]]:
+def texts_at(path: str) -> Callable[[Record], list[str]]:
     """Return what collects the texts at a path; arrays on the way are gone through item by item."""
     first, *steps = path.replace("[]", "").split(".")
 
