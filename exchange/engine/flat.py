@@ -170,7 +170,7 @@ def compile_layout(
         return None
     contract = Contract.parse(resource.contract, resource.name)
     try:
-        return _Compiler(contract, value_schema, key_schema).layout(
+        return Compiler(contract, value_schema, key_schema).layout(
             resource, ids[0], ids[1], view_keys, max_record_bytes
         )
     except (_NoLayoutError, KeyError, ValueError):
@@ -192,7 +192,7 @@ class _Field:
 
 
 @dataclass(slots=True)
-class _Compiler:
+class Compiler:
     """Builds the tables; `numbers` holds those that are only appended to."""
 
     contract: Contract
@@ -440,7 +440,7 @@ class _Compiler:
         ops: dict[str, list[int]] = {}
         for shown in view.shown:
             mask = mask_of(shown, view, token_key)
-            ops[shown.field.name] = self._op(shown, view, mask)
+            ops[shown.field.name] = self.op(shown, view, mask)
             if ops[shown.field.name][0] == codes.CONSTANT:
                 constant_bytes += ops[shown.field.name][3]
         key_ops = [_without_union(ops[name]) for name in self.contract.key]
@@ -452,7 +452,7 @@ class _Compiler:
         row[codes.OPS], row[codes.OP_COUNT] = self._ops(list(ops.values()))
         row[codes.KEY_OPS], row[codes.KEY_OP_COUNT] = self._ops(key_ops)
         row[codes.CONDITIONS], row[codes.CONDITION_COUNT] = self._conditions(view)
-        row[codes.HIDDEN], row[codes.APPROVED] = (self._watch(paths) for paths in sensitive_paths(view))
+        row[codes.HIDDEN], row[codes.APPROVED] = (self.watch(paths) for paths in sensitive_paths(view))
         # Three times: both images and the key. 16: a date, a number or the length of a text, and its branch.
         row[codes.FIXED_BYTES] = 3 * (constant_bytes + 16 * len(ops)) + len(name)
         self.numbers["views"] += row
@@ -462,7 +462,7 @@ class _Compiler:
         self.numbers["ops"] += [number for op in ops for number in op]
         return first, len(ops)
 
-    def _op(self, shown: Shown, view: View, mask: Mask) -> list[int]:
+    def op(self, shown: Shown, view: View, mask: Mask) -> list[int]:
         """Return the row that writes a field: code, field, two numbers, whether it may be null."""
         made = self.fields[shown.field.name]
         nullable = int(shown.field.name not in view.contract.key)
@@ -525,7 +525,7 @@ class _Compiler:
             self.numbers["conditions"] += [made.number, table, at, len(row.prefix)]
         return first, len(view.rows)
 
-    def _watch(self, paths: Iterable[str]) -> int:
+    def watch(self, paths: Iterable[str]) -> int:
         """Return sensitive paths as bits, each given a number when it is first met."""
         bits = 0
         for path in paths:
