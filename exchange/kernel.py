@@ -240,7 +240,7 @@ class Kernel:
     has_source_ms: bint
     source_ms: longlong
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, gate: Gate) -> None:
         self.topics = layout.topics
         self.objects = layout.objects
         self.calls = layout.calls
@@ -276,7 +276,7 @@ class Kernel:
         )
         self.results = [None] * (3 * self.field_count)
         self.cells = layout.blank((2 * self.column_count + self.key_column_count) * CELL_WIDTH)
-        self.gate = Gate()
+        self.gate = gate
         self.numbers = layout.blank(2 * self.view_count)
         self.full = False
         self.wanted = 0

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterable, Sequence
 from concurrent.futures import Executor
 
-from exchange.engine.programs import SchemaOf
+from exchange.engine.programs import SchemaOf, Shared
 from exchange.keys import Sealer, ViewKeys
 from exchange.plan import PublishedPlan
 from exchange.process import Processed, Programs, process_batch
@@ -38,8 +38,10 @@ class PlanPipeline:
         self.plan_version = plan.version
         self._writer = writer
         self._resources = plan.by_raw_topic()
+        shared = Shared()
         self._programs = {
-            topic: Programs(resource, view_keys, schema_of) for topic, resource in self._resources.items()
+            topic: Programs(resource, view_keys, schema_of, shared)
+            for topic, resource in self._resources.items()
         }
         self._sealer = Sealer({resource.name: resource.steward_public_key for resource in plan.resources})
 

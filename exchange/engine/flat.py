@@ -22,6 +22,7 @@ from exchange.encoding.wire import prefix, without_logical_types
 from exchange.engine import codes
 from exchange.engine.fit import Slot
 from exchange.engine.image import DATE_BOUNDS, MICROS_BOUNDS, compile_image, raw_type
+from exchange.engine.memory import Memory
 from exchange.engine.render import condition_of, mask_of, sensitive_paths, texts_at
 from exchange.engine.schema_nodes import Nodes, namespace_of
 from exchange.engine.shape import shape_of
@@ -33,8 +34,6 @@ from exchange.rules import range_bounds
 from exchange.view import Shown, View, compile_view
 
 _LONG: Final = 1 << 63
-_REMEMBERED: Final = 16_384
-"""Entries that each memory of made values may hold; then it is emptied. About 3 MB of short texts."""
 _MAX_WATCHED: Final = 63
 """Sensitive fields are bits of a 64-bit number with a sign."""
 _NUMBER_KINDS: Final = frozenset({"int", "long", "boolean", "time"})
@@ -100,10 +99,11 @@ class Judged:
 class Object:
     """One column that Python reads, judges and masks: JSON documents, arrays, rare types and rules."""
 
-    def __init__(self, slot: Slot, raw_schema: Any) -> None:
+    def __init__(self, slot: Slot, raw_schema: Any, memory: Memory) -> None:
         self._slot = slot
+        self._memory = memory
         self._read = compile_reader(raw_schema)
-        self._known: dict[bytes, tuple[int, Judged]] = {}
+        self._known: dict[bytes, tuple[int, Judged]] = memory.dictionary()
         self.masks: list[tuple[Mask, Callable[[Any], bytes]]] = []
         self.texts: list[Callable[[Mapping[str, Any]], list[str]]] = []
         self.conditions: list[Callable[[Mapping[str, Any]], bool]] = []
@@ -128,7 +128,7 @@ class Object:
         if type(value) is Rejected:
             return None
         judged = self._judged(value)
-        _remember(self._known, encoded, (source_ms, judged))
+        self._memory.keep(self._known, encoded, (source_ms, judged))
         return judged
 
     def _judged(self, value: Any) -> Judged:
@@ -147,12 +147,6 @@ def _made(mask: Mask, encode: Callable[[Any], bytes], value: Any) -> bytes | Non
         return None
 
 
-def _remember(known: dict[bytes, Any], key: bytes, made: Any) -> None:
-    if len(known) >= _REMEMBERED:
-        known.clear()
-    known[key] = made
-
-
 def compile_layout(
     resource: PlannedResource,
     value_schema: Mapping[str, Any],
@@ -160,6 +154,7 @@ def compile_layout(
     ids: tuple[int, int | None],
     view_keys: ViewKeys,
     max_record_bytes: int,
+    memory: Memory,
 ) -> Layout | None:
     """Return the tables for records with these schemas, or None where there are none for them.
 
@@ -170,7 +165,7 @@ def compile_layout(
         return None
     contract = Contract.parse(resource.contract, resource.name)
     try:
-        return Compiler(contract, value_schema, key_schema).layout(
+        return Compiler(contract, value_schema, key_schema, memory).layout(
             resource, ids[0], ids[1], view_keys, max_record_bytes
         )
     except (_NoLayoutError, KeyError, ValueError):
@@ -198,6 +193,7 @@ class Compiler:
     contract: Contract
     value_schema: Mapping[str, Any]
     key_schema: Mapping[str, Any]
+    memory: Memory
     pool: bytearray = field(default_factory=bytearray)
     numbers: dict[str, list[int]] = field(default_factory=dict)
     objects: list[Object] = field(default_factory=list)
@@ -214,6 +210,7 @@ class Compiler:
         view_keys: ViewKeys,
         max_record_bytes: int,
     ) -> Layout:
+        """Return the tables; called once."""
         for name in ("views", "ops", "conditions", "prefixes", "watched", "tables", "slots", "shapes"):
             self.numbers[name] = []
         nodes = Nodes()
@@ -357,7 +354,7 @@ class Compiler:
             self._by_object(made, row)
 
     def _by_object(self, made: _Field, row: list[int]) -> None:
-        made.object, made.object_number = Object(made.slot, made.raw_schema), len(self.objects)
+        made.object, made.object_number = Object(made.slot, made.raw_schema, self.memory), len(self.objects)
         self.objects.append(made.object)
         row[codes.KIND], row[codes.PYTHON] = codes.OBJECT, made.object_number
 
@@ -382,12 +379,12 @@ class Compiler:
 
     def _judge(self, other: Callable[[bytes], bool] | None, rule: Rule) -> int:
         """Add a judge that asks another one, then a rule; remembered, for a text is always judged alike."""
-        known: dict[bytes, bool] = {}
+        known: dict[bytes, bool] = self.memory.dictionary()
 
         def judge(text: bytes) -> bool:
             if text not in known:
                 keeps = (other is None or other(text)) and rule.test(text.decode(), 0)
-                _remember(known, text, keeps)
+                self.memory.keep(known, text, keeps)
             return known[text]
 
         self.judges.append(judge)
@@ -498,11 +495,11 @@ class Compiler:
     def _call(self, made: _Field, mask: Mask, encode: Callable[[Any], bytes]) -> int:
         """Add a mask that Python applies to the bytes of one value; remembered."""
         decode = _decoder(made.declared.type, made.raw_schema)
-        known: dict[bytes, bytes | None] = {}
+        known: dict[bytes, bytes | None] = self.memory.dictionary()
 
         def call(content: bytes) -> bytes | None:
             if content not in known:
-                _remember(known, content, _made(mask, encode, decode(content)))
+                self.memory.keep(known, content, _made(mask, encode, decode(content)))
             return known[content]
 
         self.calls.append(call)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from exchange.engine.flat import compile_layout
+from exchange.engine.memory import Memory
 from exchange.errors import ContractError, TransientError
 from exchange.kernel import Kernel
 from exchange.keys import ViewKeys
+from exchange.native.gate import Gate
 from exchange.plan import PlannedResource
 from exchange.reference import MAX_RECORD_BYTES, Program, compile_program
 
@@ -26,10 +28,25 @@ class Engine(NamedTuple):
     kernel: Kernel | None
 
 
+class Shared:
+    """What all kernels of one thread have in common."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.memory = Memory()
+
+
 class Programs:
     """Compiles a program on first sight of a pair of schema ids and keeps it; failures are not kept."""
 
-    def __init__(self, resource: PlannedResource, view_keys: ViewKeys, schema_of: SchemaOf) -> None:
+    def __init__(
+        self,
+        resource: PlannedResource,
+        view_keys: ViewKeys,
+        schema_of: SchemaOf,
+        shared: Shared | None = None,
+    ) -> None:
+        self._shared = shared or Shared()
         self._resource = resource
         self._view_keys = view_keys
         self._schema_of = schema_of
@@ -52,9 +69,15 @@ class Programs:
         reference = compile_program(self._resource, value_schema, key_schema, self._view_keys)
         ids = (value_schema_id, key_schema_id)
         layout = compile_layout(
-            self._resource, value_schema, key_schema, ids, self._view_keys, MAX_RECORD_BYTES
+            self._resource,
+            value_schema,
+            key_schema,
+            ids,
+            self._view_keys,
+            MAX_RECORD_BYTES,
+            self._shared.memory,
         )
-        return Engine(reference, None if layout is None else Kernel(layout))
+        return Engine(reference, None if layout is None else Kernel(layout, self._shared.gate))
 
     def _schema(self, schema_id: int) -> dict[str, Any]:
         try:
