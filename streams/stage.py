@@ -181,8 +181,7 @@ class Stage:
         if rnd.offsets:
             if not self._outbox.is_open:
                 self._outbox.begin()
-            for account in work.accounts:
-                self._outbox.write_account(account)
+            self._outbox.write_accounts(work.accounts)
             self._outbox.commit(rnd.offsets, rnd.group_metadata)
             self.figures.add(work)
             self._breaker.count(work.accounts)

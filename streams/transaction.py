@@ -26,8 +26,8 @@ from faust.types import TP
 
 from exchange import log
 from exchange.account import Account
-from exchange.block import Outgoing
-from exchange.change import HEADER
+from exchange.block import Outgoing, WriteBlock
+from exchange.blockio import BlockProducer
 from exchange.errors import ExchangeError
 from exchange.plan import ACCOUNTS_TOPIC
 from streams.client import QUIET
@@ -66,7 +66,6 @@ class Outbox:
         self.transactional_id = transactional_id
         self.is_open = False
         self._stopping = stopping
-        self._refused: KafkaError | None = None
         self._client = (
             client
             | QUIET
@@ -79,11 +78,10 @@ class Outbox:
                 "message.max.bytes": 1_040_000,
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 262_144,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_delivery,
             }
         )
         self._producer: Producer | None = None
+        self._writer: BlockProducer | None = None
 
     def start(self) -> None:
         """Connect, fence any earlier producer of this transactional.id and end what it left open.
@@ -94,12 +92,13 @@ class Outbox:
         """
         while not self._stopping.is_set():
             # A producer whose init_transactions failed for good cannot be asked again: one for each try.
-            self._producer = Producer(self._client)
+            self._producer, self._writer = Producer(self._client), None
             try:
                 self._ask("init_transactions", self._producer.init_transactions)
             except (_MustAbort, _Unknown):
                 self._stopping.wait(_RETRY_INIT_S)
             else:
+                self._writer = BlockProducer(self._producer)
                 return
         msg = "stopped while waiting for Kafka to accept the transactional producer"
         raise Fatal(msg)
@@ -109,40 +108,39 @@ class Outbox:
 
         Raises: Replay, Fatal.
         """
-        self._refused = None
         try:
             self._in_use.begin_transaction()
         except KafkaException as error:
             self._give_up(_judge("begin_transaction", error))
         self.is_open = True
 
-    def write(self, records: Iterable[Outgoing]) -> None:
+    def write(self, block: WriteBlock) -> None:
         """Add records to the open transaction, in order; waits while the producer's queue is full.
+
+        A record that cannot be delivered later on makes the commit fail: librdkafka counts those.
+        Source: librdkafka 2.15.0, src/rdkafka_txnmgr.c, `txn_dr_fails`
 
         Raises: Replay, Fatal.
         """
-        produce = self._in_use.produce
+        producer, written = self._in_use, 0
+        writer = self._writer or BlockProducer(producer)
         try:
-            for topic, partition, key, value, header in records:
-                while True:
-                    try:
-                        # positional: topic, value, key, partition, callback, on_delivery, timestamp, headers
-                        headers = [(HEADER, header)] if header else None
-                        produce(topic, value, key, partition, None, None, 0, headers)  # type: ignore[arg-type]
-                        break
-                    except BufferError:
-                        self._in_use.poll(_QUEUE_FULL_POLL_S)
+            while (written := writer.write(block, written)) < block.count:
+                producer.poll(_QUEUE_FULL_POLL_S)
         except KafkaException as error:
             # Whatever the error, nothing of this transaction has been committed: aborting it is always right.
             _judge("produce", error)
             self._give_up(_MustAbort())
 
-    def write_account(self, account: Account) -> None:
-        """Add an account to the open transaction.
+    def write_accounts(self, accounts: Iterable[Account]) -> None:
+        """Add accounts to the open transaction.
 
         Raises: Replay, Fatal.
         """
-        self.write([Outgoing(ACCOUNTS_TOPIC, 0, None, account.encode(), b"")])
+        block = WriteBlock()
+        for account in accounts:
+            block.add(Outgoing(ACCOUNTS_TOPIC, 0, None, account.encode(), None))
+        self.write(block)
 
     def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
         """Commit what was written together with the consumer's next offsets.
@@ -156,8 +154,6 @@ class Outbox:
             lambda timeout_s: producer.send_offsets_to_transaction(positions, group_metadata, timeout_s),
             again=False,
         )
-        if self._refused is not None:
-            self._give_up(_MustAbort())
         self._attempt("commit_transaction", producer.commit_transaction)
         self.is_open = False
 
@@ -178,7 +174,7 @@ class Outbox:
         """Abort what is open and let the producer go."""
         if self._producer is not None:
             self.abort()
-            self._producer = None
+            self._producer = self._writer = None
 
     @property
     def _in_use(self) -> Producer:
@@ -223,15 +219,11 @@ class Outbox:
 
     def _replace(self) -> None:
         self.is_open = False
-        old, self._producer = self._producer, None
+        old, self._producer, self._writer = self._producer, None, None
         if old is not None:
             old.purge(blocking=False)
         _log.warning("producer_replaced", worker=self.transactional_id, reason="transaction outcome unknown")
         self.start()
-
-    def _on_delivery(self, error: KafkaError | None, _record: Any) -> None:
-        if error is not None and self._refused is None:
-            self._refused = error
 
 
 def _judge(step: str, error: KafkaException) -> Exception:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from faust.types import TP
 
 from exchange.account import Account
-from exchange.block import NONE, Outgoing, ReadBlock, Record
+from exchange.block import NONE, Outgoing, ReadBlock, Record, WriteBlock
 from exchange.change import Reason
 from exchange.process import Halt, Processed
 from streams.rounds import Batch, Round
@@ -49,11 +49,11 @@ class FakeOutbox:
         self._step("begin")
         self.is_open = True
 
-    def write(self, records: Iterable[Outgoing]) -> None:
-        self._step("write", len(list(records)))
+    def write(self, block: WriteBlock) -> None:
+        self._step("write", len(block))
 
-    def write_account(self, account: Account) -> None:
-        self._step("account", account.changes)
+    def write_accounts(self, accounts: Iterable[Account]) -> None:
+        self._step("accounts", *(account.changes for account in accounts))
 
     def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
         self._step("commit", dict(offsets), group_metadata)

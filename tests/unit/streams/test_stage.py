@@ -43,21 +43,20 @@ def test_a_round_is_one_transaction_in_the_promised_order() -> None:
         ("begin",),
         ("write", 3),
         ("write", 1),
-        ("account", 3),
-        ("account", 1),
+        ("accounts", 3, 1),
         ("commit", {A0: 6, A1: 8}, "member 1"),
     ]
     assert committed(rnd)
 
 
 def test_a_round_that_must_be_read_again_says_so_and_the_next_one_begins_anew() -> None:
-    for step in ("begin", "write", "account", "commit"):
+    for step in ("begin", "write", "accounts", "commit"):
         rig = Rig(FakeOutbox(**{step: Replay()}))
         assert not committed(rig.run(a_round(A0=range(3))))
         rig.outbox.is_open = False  # the real one has aborted before it raises
         rig.outbox.steps.clear()
         assert committed(rig.run(a_round(A0=range(3))))
-        assert rig.outbox.names() == ["begin", "write", "account", "commit"]
+        assert rig.outbox.names() == ["begin", "write", "accounts", "commit"]
 
 
 def test_an_error_nobody_foresaw_aborts_and_replays() -> None:
