@@ -339,3 +339,226 @@ cdef Py_ssize_t _produce(
 
 cdef inline bint _inside(const long long *part, long long size) noexcept nogil:
     return part[1] == -1 or (part[0] >= 0 and part[1] >= 0 and part[0] <= size - part[1])
+
+
+cdef enum:
+    CHUNK = 4096
+
+ctypedef struct Slot:  # one partition's share of a chunk
+    x_topic *rkt
+    int32_t partition
+    Py_ssize_t records
+    long long size
+    unsigned char *data
+    long long *row
+    long long used
+
+ctypedef struct Part:  # what is known of one message of a chunk
+    int slot
+    const void *header
+    long long header_size
+
+
+@cython.no_gc_clear
+cdef class Reader:
+    """Takes the fetched messages of partitions past the consumer's own queue, into blocks.
+
+    forward: a partition's messages come to this reader from now on, until it is no longer assigned. Called
+    before the partition is assigned, so that none goes the other way.
+    Everything else (rebalances, group errors, callbacks) still comes by the consumer's poll().
+    """
+
+    cdef object _consumer
+    cdef x_queue *_queue
+    cdef x_message **_messages
+    cdef Part *_parts
+    cdef Slot *_slots
+    cdef int _slot_room
+
+    def __cinit__(self, consumer):
+        self._consumer = consumer
+        self._queue = rd_kafka_queue_new(_open(consumer))
+        self._messages = <x_message **>malloc(CHUNK * sizeof(x_message *))
+        self._parts = <Part *>malloc(CHUNK * sizeof(Part))
+        self._slots, self._slot_room = <Slot *>malloc(CHUNK * sizeof(Slot)), CHUNK
+        if self._messages == NULL or self._parts == NULL or self._slots == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        self.close()
+        free(self._messages)
+        free(self._parts)
+        free(self._slots)
+
+    cpdef close(self):
+        """Let the queue go; must come before the consumer is closed."""
+        if self._queue != NULL and self._consumer is not None and _handle(self._consumer) != NULL:
+            rd_kafka_queue_destroy(self._queue)
+        self._queue = NULL
+
+    def forward(self, str topic, int32_t partition):
+        """Have a partition's messages come here."""
+        cdef x_queue *of_partition = rd_kafka_queue_get_partition(
+            _open(self._consumer), topic.encode(), partition
+        )
+        if of_partition == NULL:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        rd_kafka_queue_forward(of_partition, self._queue)
+        rd_kafka_queue_destroy(of_partition)
+
+    def read(self, dict blocks, list errors, Py_ssize_t max_records, long long max_bytes, int wait_ms):
+        """Append what has arrived to blocks, by (topic, partition); wait for the first message only.
+
+        errors: (topic, partition, offset, code) of the messages that are no records is appended.
+        Stops after max_records, or a chunk or less after max_bytes; returns the records and bytes read.
+        """
+        cdef Py_ssize_t records = 0, got
+        cdef size_t wanted
+        cdef long long size = 0
+        if self._queue == NULL:
+            raise RuntimeError("the reader has been closed")
+        while records < max_records and size < max_bytes:
+            wanted = min(CHUNK, max_records - records)
+            with nogil:
+                got = 0
+                if wait_ms > 0:
+                    got = rd_kafka_consume_batch_queue(self._queue, wait_ms, self._messages, 1)
+                if (got == 1 and wanted > 1) or wait_ms <= 0:
+                    got += rd_kafka_consume_batch_queue(self._queue, 0, self._messages + got, wanted - got)
+            if got <= 0:
+                break
+            wait_ms = 0
+            try:
+                size += self._take(got, blocks, errors)
+            finally:
+                with nogil:
+                    _destroy(self._messages, got)
+            records += got
+        return records, size
+
+    cdef long long _take(self, Py_ssize_t got, dict blocks, list errors) except -1:
+        cdef int count, at
+        cdef Py_ssize_t number
+        cdef long long size = 0
+        cdef x_message *message
+        cdef Slot *slot
+        cdef unsigned char[::1] data
+        cdef long long[::1] index
+        with nogil:
+            count = _survey(self._messages, self._parts, self._slots, got)
+        views = []
+        filled = []
+        for at in range(count):
+            slot = &self._slots[at]
+            if slot.records == 0:
+                continue
+            key = (rd_kafka_topic_name(slot.rkt).decode(), slot.partition)
+            block = blocks.get(key)
+            if block is None:
+                block = blocks[key] = ReadBlock()
+            block.reserve(slot.records, slot.size + 1)
+            data, index = block.data, block.index
+            views.append((data, index))
+            filled.append((block, at))
+            slot.data, slot.used = &data[0], block.used_bytes
+            slot.row = &index[0] + <Py_ssize_t>block.count * _COLUMNS
+            size += slot.size
+        with nogil:
+            _copy(self._messages, self._parts, self._slots, got)
+        for block, number in filled:
+            block.count += self._slots[number].records
+            block.used_bytes = self._slots[number].used
+        for number in range(got):
+            message = self._messages[number]
+            if message.err:
+                topic = "" if message.rkt == NULL else rd_kafka_topic_name(message.rkt).decode()
+                errors.append((topic, message.partition, message.offset, message.err))
+        return size
+
+
+cdef int _survey(x_message **messages, Part *parts, Slot *slots, Py_ssize_t got) noexcept nogil:
+    """Find out what goes where and how large it is; return the number of slots.
+
+    The messages are alive, so a topic's address stands for one topic throughout.
+    """
+    cdef Py_ssize_t number
+    cdef int count = 0, at = 0
+    cdef x_message *message
+    cdef Part *part
+    for number in range(got):
+        message, part = messages[number], &parts[number]
+        if message.err:
+            part.slot = -1
+            continue
+        if at >= count or slots[at].rkt != message.rkt or slots[at].partition != message.partition:
+            at = 0
+            while at < count and (slots[at].rkt != message.rkt or slots[at].partition != message.partition):
+                at += 1
+            if at == count:
+                count += 1
+                slots[at].rkt, slots[at].partition = message.rkt, message.partition
+                slots[at].records, slots[at].size = 0, 0
+        _find_header(message, part)
+        part.slot = at
+        slots[at].records += 1
+        slots[at].size += max(part.header_size, 0)
+        if message.key != NULL:
+            slots[at].size += message.key_len
+        if message.payload != NULL:
+            slots[at].size += message.len
+    return count
+
+
+cdef void _find_header(x_message *message, Part *part) noexcept nogil:
+    """Note the value of the header that is ours, if there is exactly one of its name."""
+    cdef x_headers *headers = NULL
+    cdef const char *name
+    cdef const void *value
+    cdef size_t size, number = 0
+    cdef int found = 0
+    part.header, part.header_size = NULL, -1
+    if rd_kafka_message_headers(message, &headers) or headers == NULL:
+        return
+    while rd_kafka_header_get_all(headers, number, &name, &value, &size) == 0:
+        number += 1
+        if strcmp(name, _HEADER) == 0:
+            found += 1
+            part.header = value
+            part.header_size = -1 if value == NULL else <long long>size
+    if found != 1:
+        part.header, part.header_size = NULL, -1
+
+
+cdef void _copy(x_message **messages, Part *parts, Slot *slots, Py_ssize_t got) noexcept nogil:
+    cdef Py_ssize_t number
+    cdef x_message *message
+    cdef Slot *slot
+    cdef int kind
+    for number in range(got):
+        if parts[number].slot < 0:
+            continue
+        message, slot = messages[number], &slots[parts[number].slot]
+        slot.row[0] = message.offset
+        slot.row[1] = rd_kafka_message_timestamp(message, &kind)
+        if kind == 0:
+            slot.row[1] = -1
+        _append(slot, 2, message.key, message.key_len)
+        _append(slot, 4, message.payload, message.len)
+        _append(slot, 6, parts[number].header, parts[number].header_size)
+        slot.row += 8
+
+
+cdef inline void _append(Slot *slot, int column, const void *part, long long size) noexcept nogil:
+    slot.row[column] = slot.used
+    if part == NULL:
+        slot.row[column + 1] = -1
+        return
+    slot.row[column + 1] = size
+    memcpy(slot.data + slot.used, part, size)
+    slot.used += size
+
+
+cdef void _destroy(x_message **messages, Py_ssize_t got) noexcept nogil:
+    cdef Py_ssize_t number
+    for number in range(got):
+        rd_kafka_message_destroy(messages[number])

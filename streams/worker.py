@@ -111,6 +111,7 @@ class Worker:
         finally:
             watchdog.stop()
             await self._stop_app()
+            await self._loop.run_in_executor(thread, self.stage.close)
             await self._loop.run_in_executor(thread, self._outbox.close)
             thread.shutdown()
         _log.info("worker_ended", worker=self.worker, exit_code=self._exit_code)
