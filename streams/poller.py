@@ -205,6 +205,7 @@ class Poller(threading.Thread):
                 self._rewind()
                 return False
             self._note_commit(rnd)
+            rnd.release()
         return True
 
     def _drop_rounds(self) -> None:

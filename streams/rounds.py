@@ -36,7 +36,7 @@ class Outcome:
     halted: Mapping[TP, Halted] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
     """The records of one partition in one round, in offset order, at least one. One Faust event."""
 
@@ -108,6 +108,11 @@ class Round:
         """False when it has ended, or when the round before it has not been committed."""
         before = None if self._after is None else self._after.outcome
         return not self.is_settled and (self._after is None or (before is not None and before.committed))
+
+    def release(self) -> None:
+        """Let the records go, once committed: Faust's events keep batches alive until Python looks for cycles."""
+        for batch in self.batches:
+            batch.records = ReadBlock()
 
     def processed(self) -> None:
         """Say that `offsets` and `halted` are complete."""
