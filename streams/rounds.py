@@ -110,7 +110,10 @@ class Round:
         return not self.is_settled and (self._after is None or (before is not None and before.committed))
 
     def release(self) -> None:
-        """Let the records go, once committed: Faust's events keep batches alive until Python looks for cycles."""
+        """Let the records go, once committed.
+
+        Faust's events keep batches alive until Python looks for cycles: rarely, where no objects are made.
+        """
         for batch in self.batches:
             batch.records = ReadBlock()
 
