@@ -17,11 +17,11 @@ from streams.transaction import Outbox
 A0, A1, B0 = TP("raw.a", 0), TP("raw.a", 1), TP("raw.b", 0)
 
 
-def a_round(**spans: Any) -> Round:
+def a_round(after: Round | None = None, **spans: Any) -> Round:
     """Return a round; A0=range(3, 6) gives partition A0 the offsets 3, 4, 5."""
     names = {"A0": A0, "A1": A1, "B0": B0}
     records = {names[name]: block(span) for name, span in spans.items()}
-    return Round(records, group_metadata="member 1")
+    return Round(records, "member 1", after)
 
 
 def block(offsets: Iterable[int]) -> ReadBlock:

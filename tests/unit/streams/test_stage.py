@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
+from faust.types import TP
 
 from streams import stage as stage_module
 from streams.breaker import Breaker
@@ -171,3 +175,63 @@ def test_figures_count_what_was_committed_only() -> None:
     assert (rig.stage.figures.records, rig.stage.figures.replays) == (0, 1)
     rig.run(a_round(A0=range(3)))
     assert (rig.stage.figures.records, rig.stage.figures.rounds) == (3, 1)
+
+
+class SlowOutbox(FakeOutbox):
+    """Its commit waits until it is let through."""
+
+    def __init__(self, **fails: Exception) -> None:
+        super().__init__(**fails)
+        self.reached, self.may_go_on = threading.Event(), threading.Event()
+
+    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        self.reached.set()
+        self.may_go_on.wait(10)
+        super().commit(offsets, group_metadata)
+
+
+def two_rounds(outbox: SlowOutbox) -> tuple[Rig, Round, Round]:
+    """Return two rounds, the second processed while the first is being committed."""
+    rig = Rig(outbox)
+    first = a_round(A0=range(3))
+    rig.stage.handle(first.batches[0])
+    assert outbox.reached.wait(10)
+    second = a_round(first, A0=range(3, 6))
+    rig.stage.handle(second.batches[0])
+    assert second.is_processed
+    assert not second.is_settled
+    return rig, first, second
+
+
+def test_a_round_is_processed_while_the_one_before_commits_and_committed_after_it() -> None:
+    outbox = SlowOutbox()
+    _, first, second = two_rounds(outbox)
+    assert outbox.names() == ["begin", "write", "accounts"], "nothing of the second one is written yet"
+    outbox.may_go_on.set()
+    second.wait(10)
+    assert committed(first)
+    assert committed(second)
+    assert [step[1] for step in outbox.steps if step[0] == "commit"] == [{A0: 3}, {A0: 6}]
+
+
+def test_a_round_after_one_that_failed_is_never_committed() -> None:
+    outbox = SlowOutbox(commit=Replay())
+    _, first, second = two_rounds(outbox)
+    outbox.may_go_on.set()
+    second.wait(10)
+    assert not committed(first)
+    assert not committed(second)
+    assert outbox.names().count("begin") == 1
+
+
+def test_discarding_waits_for_the_commit_in_progress_and_keeps_the_next_one_back() -> None:
+    outbox = SlowOutbox()
+    rig, first, second = two_rounds(outbox)
+    thread = threading.Thread(target=rig.stage.discard, args=([first, second],))
+    thread.start()
+    outbox.may_go_on.set()
+    thread.join(10)
+    rig.stage.close()
+    assert committed(first), "it was in the log before it could be discarded"
+    assert not committed(second)
+    assert outbox.names().count("commit") == 1
