@@ -78,10 +78,10 @@ class Stage:
     """Takes the batches of one round after the other and commits each round as one transaction.
 
     1 process every batch, under the newest plan
-    2 when the round before is committed: begin, and produce every output
-    3 produce the accounts of what was done
-    4 send the next offsets, under the group membership the records were read with
-    5 commit
+    2 when the round before is committed: begin
+    3 send the next offsets, under the group membership the records were read with
+    4 produce every output, and the accounts of what was done
+    5 commit: all of 3 and 4, or nothing
 
     Step 1 runs in the caller's thread, and the others in one of the stage's own, so that a round is processed
     while the one before is being committed. A round that does not get through leaves nothing visible and is
@@ -209,10 +209,11 @@ class Stage:
         rnd = work.round
         if rnd.offsets:
             self._outbox.begin()
+            self._outbox.send_offsets(rnd.offsets, rnd.group_metadata)
             for block in work.outgoing:
                 self._outbox.write(block)
             self._outbox.write_accounts(work.accounts)
-            self._outbox.commit(rnd.offsets, rnd.group_metadata)
+            self._outbox.commit()
             self.figures.add(work)
             self._breaker.count(work.accounts)
         self._failures = 0

@@ -60,7 +60,10 @@ class _Unknown(Exception):
 
 
 class Outbox:
-    """One transaction at a time: begin → write … → commit or abort. Not for use by two threads at once."""
+    """One transaction at a time: begin → send_offsets → write … → commit or abort.
+
+    Not for use by two threads at once.
+    """
 
     def __init__(self, client: dict[str, Any], transactional_id: str, stopping: Event) -> None:
         self.transactional_id = transactional_id
@@ -74,6 +77,7 @@ class Outbox:
                 "client.id": transactional_id,
                 "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
                 "linger.ms": 5,
+                "retry.backoff.ms": 5,  # so long waits a transaction until Kafka is done with the last one
                 "batch.size": 262_144,
                 "message.max.bytes": 1_040_000,
                 "queue.buffering.max.messages": 1_000_000,
@@ -114,6 +118,23 @@ class Outbox:
             self._give_up(_judge("begin_transaction", error))
         self.is_open = True
 
+    def send_offsets(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        """Add the consumer's next offsets to the open transaction.
+
+        Best before anything is written: while Kafka is still at the end of the transaction before, this call
+        is repeated after 5 ms, whereas librdkafka waits for 20 ms before it adds a partition again.
+        Source: librdkafka 2.15.0, src/rdkafka_txnmgr.c, CONCURRENT_TRANSACTIONS
+
+        Raises: Replay, Fatal.
+        """
+        positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        producer = self._in_use
+        self._attempt(
+            "send_offsets_to_transaction",
+            lambda timeout_s: producer.send_offsets_to_transaction(positions, group_metadata, timeout_s),
+            again=False,
+        )
+
     def write(self, block: WriteBlock) -> None:
         """Add records to the open transaction, in order; waits while the producer's queue is full.
 
@@ -142,19 +163,12 @@ class Outbox:
             block.add(Outgoing(ACCOUNTS_TOPIC, 0, None, account.encode(), None))
         self.write(block)
 
-    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
-        """Commit what was written together with the consumer's next offsets.
+    def commit(self) -> None:
+        """Commit what was sent and written.
 
         Raises: Replay when the transaction was aborted or its outcome is unknown; Fatal.
         """
-        positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
-        producer = self._in_use
-        self._attempt(
-            "send_offsets_to_transaction",
-            lambda timeout_s: producer.send_offsets_to_transaction(positions, group_metadata, timeout_s),
-            again=False,
-        )
-        self._attempt("commit_transaction", producer.commit_transaction)
+        self._attempt("commit_transaction", self._in_use.commit_transaction)
         self.is_open = False
 
     def abort(self) -> None:

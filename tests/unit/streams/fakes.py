@@ -55,8 +55,11 @@ class FakeOutbox:
     def write_accounts(self, accounts: Iterable[Account]) -> None:
         self._step("accounts", *(account.changes for account in accounts))
 
-    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
-        self._step("commit", dict(offsets), group_metadata)
+    def send_offsets(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        self._step("offsets", dict(offsets), group_metadata)
+
+    def commit(self) -> None:
+        self._step("commit")
         self.is_open = False
 
     def abort(self) -> None:

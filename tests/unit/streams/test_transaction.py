@@ -57,8 +57,9 @@ def outbox(monkeypatch: pytest.MonkeyPatch) -> Outbox:
 
 def one_round(outbox: Outbox) -> None:
     outbox.begin()
+    outbox.send_offsets({}, None)
     outbox.write(BLOCK)
-    outbox.commit({}, None)
+    outbox.commit()
 
 
 def calls() -> list[list[str]]:
@@ -67,7 +68,7 @@ def calls() -> list[list[str]]:
 
 def test_a_transaction_takes_the_offsets_along_before_it_commits(outbox: Outbox) -> None:
     one_round(outbox)
-    whole = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
+    whole = ["begin_transaction", "send_offsets_to_transaction", "produce", "commit_transaction"]
     assert calls() == [["init_transactions", *whole]]
 
 
