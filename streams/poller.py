@@ -36,7 +36,8 @@ _MIN_ROUND_RECORDS: Final = 200
 _FIRST_ROUND_RECORDS: Final = 2_000
 _MAX_ROUND_RECORDS: Final = 20_000
 _MAX_ROUND_BYTES: Final = 16 * 1024 * 1024
-"""Three rounds, what they become, and what waits in librdkafka's queues have to fit into memory."""
+_MAX_WRITTEN_BYTES: Final = 24 * 1024 * 1024
+"""Three rounds, what two of them become, and librdkafka's queues have to fit into 300 MB."""
 _MAX_ROUNDS: Final = 2
 """One being committed, one being processed."""
 
@@ -61,20 +62,23 @@ def consumer_config(client: dict[str, Any], group: str, instance: str) -> dict[s
             "auto.offset.reset": "error",  # a gap is told, not jumped over; see Poller._positions
             "isolation.level": "read_committed",
             "enable.partition.eof": True,  # tells the watchdog that reading has reached the end
+            "queued.min.messages": 50_000,  # two full rounds and more; each takes half a kB beside its bytes
             "fetch.queue.backoff.ms": 5,  # the default of a second idles a consumer that keeps up
-            "queued.max.messages.kbytes": 65_536,  # bounds a round, whatever the size of its records
+            "queued.max.messages.kbytes": 32_768,  # memory: what waits to be gathered
         }
     )
 
 
-def next_limit(limit: int, records: int, busy_s: float) -> int:
+def next_limit(limit: int, records: int, busy_s: float, written_bytes: int = 0) -> int:
     """Return how many records the next round may have, after one of `records` that took `busy_s`.
 
-    A round that was not full says nothing against the limit, unless it took too long.
+    written_bytes: what it became. A round that was not full says nothing against the limit, unless it took
+    too long or became too much.
     """
-    if records < limit and busy_s <= _ROUND_S:
+    share = max(busy_s / _ROUND_S, written_bytes / _MAX_WRITTEN_BYTES)
+    if records < limit and share <= 1:
         return limit
-    wanted = int(records * _ROUND_S / max(busy_s, 0.001))
+    wanted = int(records / max(share, 0.001))
     return max(_MIN_ROUND_RECORDS, min(wanted, 2 * limit, _MAX_ROUND_RECORDS))
 
 
@@ -226,7 +230,7 @@ class Poller(threading.Thread):
         self._rewind()
 
     def _note_commit(self, rnd: Round) -> None:
-        self._limit = next_limit(self._limit, rnd.records, rnd.busy_s)
+        self._limit = next_limit(self._limit, rnd.records, rnd.busy_s, rnd.written_bytes)
         for tp, offset in rnd.offsets.items():
             self.progress[tp].committed_to(offset)
             parked = self.parked.get(tp)

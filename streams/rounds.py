@@ -84,6 +84,8 @@ class Round:
         self.halted: dict[TP, Halted] = {}
         self.busy_s = 0.0
         """Time spent on its records, without the commit, which takes as long for few of them as for many."""
+        self.written_bytes = 0
+        """Size of what its records became."""
         self.is_processed = False
         """True once `offsets` and `halted` are complete."""
         self.is_followed_up = False

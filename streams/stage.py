@@ -165,6 +165,7 @@ class Stage:
             return
         if processed.outgoing:
             work.outgoing.append(processed.outgoing)
+            batch.round.written_bytes += processed.outgoing.used_bytes
         work.accounts += processed.accounts
         if processed.next_offset > batch.first_offset:
             batch.round.offsets[batch.tp] = processed.next_offset

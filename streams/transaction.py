@@ -80,8 +80,8 @@ class Outbox:
                 "retry.backoff.ms": 5,  # so long waits a transaction until Kafka is done with the last one
                 "batch.size": 262_144,
                 "message.max.bytes": 1_040_000,
-                "queue.buffering.max.messages": 1_000_000,
-                "queue.buffering.max.kbytes": 262_144,
+                "queue.buffering.max.messages": 200_000,
+                "queue.buffering.max.kbytes": 65_536,
             }
         )
         self._producer: Producer | None = None

@@ -50,7 +50,7 @@ class Bench:
         self.client = stack.settings.kafka_client("admin")
         self.raw, self.out = f"raw.t{self.name}.public.a", f"share.t{self.name}.a.copy"
         self.files = files
-        self.native = "on"
+        self.native = os.environ.get("EXCHANGE_NATIVE", "on")
         self.workers: list[Running] = []
         self.sent = 0
         self._producer: Producer | None = None
