@@ -128,6 +128,7 @@ class Stage:
             return
         if batch.is_last:
             work, self._work = self._start(rnd), None
+            self._breaker.count(work.accounts)
             rnd.processed()
             self._committer.submit(self._conclude, work)
 
@@ -216,7 +217,6 @@ class Stage:
             self._outbox.write_accounts(work.accounts)
             self._outbox.commit()
             self.figures.add(work)
-            self._breaker.count(work.accounts)
         self._failures = 0
         rnd.settle(committed=True)
 
