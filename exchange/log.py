@@ -23,7 +23,7 @@ ALLOWED_KEYS: Final = frozenset(
     {
         "bytes", "changes", "command", "component", "contract", "delivered", "error", "event",
         "exit_code", "field", "filtered", "first_offset", "group", "hint", "last_offset", "level",
-        "lsn", "offset", "part", "partition", "partitions", "path", "pid", "plan_version", "port",
+        "lsn", "native", "offset", "part", "partition", "partitions", "path", "pid", "plan_version", "port",
         "principal", "publication", "reason", "records", "refused", "resource", "resources",
         "retry_after_s", "rule", "schema_id", "signal", "slot", "stage", "state", "stream",
         "subject", "system", "table", "timeout_s", "timestamp", "took_ms", "topic",

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     api_url: str | None = Field(default=None, description="Base URL of a monitor that runs elsewhere.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="One JSON object a line instead of text.")
+    native: bool = Field(
+        default=True, description="off: Kafka's client message by message, never by librdkafka's C API."
+    )
 
     @field_validator("log_level")
     @classmethod

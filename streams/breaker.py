@@ -34,7 +34,10 @@ class Breaker:
         return None if reason is None else Halted(offset, reason, retry_after_s=None)
 
     def count(self, accounts: Sequence[Account]) -> None:
-        """Count what a committed round took in and refused."""
+        """Count what a round took in and refused; before its commit, as the next one is processed meanwhile.
+
+        A round that is read again is counted twice, which leaves the share of the refused as it is.
+        """
         if self._accept_refusals:
             return
         for account in accounts:

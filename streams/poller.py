@@ -1,24 +1,25 @@
 """The one thread that owns the Kafka consumer: rounds go out, their outcomes come back.
 
-Back-pressure is by committed rounds: one round is being processed, the next one is gathered meanwhile and
-handed over only when the first is committed. So under light load a round is the few records that just came,
-and under full load it is everything that arrived during a transaction.
+Back-pressure is by committed rounds: one round is being committed, the next one is gathered meanwhile and
+handed over when the first is committed, or sooner when it is full: then it is processed during the commit. So
+under light load a round is the few records that just came, and under full load it is all that a round may
+hold, with three of them in memory: one gathered, one processed, one committed.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
 from exchange import log
-from exchange.block import NONE, ReadBlock, Record
-from exchange.change import HEADER
+from exchange.block import ReadBlock
+from exchange.blockio import BlockConsumer, ReadError, Reading
 from exchange.librdkafka import PARTITION_EOF
 from streams.client import QUIET
 from streams.rounds import Halted, Round
@@ -27,12 +28,18 @@ from streams.watchdog import Progress
 
 _IDLE_POLL_S: Final = 0.2
 _GATHER_S: Final = 0.005
+"""librdkafka's own queues take in what comes meanwhile; they hold far more than arrives in this time."""
 _ASK_S: Final = 5.0
 _ROUND_S: Final = 0.5
 """Processing a full round should take about this long: far below a third of the transaction timeout."""
 _MIN_ROUND_RECORDS: Final = 200
 _FIRST_ROUND_RECORDS: Final = 2_000
-_MAX_ROUND_RECORDS: Final = 10_000
+_MAX_ROUND_RECORDS: Final = 20_000
+_MAX_ROUND_BYTES: Final = 16 * 1024 * 1024
+_MAX_WRITTEN_BYTES: Final = 24 * 1024 * 1024
+"""Three rounds, what two of them become, and librdkafka's queues have to fit into 300 MB."""
+_MAX_ROUNDS: Final = 2
+"""One being committed, one being processed."""
 
 _log = log.get(__name__)
 
@@ -55,20 +62,23 @@ def consumer_config(client: dict[str, Any], group: str, instance: str) -> dict[s
             "auto.offset.reset": "error",  # a gap is told, not jumped over; see Poller._positions
             "isolation.level": "read_committed",
             "enable.partition.eof": True,  # tells the watchdog that reading has reached the end
+            "queued.min.messages": 50_000,  # two full rounds and more; each takes half a kB beside its bytes
             "fetch.queue.backoff.ms": 5,  # the default of a second idles a consumer that keeps up
-            "queued.max.messages.kbytes": 65_536,  # bounds a round, whatever the size of its records
+            "queued.max.messages.kbytes": 32_768,  # memory: what waits to be gathered
         }
     )
 
 
-def next_limit(limit: int, records: int, busy_s: float) -> int:
+def next_limit(limit: int, records: int, busy_s: float, written_bytes: int = 0) -> int:
     """Return how many records the next round may have, after one of `records` that took `busy_s`.
 
-    A round that was not full says nothing against the limit, unless it took too long.
+    written_bytes: what it became. A round that was not full says nothing against the limit, unless it took
+    too long or became too much.
     """
-    if records < limit and busy_s <= _ROUND_S:
+    share = max(busy_s / _ROUND_S, written_bytes / _MAX_WRITTEN_BYTES)
+    if records < limit and share <= 1:
         return limit
-    wanted = int(records * _ROUND_S / max(busy_s, 0.001))
+    wanted = int(records / max(share, 0.001))
     return max(_MIN_ROUND_RECORDS, min(wanted, 2 * limit, _MAX_ROUND_RECORDS))
 
 
@@ -78,8 +88,8 @@ class Listener(Protocol):
     def on_assigned(self, assigned: set[TP], generation: int) -> None:
         """Partitions were assigned; no round comes before this returns."""
 
-    def on_revoked(self, revoked: set[TP], rnd: Round | None) -> None:
-        """Partitions are being taken away; `rnd` is in process and must not commit once this returns."""
+    def on_revoked(self, revoked: set[TP], rounds: Sequence[Round]) -> None:
+        """Partitions are being taken away; `rounds` are in process, none may commit once this returns."""
 
     def on_round(self, rnd: Round) -> None:
         """Process a round and settle it."""
@@ -101,9 +111,9 @@ class Parked:
 class Poller(threading.Thread):
     """Reads whole poll rounds of the subscribed topics.
 
-    1 gather: what has arrived, and what arrives while the round before is in process
-    2 wait for that round's outcome: park what it halted; if it did not commit, rewind and drop what
-      was gathered
+    1 gather: what has arrived, and what arrives while the rounds before are in process
+    2 see what became of those: park what one halted; if one did not commit, rewind and drop what was read
+      after it
     3 hand over the gathered round
     """
 
@@ -112,13 +122,15 @@ class Poller(threading.Thread):
         self.progress: dict[TP, Progress] = {}
         self.parked: dict[TP, Parked] = {}
         self._consumer = Consumer(config)
+        self._blocks = BlockConsumer(self._consumer)
         self._listener = listener
         self._stopping = threading.Event()
         self._topics: list[str] | None = None
         self._assigned: frozenset[TP] = frozenset()
         self._generation = 0
         self._group_metadata: Any = None
-        self._in_process: Round | None = None
+        self._in_process: list[Round] = []
+        self._news = threading.Event()
         self._limit = _FIRST_ROUND_RECORDS
 
     @property
@@ -147,93 +159,115 @@ class Poller(threading.Thread):
             self._close()
 
     def _turn(self) -> None:
-        generation = self._generation
-        messages = self._gather()
-        if generation != self._generation:
-            # Some of these may belong to the assignment before: read them again under this one.
-            raise_if_fatal(messages)
-            if messages:
-                self._rewind()
-            return
-        if not self._finish_round():
-            raise_if_fatal(messages)
-            return
-        records = self._records_of(messages)
-        if records:
-            self._hand_over(Round(records, self._group_metadata))
+        generation, reading = self._generation, Reading()
+        while not self._stopping.is_set():
+            self._read(reading)
+            if generation != self._generation:
+                # Some of these may belong to the assignment before: read them again under this one.
+                raise_if_fatal(reading.errors)
+                if reading.records:
+                    self._rewind()
+                return
+            if reading.strays:
+                self._put_in_order(reading)
+                return
+            if not self._follow_up():
+                raise_if_fatal(reading.errors)
+                return
+            if self._is_due(reading):
+                self._hand_over(self._records_of(reading))
+                return
 
-    def _gather(self) -> list[Message]:
-        first = self._consumer.poll(_IDLE_POLL_S)
-        messages = [] if first is None else [first]
-        while len(messages) < self._limit and not self._stopping.is_set():
-            waiting = self._in_process is not None and not self._in_process.is_settled
-            messages += self._consumer.consume(self._limit - len(messages), _GATHER_S if waiting else 0)
-            if not waiting:
-                break
-        return messages
+    def _read(self, reading: Reading) -> None:
+        """Read on, at once when there is news of a round in process."""
+        if self._in_process:
+            self._news.wait(_GATHER_S)
+            self._news.clear()
+        wait_s = 0 if self._in_process else _IDLE_POLL_S
+        self._blocks.read(reading, self._limit, _MAX_ROUND_BYTES, wait_s)
 
-    def _finish_round(self) -> bool:
-        """Wait for the round in process. Returns False when what was gathered must not be used."""
-        rnd, outcome = self._in_process, None
-        while rnd is not None and outcome is None:
-            if self._stopping.is_set():
-                return False
-            outcome = rnd.wait(_IDLE_POLL_S)
-        self._in_process = None
-        if rnd is None or outcome is None:
+    def _is_due(self, reading: Reading) -> bool:
+        """Say whether to hand over what was gathered: a full round need not wait for the one before."""
+        if not self._in_process:
             return True
-        for tp, halted in outcome.halted.items():
-            self._park(tp, halted)
-        if not outcome.committed:
-            self._rewind()
-            return False
-        self._note_commit(rnd)
+        is_full = reading.records >= self._limit or reading.size_bytes >= _MAX_ROUND_BYTES
+        return is_full and len(self._in_process) < _MAX_ROUNDS and self._in_process[-1].is_processed
+
+    def _follow_up(self) -> bool:
+        """See what became of the rounds in process. Returns False when what was gathered must not be used."""
+        for rnd in list(self._in_process):
+            outcome = rnd.outcome
+            if (rnd.is_processed or outcome) and not rnd.is_followed_up:
+                rnd.is_followed_up = True
+                for tp, halted in rnd.halted.items():
+                    self._park(tp, halted)
+            if outcome is None:
+                continue
+            self._in_process.remove(rnd)
+            if not outcome.committed:
+                self._drop_rounds()
+                self._rewind()
+                return False
+            self._note_commit(rnd)
+            rnd.release()
         return True
 
+    def _drop_rounds(self) -> None:
+        """Give up what was read after a round that did not commit; the stage will not commit it either."""
+        for rnd in self._in_process:
+            rnd.settle(committed=False)
+        self._in_process = []
+
+    def _put_in_order(self, reading: Reading) -> None:
+        """Read again what came partly past our own queue, once the rounds in process have ended."""
+        raise_if_fatal(reading.errors)
+        _log.warning("records_strayed", partitions=len(self._assigned))
+        self._blocks.forward(TopicPartition(*tp) for tp in self._assigned)
+        while self._in_process and not self._stopping.is_set():
+            self._in_process[0].wait(_IDLE_POLL_S)
+            if not self._follow_up():
+                return
+        self._rewind()
+
     def _note_commit(self, rnd: Round) -> None:
-        self._limit = next_limit(self._limit, sum(len(batch.records) for batch in rnd.batches), rnd.busy_s)
+        self._limit = next_limit(self._limit, rnd.records, rnd.busy_s, rnd.written_bytes)
         for tp, offset in rnd.offsets.items():
             self.progress[tp].committed_to(offset)
             parked = self.parked.get(tp)
             if parked is not None and not parked.paused:
                 self._unpark(tp)
 
-    def _hand_over(self, rnd: Round) -> None:
+    def _hand_over(self, records: dict[TP, ReadBlock]) -> None:
+        if not records:
+            return
+        before = self._in_process[-1] if self._in_process else None
+        rnd = Round(records, self._group_metadata, before, self._news)
         for batch in rnd.batches:
             self.progress[batch.tp].fetched_to(batch.next_offset)
-        self._in_process = rnd
+        self._in_process.append(rnd)
         self._listener.on_round(rnd)
 
-    def _records_of(self, messages: list[Message]) -> dict[TP, ReadBlock]:
+    def _records_of(self, reading: Reading) -> dict[TP, ReadBlock]:
         """Return the records to process by partition; errors and ends of partitions are taken note of."""
-        records: dict[TP, ReadBlock] = {}
-        for message in messages:
-            error = message.error()
-            if error is None:
-                # One lookup a record: a plain tuple equals the TP it finds.
-                at = (message.topic(), message.partition())
-                batch = records.get(at)  # type: ignore[call-overload]
-                if batch is None:
-                    batch = records[TP(*at)] = ReadBlock()  # type: ignore[arg-type]
-                batch.add(record_of(message))
-            else:
-                self._on_message_error(error, message)
+        for error in reading.errors:
+            self._on_error(error)
+        records = {TP(*at): block for at, block in reading.blocks.items()}
         return {
-            tp: batch for tp, batch in records.items() if tp in self._assigned and not self._is_paused(tp)
+            tp: block for tp, block in records.items() if tp in self._assigned and not self._is_paused(tp)
         }
 
-    def _on_message_error(self, error: KafkaError, message: Message) -> None:
-        tp = TP(message.topic() or "", message.partition() or 0)
-        code = error.code()
+    def _on_error(self, at: ReadError) -> None:
+        tp = TP(at.topic, at.partition)
+        code = at.error.code()
         if code == PARTITION_EOF:
             if tp in self.progress:
-                self.progress[tp].at_end_at(message.offset() or 0)
+                self.progress[tp].at_end_at(at.offset)
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             self._park(tp, Halted(self.progress[tp].committed, _GAP, retry_after_s=None))
-        elif _is_fatal(error):
-            raise _ended(error)
+        elif _is_fatal(at.error):
+            raise _ended(at.error)
         else:
-            _log.warning("consumer_error", topic=tp.topic, partition=tp.partition, error=error.name())
+            _log.warning("consumer_error", topic=tp.topic, partition=tp.partition, error=at.error.name())
 
     # Halted partitions
 
@@ -332,7 +366,7 @@ class Poller(threading.Thread):
         self._generation += 1
         assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
         positions = self._positions(assigned)
-        consumer.assign(positions)
+        self._blocks.assign(positions)
         self._assigned = assigned
         self._group_metadata = consumer.consumer_group_metadata()
         self.parked = {}
@@ -343,47 +377,27 @@ class Poller(threading.Thread):
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Also called when partitions were lost: the transaction is aborted either way."""
         self._generation += 1
-        rnd, self._in_process = self._in_process, None
+        rounds, self._in_process = self._in_process, []
         revoked = {TP(tp.topic, tp.partition) for tp in partitions}
         _log.info("partitions_revoked", partitions=len(revoked))
-        self._listener.on_revoked(revoked, rnd)
+        self._listener.on_revoked(revoked, rounds)
         self._assigned, self.parked, self.progress = frozenset(), {}, {}
 
     def _close(self) -> None:
         try:
-            self._consumer.close()
+            self._blocks.close()
         except Exception as error:  # closing must not hide why the thread ended
             _log.warning("consumer_close_failed", exc_info=error)
 
 
-def record_of(message: Message) -> Record:
-    """Return a message that is no error as a record of a block."""
-    kind, timestamp_ms = message.timestamp()
-    named: Any = message.headers() or ()
-    headers = [value for name, value in named if name == HEADER]
-    header = headers[0] if len(headers) == 1 else None
-    return Record(
-        offset=message.offset() or 0,
-        timestamp_ms=timestamp_ms if kind else NONE,
-        key=_bytes(message.key()),
-        value=_bytes(message.value()),
-        header=_bytes(header),
-    )
-
-
-def _bytes(part: str | bytes | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part
-
-
-def raise_if_fatal(messages: Iterable[Message]) -> None:
-    """See to it that messages to be dropped don't hide the consumer's end: librdkafka tells it only once.
+def raise_if_fatal(errors: Iterable[ReadError]) -> None:
+    """See to it that what is to be dropped doesn't hide the consumer's end: librdkafka tells it only once.
 
     Raises: Fatal.
     """
-    for message in messages:
-        error = message.error()
-        if error is not None and _is_fatal(error):
-            raise _ended(error)
+    for at in errors:
+        if _is_fatal(at.error):
+            raise _ended(at.error)
 
 
 def _is_fatal(error: KafkaError) -> bool:

@@ -36,7 +36,7 @@ class Outcome:
     halted: Mapping[TP, Halted] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
     """The records of one partition in one round, in offset order, at least one. One Faust event."""
 
@@ -63,11 +63,20 @@ class Batch:
 class Round:
     """One poll's records, a batch for each partition.
 
-    The transaction stage fills `offsets` (next offset to read, per partition) and `halted` as it goes and
-    then settles the round, once; the poller waits for that before it hands over the next round.
+    The transaction stage fills `offsets` (next offset to read, per partition) and `halted` as it processes,
+    says when that is done, and later settles the round, once. Both are told through `news`.
+
+    after: the round read before this one, if that was still in process: this one may only be committed
+    when that one was.
     """
 
-    def __init__(self, records: Mapping[TP, ReadBlock], group_metadata: Any) -> None:
+    def __init__(
+        self,
+        records: Mapping[TP, ReadBlock],
+        group_metadata: Any,
+        after: Round | None = None,
+        news: threading.Event | None = None,
+    ) -> None:
         self.batches = tuple(Batch(self, tp, batch) for tp, batch in records.items())
         self.group_metadata = group_metadata
         """As of the assignment the records were read under: a commit for an older one is refused by Kafka."""
@@ -75,7 +84,15 @@ class Round:
         self.halted: dict[TP, Halted] = {}
         self.busy_s = 0.0
         """Time spent on its records, without the commit, which takes as long for few of them as for many."""
+        self.written_bytes = 0
+        """Size of what its records became."""
+        self.is_processed = False
+        """True once `offsets` and `halted` are complete."""
+        self.is_followed_up = False
+        """True once the poller has parked what was halted; it must do so only once."""
         self.outcome: Outcome | None = None
+        self._after = after
+        self._news = news
         self._settled = threading.Event()
 
     @property
@@ -83,13 +100,43 @@ class Round:
         """True once the round has ended, one way or the other."""
         return self._settled.is_set()
 
+    @property
+    def records(self) -> int:
+        """How many records it holds."""
+        return sum(len(batch.records) for batch in self.batches)
+
+    @property
+    def may_commit(self) -> bool:
+        """False when it has ended, or when the round before it has not been committed."""
+        before = None if self._after is None else self._after.outcome
+        return not self.is_settled and (self._after is None or (before is not None and before.committed))
+
+    def release(self) -> None:
+        """Let the records go, once committed.
+
+        Faust's events keep batches alive until Python looks for cycles: rarely, where no objects are made.
+        """
+        for batch in self.batches:
+            batch.records = ReadBlock()
+
+    def processed(self) -> None:
+        """Say that `offsets` and `halted` are complete."""
+        self.is_processed = True
+        self._tell()
+
     def settle(self, *, committed: bool) -> None:
         """End the round; only the first call counts."""
         if not self.is_settled:
             self.outcome = Outcome(committed, dict(self.halted))
+            self._after = None
             self._settled.set()
+            self._tell()
 
     def wait(self, timeout_s: float) -> Outcome | None:
         """Return the outcome, or None when the round has not ended after `timeout_s`."""
         self._settled.wait(timeout_s)
         return self.outcome
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()

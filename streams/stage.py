@@ -1,15 +1,17 @@
-"""The transaction stage: what becomes of a round, in the one thread that owns the transactional producer."""
+"""The transaction stage: what becomes of a round, and the thread that owns the transactional producer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Final, Protocol
 
 from exchange import log
 from exchange.account import Account
+from exchange.block import WriteBlock
 from exchange.process import Processed
 from streams.breaker import Breaker
 from streams.rounds import Batch, Halted, Round
@@ -64,24 +66,27 @@ class Figures:
 
 @dataclass(slots=True)
 class _Work:
-    """What the stage knows of the round it is at."""
+    """What the stage knows of a round."""
 
     round: Round
     began: float = field(default_factory=time.monotonic)
+    outgoing: list[WriteBlock] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
 
 
 class Stage:
     """Takes the batches of one round after the other and commits each round as one transaction.
 
-    1 begin with the first output, under the newest plan
-    2 produce every output of every batch
-    3 produce the accounts of what was done
-    4 send the next offsets, under the group membership the records were read with
-    5 commit
+    1 process every batch, under the newest plan
+    2 when the round before is committed: begin
+    3 send the next offsets, under the group membership the records were read with
+    4 produce every output, and the accounts of what was done
+    5 commit: all of 3 and 4, or nothing
 
-    A round that does not get through leaves nothing visible and is read again. No exception leaves `handle`:
-    Faust acknowledges an event even when its agent raised.
+    Step 1 runs in the caller's thread, and the others in one of the stage's own, so that a round is processed
+    while the one before is being committed. A round that does not get through leaves nothing visible and is
+    read again, with the one processed after it. No exception leaves `handle`: Faust acknowledges an event
+    even when its agent raised.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Stage:
         self._breaker = breaker
         self._on_fatal = on_fatal
         self._lock = Lock()
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._work: _Work | None = None
         self._failures = 0
 
@@ -107,33 +113,43 @@ class Stage:
         self._next_pipeline = pipeline
 
     def handle(self, batch: Batch) -> None:
-        """Take one batch of a round; with the last one the round is committed. Called from one thread."""
-        with self._lock:
-            if batch.round.is_settled:
-                return
-            try:
-                self._take(batch)
-                if batch.is_last:
-                    self._commit(batch.round)
-            except Replay as replay:
-                self._fail(batch.round, replay)
-            except Fatal as error:
-                self._end(batch.round, error)
-            except Exception as error:
-                self._abort_and_fail(batch.round, error)
+        """Take one batch of a round; with the last one the round goes on to its commit.
 
-    def discard(self, rnd: Round | None) -> None:
-        """Abort what is open and end the round unfinished; on return nothing of it can be committed.
+        Called from one thread. Not waited for is the commit: who hands over rounds says how many may wait.
+        """
+        rnd = batch.round
+        if rnd.is_settled:
+            return
+        try:
+            self._take(batch)
+        except Exception as error:
+            with self._lock:
+                self._fail(rnd, error)
+            return
+        if batch.is_last:
+            work, self._work = self._start(rnd), None
+            self._breaker.count(work.accounts)
+            rnd.processed()
+            self._committer.submit(self._conclude, work)
 
-        Called from the poller's thread while partitions are taken away; waits for the step in progress.
+    def discard(self, rounds: Sequence[Round]) -> None:
+        """Abort what is open and end the rounds unfinished; on return nothing of them can be committed.
+
+        Called from the poller's thread while partitions are taken away; waits for a commit in progress.
         """
         with self._lock:
-            if rnd is not None:
+            for rnd in rounds:
                 rnd.settle(committed=False)
             try:
                 self._outbox.abort()
             except Fatal as error:
                 self._on_fatal(error)
+
+    def close(self) -> None:
+        """Wait for the commit in progress; nothing is committed afterwards."""
+        self._committer.shutdown(cancel_futures=True)
+
+    # Processing, in the caller's thread
 
     def _take(self, batch: Batch) -> None:
         began = time.monotonic()
@@ -149,9 +165,8 @@ class Stage:
         if processed is None:
             return
         if processed.outgoing:
-            if not self._outbox.is_open:
-                self._outbox.begin()
-            self._outbox.write(processed.outgoing)
+            work.outgoing.append(processed.outgoing)
+            batch.round.written_bytes += processed.outgoing.used_bytes
         work.accounts += processed.accounts
         if processed.next_offset > batch.first_offset:
             batch.round.offsets[batch.tp] = processed.next_offset
@@ -176,18 +191,33 @@ class Stage:
             batch.round.halted[batch.tp] = Halted(batch.first_offset, reason, HALT_RETRY_S)
             return None
 
-    def _commit(self, rnd: Round) -> None:
-        work = self._start(rnd)
+    # Committing, in the stage's own thread
+
+    def _conclude(self, work: _Work) -> None:
+        with self._lock:
+            if not work.round.may_commit:
+                work.round.settle(committed=False)
+                return
+            try:
+                self._commit(work)
+            except Replay as replay:
+                self._fail(work.round, replay)
+            except Fatal as error:
+                self._end(work.round, error)
+            except Exception as error:
+                self._abort_and_fail(work.round, error)
+
+    def _commit(self, work: _Work) -> None:
+        rnd = work.round
         if rnd.offsets:
-            if not self._outbox.is_open:
-                self._outbox.begin()
-            for account in work.accounts:
-                self._outbox.write_account(account)
-            self._outbox.commit(rnd.offsets, rnd.group_metadata)
+            self._outbox.begin()
+            self._outbox.send_offsets(rnd.offsets, rnd.group_metadata)
+            for block in work.outgoing:
+                self._outbox.write(block)
+            self._outbox.write_accounts(work.accounts)
+            self._outbox.commit()
             self.figures.add(work)
-            self._breaker.count(work.accounts)
         self._failures = 0
-        self._work = None
         rnd.settle(committed=True)
 
     def _abort_and_fail(self, rnd: Round, error: Exception) -> None:
@@ -207,10 +237,8 @@ class Stage:
             self._end(rnd, error)
             return
         time.sleep(_FAILURE_PAUSE_S)
-        self._work = None
         rnd.settle(committed=False)
 
     def _end(self, rnd: Round, error: BaseException) -> None:
-        self._work = None
         rnd.settle(committed=False)
         self._on_fatal(error)

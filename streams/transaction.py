@@ -26,8 +26,8 @@ from faust.types import TP
 
 from exchange import log
 from exchange.account import Account
-from exchange.block import Outgoing
-from exchange.change import HEADER
+from exchange.block import Outgoing, WriteBlock
+from exchange.blockio import BlockProducer
 from exchange.errors import ExchangeError
 from exchange.plan import ACCOUNTS_TOPIC
 from streams.client import QUIET
@@ -60,13 +60,15 @@ class _Unknown(Exception):
 
 
 class Outbox:
-    """One transaction at a time: begin → write … → commit or abort. Not for use by two threads at once."""
+    """One transaction at a time: begin → send_offsets → write … → commit or abort.
+
+    Not for use by two threads at once.
+    """
 
     def __init__(self, client: dict[str, Any], transactional_id: str, stopping: Event) -> None:
         self.transactional_id = transactional_id
         self.is_open = False
         self._stopping = stopping
-        self._refused: KafkaError | None = None
         self._client = (
             client
             | QUIET
@@ -75,15 +77,15 @@ class Outbox:
                 "client.id": transactional_id,
                 "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
                 "linger.ms": 5,
+                "retry.backoff.ms": 5,  # so long waits a transaction until Kafka is done with the last one
                 "batch.size": 262_144,
                 "message.max.bytes": 1_040_000,
-                "queue.buffering.max.messages": 1_000_000,
-                "queue.buffering.max.kbytes": 262_144,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_delivery,
+                "queue.buffering.max.messages": 200_000,
+                "queue.buffering.max.kbytes": 65_536,
             }
         )
         self._producer: Producer | None = None
+        self._writer: BlockProducer | None = None
 
     def start(self) -> None:
         """Connect, fence any earlier producer of this transactional.id and end what it left open.
@@ -94,12 +96,13 @@ class Outbox:
         """
         while not self._stopping.is_set():
             # A producer whose init_transactions failed for good cannot be asked again: one for each try.
-            self._producer = Producer(self._client)
+            self._producer, self._writer = Producer(self._client), None
             try:
                 self._ask("init_transactions", self._producer.init_transactions)
             except (_MustAbort, _Unknown):
                 self._stopping.wait(_RETRY_INIT_S)
             else:
+                self._writer = BlockProducer(self._producer)
                 return
         msg = "stopped while waiting for Kafka to accept the transactional producer"
         raise Fatal(msg)
@@ -109,45 +112,20 @@ class Outbox:
 
         Raises: Replay, Fatal.
         """
-        self._refused = None
         try:
             self._in_use.begin_transaction()
         except KafkaException as error:
             self._give_up(_judge("begin_transaction", error))
         self.is_open = True
 
-    def write(self, records: Iterable[Outgoing]) -> None:
-        """Add records to the open transaction, in order; waits while the producer's queue is full.
+    def send_offsets(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        """Add the consumer's next offsets to the open transaction.
+
+        Best before anything is written: while Kafka is still at the end of the transaction before, this call
+        is repeated after 5 ms, whereas librdkafka waits for 20 ms before it adds a partition again.
+        Source: librdkafka 2.15.0, src/rdkafka_txnmgr.c, CONCURRENT_TRANSACTIONS
 
         Raises: Replay, Fatal.
-        """
-        produce = self._in_use.produce
-        try:
-            for topic, partition, key, value, header in records:
-                while True:
-                    try:
-                        # positional: topic, value, key, partition, callback, on_delivery, timestamp, headers
-                        headers = [(HEADER, header)] if header else None
-                        produce(topic, value, key, partition, None, None, 0, headers)  # type: ignore[arg-type]
-                        break
-                    except BufferError:
-                        self._in_use.poll(_QUEUE_FULL_POLL_S)
-        except KafkaException as error:
-            # Whatever the error, nothing of this transaction has been committed: aborting it is always right.
-            _judge("produce", error)
-            self._give_up(_MustAbort())
-
-    def write_account(self, account: Account) -> None:
-        """Add an account to the open transaction.
-
-        Raises: Replay, Fatal.
-        """
-        self.write([Outgoing(ACCOUNTS_TOPIC, 0, None, account.encode(), b"")])
-
-    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
-        """Commit what was written together with the consumer's next offsets.
-
-        Raises: Replay when the transaction was aborted or its outcome is unknown; Fatal.
         """
         positions = [TopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
         producer = self._in_use
@@ -156,9 +134,41 @@ class Outbox:
             lambda timeout_s: producer.send_offsets_to_transaction(positions, group_metadata, timeout_s),
             again=False,
         )
-        if self._refused is not None:
+
+    def write(self, block: WriteBlock) -> None:
+        """Add records to the open transaction, in order; waits while the producer's queue is full.
+
+        A record that cannot be delivered later on makes the commit fail: librdkafka counts those.
+        Source: librdkafka 2.15.0, src/rdkafka_txnmgr.c, `txn_dr_fails`
+
+        Raises: Replay, Fatal.
+        """
+        producer, written = self._in_use, 0
+        writer = self._writer or BlockProducer(producer)
+        try:
+            while (written := writer.write(block, written)) < block.count:
+                producer.poll(_QUEUE_FULL_POLL_S)
+        except KafkaException as error:
+            # Whatever the error, nothing of this transaction has been committed: aborting it is always right.
+            _judge("produce", error)
             self._give_up(_MustAbort())
-        self._attempt("commit_transaction", producer.commit_transaction)
+
+    def write_accounts(self, accounts: Iterable[Account]) -> None:
+        """Add accounts to the open transaction.
+
+        Raises: Replay, Fatal.
+        """
+        block = WriteBlock()
+        for account in accounts:
+            block.add(Outgoing(ACCOUNTS_TOPIC, 0, None, account.encode(), None))
+        self.write(block)
+
+    def commit(self) -> None:
+        """Commit what was sent and written.
+
+        Raises: Replay when the transaction was aborted or its outcome is unknown; Fatal.
+        """
+        self._attempt("commit_transaction", self._in_use.commit_transaction)
         self.is_open = False
 
     def abort(self) -> None:
@@ -178,7 +188,7 @@ class Outbox:
         """Abort what is open and let the producer go."""
         if self._producer is not None:
             self.abort()
-            self._producer = None
+            self._producer = self._writer = None
 
     @property
     def _in_use(self) -> Producer:
@@ -223,15 +233,11 @@ class Outbox:
 
     def _replace(self) -> None:
         self.is_open = False
-        old, self._producer = self._producer, None
+        old, self._producer, self._writer = self._producer, None, None
         if old is not None:
             old.purge(blocking=False)
         _log.warning("producer_replaced", worker=self.transactional_id, reason="transaction outcome unknown")
         self.start()
-
-    def _on_delivery(self, error: KafkaError | None, _record: Any) -> None:
-        if error is not None and self._refused is None:
-            self._refused = error
 
 
 def _judge(step: str, error: KafkaException) -> Exception:

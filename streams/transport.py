@@ -16,7 +16,7 @@ Installed under the entry point group `faust.transports` as `bus`: App(broker="b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from faust.transport import base
@@ -64,9 +64,9 @@ class Consumer(base.Consumer):
         """Let Faust take the partitions in; its streams resume when it is done."""
         self._in_loop(self._take_in(assigned, generation))
 
-    def on_revoked(self, revoked: set[TP], rnd: Round | None) -> None:
-        """Abort the round in process first, then let Faust empty its buffers."""
-        self._stream_app.stage.discard(rnd)
+    def on_revoked(self, revoked: set[TP], rounds: Sequence[Round]) -> None:
+        """Abort the rounds in process first, then let Faust empty its buffers."""
+        self._stream_app.stage.discard(rounds)
         self._in_loop(self._give_back(revoked))
 
     def on_round(self, rnd: Round) -> None:

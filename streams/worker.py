@@ -16,6 +16,7 @@ from typing import Any, Final
 from faust.types import TP
 
 from exchange import log
+from exchange.blockio import native_client
 from streams.app import GROUP, StreamApp, build_app
 from streams.breaker import Breaker
 from streams.poller import Parked, Poller
@@ -104,13 +105,19 @@ class Worker:
             await self._loop.run_in_executor(thread, self._outbox.start)
             await self._start_app(thread)
             watchdog.start()
-            _log.info("worker_ready", worker=self.worker, plan_version=self.stage.plan_version)
+            _log.info(
+                "worker_ready",
+                worker=self.worker,
+                plan_version=self.stage.plan_version,
+                native=native_client() is not None,
+            )
             await self._told_to_stop(self._stopped)
         except Exception as error:
             self.restart(error)
         finally:
             watchdog.stop()
             await self._stop_app()
+            await self._loop.run_in_executor(thread, self.stage.close)
             await self._loop.run_in_executor(thread, self._outbox.close)
             thread.shutdown()
         _log.info("worker_ended", worker=self.worker, exit_code=self._exit_code)

@@ -16,12 +16,9 @@ from exchange import log
 from exchange.local import process, stack
 from exchange.local.home import Home
 from exchange.local.process import Running
+from exchange.restarts import Restarts
 from exchange.settings import Settings
 
-FIRST_WAIT_S: Final = 0.2
-LONGEST_WAIT_S: Final = 10.0
-HEALTHY_S: Final = 30.0
-"""Whoever ran this long before it ended is restarted at once again."""
 _POLL_S: Final = 0.1
 
 _log = log.get(__name__)
@@ -34,7 +31,7 @@ class _Child:
         self.running: Running | None = None
         self.began = 0.0
         self.due = 0.0
-        self.wait_s = FIRST_WAIT_S
+        self.waits = Restarts()
         self.restarts = 0
 
 
@@ -113,8 +110,6 @@ class Supervisor:
         child.running = None
         if code == 0 or self._home.state().parts.get(child.name) != ended:
             return
-        if now - child.began > HEALTHY_S:
-            child.wait_s = FIRST_WAIT_S
-        _log.warning("child_restarts", part=child.name, exit_code=code, retry_after_s=child.wait_s)
-        child.due = now + child.wait_s
-        child.wait_s = min(2 * child.wait_s, LONGEST_WAIT_S)
+        wait_s = child.waits.next_wait_s(now - child.began)
+        _log.warning("child_restarts", part=child.name, exit_code=code, retry_after_s=wait_s)
+        child.due = now + wait_s

@@ -13,10 +13,13 @@ from typing import Any
 from unittest.mock import patch
 
 from confluent_kafka import TopicPartition
+from faust.types import TP
 
 from connectors import writer
 from connectors.source import Batch
 from exchange import cli, masking
+from exchange.block import ReadBlock
+from exchange.blockio import BlockConsumer, Reading
 from exchange.engine import codes, flat
 from exchange.masking import Partial, Redact
 from streams import poller
@@ -26,31 +29,35 @@ AHEAD = "PLANTED: position committed, changes not written"
 
 
 def skip_a_record() -> None:
-    """Every twentieth record vanishes between reading and processing; its offset is passed all the same."""
-    records_of, counter = poller.Poller._records_of, itertools.count(1)
+    """Every twentieth record vanishes while it is read, native or not; its offset is passed all the same."""
+    read, counter = BlockConsumer.read, itertools.count(1)
 
-    def most_records_of(self: Any, messages: Any) -> Any:
-        found = records_of(self, messages)
-        kept = {tp: [record for record in batch if next(counter) % 20] for tp, batch in found.items()}
-        return {tp: batch for tp, batch in kept.items() if batch}
+    def read_most(self: Any, into: Reading, *arguments: Any) -> None:
+        found = Reading()
+        read(self, found, *arguments)
+        for at, block in found.blocks.items():
+            kept = [record for record in block if next(counter) % 20]
+            for record in kept:
+                into.blocks.setdefault(at, ReadBlock()).add(record)
+            into.records += len(kept)
+        into.errors += found.errors
 
-    patch.object(poller.Poller, "_records_of", most_records_of).start()
+    patch.object(BlockConsumer, "read", read_most).start()
 
 
 def commit_early() -> None:
     """Offsets go first, outside the transaction; at the third round the worker then hangs, to be killed."""
     hand_over, counter = poller.Poller._hand_over, itertools.count()
 
-    def hand_over_late(self: Any, rnd: Any) -> None:
-        ends = [
-            TopicPartition(batch.tp.topic, batch.tp.partition, batch.next_offset) for batch in rnd.batches
-        ]
-        self._consumer.commit(offsets=ends, asynchronous=False)
-        if next(counter) == 2:
-            sys.stderr.write(EARLY + "\n")
-            sys.stderr.flush()
-            threading.Event().wait()
-        hand_over(self, rnd)
+    def hand_over_late(self: Any, records: dict[TP, ReadBlock]) -> None:
+        ends = [TopicPartition(*tp, block.offset(-1) + 1) for tp, block in records.items()]
+        if ends:
+            self._consumer.commit(offsets=ends, asynchronous=False)
+            if next(counter) == 2:
+                sys.stderr.write(EARLY + "\n")
+                sys.stderr.flush()
+                threading.Event().wait()
+        hand_over(self, records)
 
     patch.object(poller.Poller, "_hand_over", hand_over_late).start()
 

@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faust.types import TP
-
 from exchange import log
 from exchange.account import Account
 from exchange.block import Outgoing, WriteBlock
@@ -63,13 +61,13 @@ class Copy:
 
 
 def fail_third_commit() -> None:
-    """Plant an error of our own between sending the offsets and the commit."""
+    """Plant an error of our own between what is written and its commit."""
     commit, calls = Outbox.commit, itertools.count(1)
 
-    def faulty(self: Outbox, offsets: dict[TP, int], group_metadata: Any) -> None:
+    def faulty(self: Outbox) -> None:
         if next(calls) == 3:
             raise RuntimeError
-        commit(self, offsets, group_metadata)
+        commit(self)
 
     Outbox.commit = faulty  # type: ignore[method-assign]
 
@@ -78,10 +76,10 @@ def hold_commits(hold_ms: int) -> None:
     """Give a kill the time to fall between the written records and their commit."""
     commit = Outbox.commit
 
-    def late(self: Outbox, offsets: dict[TP, int], group_metadata: Any) -> None:
+    def late(self: Outbox) -> None:
         self._in_use.flush(5)
         time.sleep(hold_ms / 1000)
-        commit(self, offsets, group_metadata)
+        commit(self)
 
     Outbox.commit = late  # type: ignore[method-assign]
 

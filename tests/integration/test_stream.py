@@ -50,6 +50,7 @@ class Bench:
         self.client = stack.settings.kafka_client("admin")
         self.raw, self.out = f"raw.t{self.name}.public.a", f"share.t{self.name}.a.copy"
         self.files = files
+        self.native = os.environ.get("EXCHANGE_NATIVE", "on")
         self.workers: list[Running] = []
         self.sent = 0
         self._producer: Producer | None = None
@@ -79,7 +80,7 @@ class Bench:
     def start(self, worker: str = "stream-0", **given: Any) -> Running:
         """Start a worker in a process of its own."""
         whole = {"worker": worker, "group": f"g-{self.name}", "topics": [self.raw], "out": self.out} | given
-        started = Running(whole, self.stack, self.files / f"{worker}.log")
+        started = Running(whole, self.stack, self.files / f"{worker}.log", {"EXCHANGE_NATIVE": self.native})
         self.workers.append(started)
         return started
 
@@ -152,6 +153,9 @@ def bench(kafka: Stack, tmp_path: Path) -> Iterator[Bench]:
             worker.end(signal.SIGKILL)
     for log in sorted(tmp_path.glob("*.log")):
         sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')}")
+
+
+both_ways = pytest.mark.parametrize("native", ["on", "off"])
 
 
 def header(position: int = 0) -> bytes:
@@ -230,7 +234,9 @@ def test_records_are_copied_once_over_orderly_restarts(bench: Bench) -> None:
     bench.assert_exactly_once()
 
 
-def test_records_are_copied_once_over_kill_9_in_open_transactions(bench: Bench) -> None:
+@both_ways
+def test_records_are_copied_once_over_kill_9_in_open_transactions(bench: Bench, native: str) -> None:
+    bench.native = native
     bench.send(4_000)
     for goal in (1, 400, 800, 1_200, 1_600):
         worker = bench.start(hold_ms=400)
@@ -241,7 +247,9 @@ def test_records_are_copied_once_over_kill_9_in_open_transactions(bench: Bench) 
     assert len(bench.copied("read_uncommitted")) > bench.sent, "no kill fell into an open transaction"
 
 
-def test_workers_may_come_and_go_while_records_flow(bench: Bench) -> None:
+@both_ways
+def test_workers_may_come_and_go_while_records_flow(bench: Bench, native: str) -> None:
+    bench.native = native
     bench.send(3_000)
     first = bench.start("stream-0", slow_ms=1)
     bench.wait_for_copies(300)
@@ -251,6 +259,7 @@ def test_workers_may_come_and_go_while_records_flow(bench: Bench) -> None:
     assert first.end() == 0
     bench.assert_exactly_once()
     assert "partitions_revoked" in first.text()
+    assert all(f"native={native == 'on'}" in worker.text() for worker in (first, second))
 
 
 @pytest.mark.parametrize("fault", ["raise", "commit"])

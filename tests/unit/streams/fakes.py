@@ -8,7 +8,7 @@ from typing import Any, cast
 from faust.types import TP
 
 from exchange.account import Account
-from exchange.block import NONE, Outgoing, ReadBlock, Record
+from exchange.block import NONE, Outgoing, ReadBlock, Record, WriteBlock
 from exchange.change import Reason
 from exchange.process import Halt, Processed
 from streams.rounds import Batch, Round
@@ -17,11 +17,11 @@ from streams.transaction import Outbox
 A0, A1, B0 = TP("raw.a", 0), TP("raw.a", 1), TP("raw.b", 0)
 
 
-def a_round(**spans: Any) -> Round:
+def a_round(after: Round | None = None, **spans: Any) -> Round:
     """Return a round; A0=range(3, 6) gives partition A0 the offsets 3, 4, 5."""
     names = {"A0": A0, "A1": A1, "B0": B0}
     records = {names[name]: block(span) for name, span in spans.items()}
-    return Round(records, group_metadata="member 1")
+    return Round(records, "member 1", after)
 
 
 def block(offsets: Iterable[int]) -> ReadBlock:
@@ -49,14 +49,17 @@ class FakeOutbox:
         self._step("begin")
         self.is_open = True
 
-    def write(self, records: Iterable[Outgoing]) -> None:
-        self._step("write", len(list(records)))
+    def write(self, block: WriteBlock) -> None:
+        self._step("write", len(block))
 
-    def write_account(self, account: Account) -> None:
-        self._step("account", account.changes)
+    def write_accounts(self, accounts: Iterable[Account]) -> None:
+        self._step("accounts", *(account.changes for account in accounts))
 
-    def commit(self, offsets: dict[TP, int], group_metadata: Any) -> None:
-        self._step("commit", dict(offsets), group_metadata)
+    def send_offsets(self, offsets: dict[TP, int], group_metadata: Any) -> None:
+        self._step("offsets", dict(offsets), group_metadata)
+
+    def commit(self) -> None:
+        self._step("commit")
         self.is_open = False
 
     def abort(self) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from confluent_kafka import KafkaError, Message
 
 from exchange.block import NONE, Record
+from exchange.blockio import ReadError, record_of
 from exchange.change import HEADER
-from streams.poller import next_limit, raise_if_fatal, record_of
+from streams.poller import next_limit, raise_if_fatal
 from streams.transaction import Fatal
 
 
@@ -17,12 +16,16 @@ def test_full_rounds_that_are_quick_grow_up_to_a_bound() -> None:
     limit = 200
     for _ in range(10):
         limit = next_limit(limit, records=limit, busy_s=0.01)
-    assert limit == 10_000
+    assert limit == 20_000
 
 
 def test_a_round_that_took_too_long_makes_the_next_one_smaller() -> None:
     assert next_limit(8_000, records=8_000, busy_s=2.0) == 2_000
     assert next_limit(8_000, records=1_000, busy_s=1.0) == 500
+
+
+def test_a_round_that_became_too_much_makes_the_next_one_smaller() -> None:
+    assert next_limit(8_000, records=8_000, busy_s=0.1, written_bytes=48 * 1024 * 1024) == 4_000
 
 
 def test_small_rounds_leave_the_limit_alone() -> None:
@@ -33,29 +36,17 @@ def test_the_limit_never_falls_so_low_that_commits_take_all_the_time() -> None:
     assert next_limit(200, records=200, busy_s=60.0) == 200
 
 
-class Gathered:
-    """What the consumer handed over: a record, or an error in its place."""
-
-    def __init__(self, code: int | None) -> None:
-        self._error = None if code is None else KafkaError(code)
-
-    def error(self) -> KafkaError | None:
-        return self._error
+def gathered(*codes: int) -> list[ReadError]:
+    return [ReadError("raw.a", 0, 7, KafkaError(code)) for code in codes]
 
 
-def test_the_end_of_the_consumer_is_seen_among_messages_that_are_dropped() -> None:
-    gathered: list[Any] = [Gathered(None), Gathered(KafkaError._PARTITION_EOF), Gathered(KafkaError._FATAL)]
+def test_the_end_of_the_consumer_is_seen_among_what_is_dropped() -> None:
     with pytest.raises(Fatal, match="Kafka ended this consumer"):
-        raise_if_fatal(gathered)
+        raise_if_fatal(gathered(KafkaError._PARTITION_EOF, KafkaError._FATAL))
 
 
-def test_other_errors_among_dropped_messages_are_no_end() -> None:
-    gathered: list[Any] = [
-        Gathered(None),
-        Gathered(KafkaError._PARTITION_EOF),
-        Gathered(KafkaError._TRANSPORT),
-    ]
-    raise_if_fatal(gathered)
+def test_other_errors_among_what_is_dropped_are_no_end() -> None:
+    raise_if_fatal(gathered(KafkaError._PARTITION_EOF, KafkaError._TRANSPORT))
 
 
 def test_record_keeps_its_parts_and_the_one_header_that_is_ours() -> None:

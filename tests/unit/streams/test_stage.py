@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from streams import stage as stage_module
@@ -28,6 +30,7 @@ class Rig:
     def run(self, rnd: Round) -> Round:
         for batch in rnd.batches:
             self.stage.handle(batch)
+        rnd.wait(10)
         return rnd
 
 
@@ -41,23 +44,23 @@ def test_a_round_is_one_transaction_in_the_promised_order() -> None:
     rnd = rig.run(a_round(A0=range(3, 6), A1=range(7, 8)))
     assert rig.outbox.steps == [
         ("begin",),
+        ("offsets", {A0: 6, A1: 8}, "member 1"),
         ("write", 3),
         ("write", 1),
-        ("account", 3),
-        ("account", 1),
-        ("commit", {A0: 6, A1: 8}, "member 1"),
+        ("accounts", 3, 1),
+        ("commit",),
     ]
     assert committed(rnd)
 
 
 def test_a_round_that_must_be_read_again_says_so_and_the_next_one_begins_anew() -> None:
-    for step in ("begin", "write", "account", "commit"):
+    for step in ("begin", "offsets", "write", "accounts", "commit"):
         rig = Rig(FakeOutbox(**{step: Replay()}))
         assert not committed(rig.run(a_round(A0=range(3))))
         rig.outbox.is_open = False  # the real one has aborted before it raises
         rig.outbox.steps.clear()
         assert committed(rig.run(a_round(A0=range(3))))
-        assert rig.outbox.names() == ["begin", "write", "account", "commit"]
+        assert rig.outbox.names() == ["begin", "offsets", "write", "accounts", "commit"]
 
 
 def test_an_error_nobody_foresaw_aborts_and_replays() -> None:
@@ -117,9 +120,10 @@ def test_a_discarded_round_is_aborted_and_its_remaining_batches_are_skipped() ->
     rig = Rig()
     rnd = a_round(A0=range(3), A1=range(3))
     rig.stage.handle(rnd.batches[0])
-    rig.stage.discard(rnd)
+    rig.stage.discard([rnd])
     rig.stage.handle(rnd.batches[1])
-    assert rig.outbox.names() == ["begin", "write", "abort"]
+    rig.stage.close()
+    assert rig.outbox.names() == []
     assert not committed(rnd)
 
 
@@ -170,3 +174,66 @@ def test_figures_count_what_was_committed_only() -> None:
     assert (rig.stage.figures.records, rig.stage.figures.replays) == (0, 1)
     rig.run(a_round(A0=range(3)))
     assert (rig.stage.figures.records, rig.stage.figures.rounds) == (3, 1)
+
+
+class SlowOutbox(FakeOutbox):
+    """Its commit waits until it is let through."""
+
+    def __init__(self, **fails: Exception) -> None:
+        super().__init__(**fails)
+        self.reached, self.may_go_on = threading.Event(), threading.Event()
+
+    def commit(self) -> None:
+        self.reached.set()
+        self.may_go_on.wait(10)
+        super().commit()
+
+
+def two_rounds(outbox: SlowOutbox) -> tuple[Rig, Round, Round]:
+    """Return two rounds, the second processed while the first is being committed."""
+    rig = Rig(outbox)
+    first = a_round(A0=range(3))
+    rig.stage.handle(first.batches[0])
+    assert outbox.reached.wait(10)
+    second = a_round(first, A0=range(3, 6))
+    rig.stage.handle(second.batches[0])
+    assert second.is_processed
+    assert not second.is_settled
+    return rig, first, second
+
+
+def test_a_round_is_processed_while_the_one_before_commits_and_committed_after_it() -> None:
+    outbox = SlowOutbox()
+    _, first, second = two_rounds(outbox)
+    assert outbox.names() == ["begin", "offsets", "write", "accounts"], (
+        "nothing of the second one is written yet"
+    )
+    outbox.may_go_on.set()
+    second.wait(10)
+    assert committed(first)
+    assert committed(second)
+    assert [step[1] for step in outbox.steps if step[0] == "offsets"] == [{A0: 3}, {A0: 6}]
+
+
+def test_a_round_after_one_that_failed_is_never_committed() -> None:
+    outbox = SlowOutbox(commit=Replay())
+    _, first, second = two_rounds(outbox)
+    outbox.may_go_on.set()
+    second.wait(10)
+    assert not committed(first)
+    assert not committed(second)
+    assert outbox.names().count("begin") == 1
+
+
+def test_nothing_is_committed_once_discarding_has_returned() -> None:
+    outbox = SlowOutbox()
+    rig, first, second = two_rounds(outbox)
+    thread = threading.Thread(target=rig.stage.discard, args=([first, second],))
+    thread.start()
+    outbox.may_go_on.set()
+    thread.join(10)
+    steps = list(outbox.steps)
+    rig.stage.close()
+    assert outbox.steps == steps
+    assert committed(first), "its commit was in progress"
+    assert outbox.names().count("commit") == 1 + committed(second)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from exchange.block import Outgoing
+from exchange.block import Outgoing, WriteBlock
 from streams import transaction
 from streams.transaction import Fatal, Outbox, Replay
 
@@ -17,7 +17,8 @@ FENCED = KafkaException(KafkaError(KafkaError._FENCED, "x", fatal=True))
 ABORT = KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION, "x", txn_requires_abort=True))
 RETRIABLE = KafkaException(KafkaError(KafkaError._TIMED_OUT, "x", retriable=True))
 UNKNOWN = KafkaException(KafkaError(KafkaError._STATE, "x"))
-RECORD = Outgoing("share.a.v", 0, None, b"v", b"")
+BLOCK = WriteBlock()
+BLOCK.add(Outgoing("share.a.v", 0, None, b"v", b""))
 
 
 class FakeProducer:
@@ -56,8 +57,9 @@ def outbox(monkeypatch: pytest.MonkeyPatch) -> Outbox:
 
 def one_round(outbox: Outbox) -> None:
     outbox.begin()
-    outbox.write([RECORD])
-    outbox.commit({}, None)
+    outbox.send_offsets({}, None)
+    outbox.write(BLOCK)
+    outbox.commit()
 
 
 def calls() -> list[list[str]]:
@@ -66,7 +68,7 @@ def calls() -> list[list[str]]:
 
 def test_a_transaction_takes_the_offsets_along_before_it_commits(outbox: Outbox) -> None:
     one_round(outbox)
-    whole = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
+    whole = ["begin_transaction", "send_offsets_to_transaction", "produce", "commit_transaction"]
     assert calls() == [["init_transactions", *whole]]
 
 
@@ -136,16 +138,6 @@ def test_a_fenced_producer_is_fatal(outbox: Outbox) -> None:
     with pytest.raises(Fatal, match="_FENCED"):
         one_round(outbox)
     assert len(calls()) == 1, "a fenced producer is not replaced: that would fence the other one back"
-
-
-def test_a_failed_delivery_aborts_even_if_nothing_else_says_so(outbox: Outbox) -> None:
-    outbox.begin()
-    outbox.write([RECORD])
-    outbox._on_delivery(KafkaError(KafkaError._MSG_TIMED_OUT), None)
-    with pytest.raises(Replay):
-        outbox.commit({}, None)
-    assert calls()[0][-1] == "abort_transaction"
-    one_round(outbox)
 
 
 def test_a_full_queue_is_waited_for(outbox: Outbox) -> None:
