@@ -162,6 +162,12 @@ class TableShape:
         images = {"before": before and self._texts(before), "after": after and self._texts(after)}
         return json.dumps(images, ensure_ascii=False).encode()
 
+    def source_texts(self, *, snapshot: bool = False) -> tuple[bytes, bytes]:
+        """Return what an envelope's source says before and after the time of commit, up to `txId`."""
+        texts = (_VERSION, _CONNECTOR, self.system)
+        places = ("true" if snapshot else "false", self.database, self.schema, self.table)
+        return b"".join(map(avrobytes.text, texts)), b"".join(map(avrobytes.text, places))
+
     def _texts(self, row: Sequence[Cell]) -> dict[str, str | None]:
         return {
             column.name: cell.decode(errors="backslashreplace") if isinstance(cell, bytes) else None
@@ -170,14 +176,13 @@ class TableShape:
         }
 
     def _write_source(self, moment: Moment) -> bytes:
+        head, tail = self.source_texts(snapshot=moment.snapshot)
         xid = avrobytes.NULL if moment.xid is None else avrobytes.PRESENT + avrobytes.long(moment.xid)
-        texts = (_VERSION, _CONNECTOR, self.system)
-        places = ("true" if moment.snapshot else "false", self.database, self.schema, self.table)
         return b"".join(
             (
-                *map(avrobytes.text, texts),
+                head,
                 avrobytes.long(moment.source_ms),
-                *map(avrobytes.text, places),
+                tail,
                 xid,
                 avrobytes.PRESENT,
                 avrobytes.long(moment.lsn),

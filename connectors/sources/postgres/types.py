@@ -33,6 +33,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from enum import IntEnum
 from typing import Any, Final
 
 from connectors import avrobytes
@@ -62,12 +63,34 @@ class CatalogType:
     delimiter: str = ","
 
 
+class Form(IntEnum):
+    """How rowcoder.py reads a column's texts itself; OTHER: it calls the converter."""
+
+    OTHER = 0
+    INTEGER = 1
+    BOOLEAN = 2
+    TEXT = 3
+    NUMERIC = 4
+    DECIMAL = 5
+    DATE = 6
+    TIME = 7
+    TIMESTAMP = 8
+    TIMESTAMPTZ = 9
+    BYTES = 10
+    FLOAT = 11
+    DOUBLE = 12
+
+
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How one column's values are written: the Avro type of a non-null value, and the converter."""
+    """How one column's values are written: the Avro type of a non-null value, and the converter.
+
+    form: how the same bytes are made of the same texts in compiled code.
+    """
 
     avro: Any
     convert: Convert
+    form: Form = Form.OTHER
 
 
 TypeOf = Callable[[int], CatalogType | None]
@@ -103,7 +126,7 @@ def _numeric(typmod: int) -> Mapping:
     if not 0 <= scale <= precision:
         return _PLAIN_NUMERIC
     avro = {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
-    return Mapping(avro, _decimal_converter(precision, scale))
+    return Mapping(avro, _decimal_converter(precision, scale), Form.DECIMAL)
 
 
 def _decimal_converter(precision: int, scale: int) -> Convert:
@@ -259,31 +282,43 @@ def _exactly(convert: Convert) -> Convert:
     return exact
 
 
-_EXACT_TEXT: Final = Mapping({"type": "string", "connect.name": "exchange.Text"}, _exactly(_string))
-_ENUM: Final = Mapping({"type": "string", "connect.name": "io.debezium.data.Enum"}, _exactly(_string))
-_PLAIN_NUMERIC: Final = Mapping({"type": "string", "connect.name": "exchange.Numeric"}, _plain_numeric)
-_STRING: Final = Mapping("string", _exactly(_string))
-_JSON: Final = Mapping({"type": "string", "connect.name": "io.debezium.data.Json"}, _exactly(_string))
+_EXACT_TEXT: Final = Mapping(
+    {"type": "string", "connect.name": "exchange.Text"}, _exactly(_string), Form.TEXT
+)
+_ENUM: Final = Mapping(
+    {"type": "string", "connect.name": "io.debezium.data.Enum"}, _exactly(_string), Form.TEXT
+)
+_PLAIN_NUMERIC: Final = Mapping(
+    {"type": "string", "connect.name": "exchange.Numeric"}, _plain_numeric, Form.NUMERIC
+)
+_STRING: Final = Mapping("string", _exactly(_string), Form.TEXT)
+_JSON: Final = Mapping(
+    {"type": "string", "connect.name": "io.debezium.data.Json"}, _exactly(_string), Form.TEXT
+)
 
 _NUMERIC_OID: Final = 1700
 
 _SCALARS: Final[dict[int, Mapping]] = {
-    16: Mapping("boolean", _boolean),
-    17: Mapping("bytes", _exactly(_bytea)),
-    20: Mapping("long", _integer),
-    21: Mapping({"type": "int", "connect.type": "int16"}, _integer),
-    23: Mapping("int", _integer),
+    16: Mapping("boolean", _boolean, Form.BOOLEAN),
+    17: Mapping("bytes", _exactly(_bytea), Form.BYTES),
+    20: Mapping("long", _integer, Form.INTEGER),
+    21: Mapping({"type": "int", "connect.type": "int16"}, _integer, Form.INTEGER),
+    23: Mapping("int", _integer, Form.INTEGER),
     25: _STRING,
     114: _JSON,
-    700: Mapping("float", _exactly(_float)),
-    701: Mapping("double", _exactly(_double)),
+    700: Mapping("float", _exactly(_float), Form.FLOAT),
+    701: Mapping("double", _exactly(_double), Form.DOUBLE),
     1042: _STRING,
     1043: _STRING,
-    1082: Mapping({"type": "int", "logicalType": "date"}, _exactly(_date)),
-    1083: Mapping({"type": "long", "logicalType": "time-micros"}, _exactly(_time)),
-    1114: Mapping({"type": "long", "logicalType": "local-timestamp-micros"}, _exactly(_timestamp)),
-    1184: Mapping({"type": "long", "logicalType": "timestamp-micros"}, _exactly(_timestamptz)),
-    2950: Mapping({"type": "string", "logicalType": "uuid"}, _exactly(_string)),
+    1082: Mapping({"type": "int", "logicalType": "date"}, _exactly(_date), Form.DATE),
+    1083: Mapping({"type": "long", "logicalType": "time-micros"}, _exactly(_time), Form.TIME),
+    1114: Mapping(
+        {"type": "long", "logicalType": "local-timestamp-micros"}, _exactly(_timestamp), Form.TIMESTAMP
+    ),
+    1184: Mapping(
+        {"type": "long", "logicalType": "timestamp-micros"}, _exactly(_timestamptz), Form.TIMESTAMPTZ
+    ),
+    2950: Mapping({"type": "string", "logicalType": "uuid"}, _exactly(_string), Form.TEXT),
     3802: _JSON,
 }
 """Source: pg_type.dat; built-in oids never change."""
