@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from connectors.position import SourcePosition
+from exchange.block import WriteBlock
 from exchange.change import Op, Position, Rejected
 
 LARGEST_RECORD_BYTES: Final = 1_000_000
@@ -22,6 +24,20 @@ class Shape:
     table: str
     key_schema: dict[str, Any]
     value_schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """What goes round the Avro bytes of one shape's records, and the topic they go to."""
+
+    topic: str
+    partitions: int
+    key_prefix: bytes
+    value_prefix: bytes
+
+
+Frame = Callable[[Shape], Framing]
+"""Registers a shape's schemas, and returns the framing of its records."""
 
 
 @dataclass(slots=True)
@@ -44,15 +60,26 @@ class Captured:
 
 @dataclass(slots=True)
 class Batch:
-    """Changes that go to Kafka in one transaction, and the position that holds once they are there."""
+    """Changes that go to Kafka in one transaction, and the position that holds once they are there.
 
-    changes: list[Captured] = field(default_factory=list)
+    changes: in the source's order; a block holds records as they go to their raw topics, framed, each with
+    its `x-exchange` header; the next read fills it anew. more: the source went on when the batch ended.
+    """
+
+    changes: Sequence[Captured | WriteBlock] = ()
     position: SourcePosition | None = None
+    more: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return sum(len(change) if isinstance(change, WriteBlock) else 1 for change in self.changes)
 
 
 class Source(Protocol):
     """open → (read → acknowledge)* → close.
 
+    After a batch with `more` the next read may come before that batch is acknowledged.
     A failed transaction ends the round: the runner closes the source and opens a new one at the position that
     it reads back from Kafka. Every method may raise TransientError (wait, then a new round) or SourceError
     (a person must act).

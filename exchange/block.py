@@ -83,6 +83,10 @@ class Block:
             more = bytearray(max(size_bytes, len(self.data)))
             self.data = self.data + more if self.used_bytes else more
 
+    def clear(self) -> None:
+        """Forget all records; the room that they had is kept."""
+        self.count = self.used_bytes = 0
+
     def _part(self, number: int, column: int) -> bytes | None:
         at, size = self.index[number * COLUMNS + column], self.index[number * COLUMNS + column + 1]
         return None if size == NONE else bytes(self.data[at : at + size])
