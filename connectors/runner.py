@@ -6,7 +6,8 @@ A round, in this order:
 2. read the position back from Kafka, at read_committed;
 3. open the source there; a gap halts the stream, it never goes on from "now";
 4. again and again: read changes, write them with position and accounts in one transaction, and only after
-   the commit let the source forget them.
+   the commit let the source forget them. While a source has more at hand, the next changes are read and
+   encoded during that commit; should it fail, they are thrown away with it.
 
 Whatever fails with an unknown outcome (a commit without answer, a lost connection) ends the round; the next
 one starts at 1 with a new producer. That way a batch is in Kafka once, or is read again.
@@ -117,23 +118,34 @@ class Connector:
     def _round(self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> None:
         writer.begin()
         position = writer.position()
-        source = self._source(plan, system)
+        source = self._source(plan, system, writer)
         try:
             source.open(position)
             _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
             while not self._stopping.is_set():
                 batch = source.read()
+                self._settle(writer, source)
                 if batch.changes or batch.position != position:
-                    writer.write(batch)
-                    self._committed = True
+                    writer.start(batch)
                     position = batch.position
-                if position is not None:
+                elif position is not None:
                     source.acknowledge(position)
-                self._pulse.captured += len(batch.changes)
+                if not batch.more:
+                    self._settle(writer, source)
+                self._pulse.captured += batch.count
                 self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
                 self._heed(plans, plan)
+            self._settle(writer, source)
         finally:
             source.close()
+
+    def _settle(self, writer: Writer, source: Source) -> None:
+        """Wait for the commit under way, if any; only then may the source forget what it brought."""
+        committed = writer.finish()
+        if committed is not None:
+            self._committed = True
+            if committed.position is not None:
+                source.acknowledge(committed.position)
 
     def _heed(self, plans: PlanTopic, plan: PublishedPlan) -> None:
         newer = plans.newer()
@@ -154,7 +166,7 @@ class Connector:
             Sealer(stewards),
         )
 
-    def _source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+    def _source(self, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> Source:
         return SOURCES[system.kind](
             system.name,
             self._settings.secrets.get(system.connection_env),
@@ -162,6 +174,7 @@ class Connector:
             system.slot,
             [resource.table for resource in _resources(plan, system.name)],
             self._stopping.is_set,
+            writer.framing,
         )
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.position import PositionCodec, SourcePosition
-from connectors.source import LARGEST_RECORD_BYTES, Batch, Captured, Shape
+from connectors.source import LARGEST_RECORD_BYTES, Batch, Captured, Framing, Shape
 from exchange.account import Account, content_hash, minute_of
+from exchange.block import WriteBlock
+from exchange.blockio import BlockProducer
 from exchange.change import HEADER, Op, Reason, RecordHeader, Rejected
 from exchange.compacted import CompactedTopic
 from exchange.encoding import wire
@@ -24,6 +27,7 @@ from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
 from exchange.librdkafka import AUTHENTICATION, explain, quiet_logger
 from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource
+from exchange.tally import tally
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
 _CALL_S: Final = 10.0
@@ -35,14 +39,16 @@ Register = Callable[[str, dict[str, Any]], int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Framing:
+class _Place:
     resource: PlannedResource
-    key_id: int
-    value_id: int
+    framing: Framing
 
 
 class Writer:
-    """begin → position → write* → close. After any error the writer is thrown away: its state is unknown."""
+    """begin → position → (start → finish)* → close.
+
+    After any error the writer is thrown away: its state is unknown.
+    """
 
     def __init__(
         self,
@@ -62,7 +68,10 @@ class Writer:
         self._register = register
         self._positions = positions
         self._sealer = sealer
-        self._framings: dict[Shape, _Framing] = {}
+        self._by_topic = {resource.raw_topic: resource for resource in resources.values()}
+        self._places: dict[Shape, _Place] = {}
+        self._commits = ThreadPoolExecutor(1, "commit")
+        self._under_way: tuple[Batch, Future[None]] | None = None
         self._refusal: KafkaError | None = None
         self._producer = Producer(
             client
@@ -78,6 +87,8 @@ class Writer:
             },
             logger=quiet_logger(),
         )
+
+        self._blocks = BlockProducer(self._producer)
 
     def begin(self) -> None:
         """Fence every earlier writer of this source and abort what it left open."""
@@ -95,17 +106,26 @@ class Writer:
             msg = f"{POSITIONS_TOPIC}: the position of {self._id} was not written by this version"
             raise PartError(msg) from None
 
+    def framing(self, shape: Shape) -> Framing:
+        """Return how the records of a shape are framed; its schemas are registered the first time."""
+        return self._place_of(shape).framing
+
     def write(self, batch: Batch) -> None:
-        """Write one batch, whole or not at all.
+        """Write one batch, whole or not at all: `start` and `finish`."""
+        self.start(batch)
+        self.finish()
+
+    def start(self, batch: Batch) -> None:
+        """Begin to write one batch, whole or not at all; the one before it is finished.
 
         1. register the schemas of shapes not met before;
         2. begin the transaction;
         3. send changes (refused ones to quarantine), accounts, position;
-        4. commit. When this returns, all of it is readable; when it raises, all or nothing may be.
+        4. begin to commit.
         """
         for change in batch.changes:
-            if change.shape not in self._framings:
-                self._framings[change.shape] = self._framing(change.shape)
+            if isinstance(change, Captured):
+                self._place_of(change.shape)
         try:
             self._producer.begin_transaction()
             for account in self._send_changes(batch):
@@ -118,14 +138,28 @@ class Writer:
         except BufferError:
             msg = f"{self._id}: the producer's queue is full"
             raise TransientError(msg) from None
-        self._call(self._producer.commit_transaction)
+        self._under_way = batch, self._commits.submit(self._call, self._producer.commit_transaction)
+
+    def finish(self) -> Batch | None:
+        """Wait for the commit under way; return its batch, None when there is none.
+
+        When this returns, all of the batch is readable; when it raises, all or nothing may be.
+        """
+        if self._under_way is None:
+            return None
+        (batch, commit), self._under_way = self._under_way, None
+        commit.result()
+        return batch
 
     def close(self) -> None:
         """Let go of the producer; what it had not committed is aborted by Kafka or by the next `begin`.
 
-        Its own close() aborts first and waits for Kafka without limit; dropped, it ends at once.
+        Its own close() aborts first and waits for Kafka without limit; dropped, it ends at once. A commit
+        still under way fails for want of its records, or was made: the next `begin` finds out.
         """
         self._producer.purge()
+        self._commits.shutdown()
+        del self._blocks
         del self._producer
 
     # -- records
@@ -134,59 +168,71 @@ class Writer:
         accounts: dict[tuple[str, int], Account] = {}
         made_at_ms = time.time_ns() // 1_000_000
         for change in batch.changes:
-            framing = self._framings[change.shape]
-            where = (framing.resource.raw_topic, minute_of(change.source_ms))
-            account = accounts.get(where)
-            if account is None:
-                account = accounts[where] = self._account(framing.resource, where[1], made_at_ms)
-            self._send(change, framing, account)
+            if isinstance(change, WriteBlock):
+                self._send_block(change, accounts, made_at_ms)
+                continue
+            place = self._places[change.shape]
+            account = self._account(accounts, place.resource, minute_of(change.source_ms), made_at_ms)
+            self._send(change, place, account)
             if change.op is not Op.READ:  # a snapshot's row has no time of commit to be late against
                 account.took(made_at_ms - change.source_ms)
         yield from accounts.values()
 
-    def _send(self, change: Captured, framing: _Framing, account: Account) -> None:
-        partitions = framing.resource.partitions
+    def _send_block(
+        self, block: WriteBlock, accounts: dict[tuple[str, int], Account], made_at_ms: int
+    ) -> None:
+        """Send the records of a block as they are, and count them as if they came one by one."""
+        if self._blocks.write(block) < len(block):
+            raise BufferError
+        sums = tally(block, 0, len(block), made_at_ms, reads_count_delay=False)
+        for (topic_number, minute), found in sums.items():
+            resource = self._by_topic[block.topics[topic_number]]
+            account = self._account(accounts, resource, minute, made_at_ms)
+            account.took_in(found.changes, found.position_sum, found.content_sum, found.delays)
+
+    def _send(self, change: Captured, place: _Place, account: Account) -> None:
+        partitions = place.framing.partitions
         if change.op is Op.TRUNCATE:
-            value = wire.frame(framing.value_id, change.value)
+            value = place.framing.value_prefix + change.value
             for partition in range(partitions):
                 placed = replace(change, position=replace(change.position, part=partition))
-                self._deliver(placed, framing, account, partition, None, value)
+                self._deliver(placed, place, account, partition, None, value)
             return
         partition = zlib.crc32(change.key) % partitions if change.key is not None else 0
-        key = wire.frame(framing.key_id, change.key) if change.key is not None else None
+        key = place.framing.key_prefix + change.key if change.key is not None else None
         if change.rejected is not None:
-            self._refuse(change, framing, account, partition, (key, change.value), change.rejected)
+            self._refuse(change, place, account, partition, (key, change.value), change.rejected)
             return
-        value = wire.frame(framing.value_id, change.value)
+        value = place.framing.value_prefix + change.value
         if len(value) + len(key or b"") > LARGEST_RECORD_BYTES:
-            self._refuse(change, framing, account, partition, (key, None), Rejected(Reason.TOO_LARGE))
+            self._refuse(change, place, account, partition, (key, None), Rejected(Reason.TOO_LARGE))
             return
-        self._deliver(change, framing, account, partition, key, value)
+        self._deliver(change, place, account, partition, key, value)
 
     def _deliver(
         self,
         change: Captured,
-        framing: _Framing,
+        place: _Place,
         account: Account,
         partition: int,
         key: bytes | None,
         value: bytes,
     ) -> None:
         header = RecordHeader(change.position, change.op, change.source_ms).pack()
-        self._produce(framing.resource.raw_topic, partition, key, value, header)
+        self._produce(place.framing.topic, partition, key, value, header)
         account.came_in(change.position.hash64(), content_hash(change.position, key, value))
 
     def _refuse(
         self,
         change: Captured,
-        framing: _Framing,
+        place: _Place,
         account: Account,
         partition: int,
         payload: tuple[bytes | None, bytes | None],
         rejected: Rejected,
     ) -> None:
         """Send a change to quarantine, sealed for the steward; it counts as captured, its bytes do not."""
-        resource = framing.resource
+        resource = place.resource
         header = RecordHeader(change.position, change.op, change.source_ms).pack()
         record = QuarantineRecord(
             resource=resource.name,
@@ -211,22 +257,37 @@ class Writer:
         headers: list[tuple[str, str | bytes | None]] = [(HEADER, header)]
         self._producer.produce(topic, value, key, partition, headers=headers)
 
-    def _account(self, resource: PlannedResource, minute: int, made_at_ms: int) -> Account:
-        return Account(
-            stage="capture",
-            writer=self._id,
-            resource=resource.name,
-            topic=resource.raw_topic,
-            minute=minute,
-            plan_version=self._plan_version,
-            made_at_ms=made_at_ms,
-        )
+    def _account(
+        self,
+        accounts: dict[tuple[str, int], Account],
+        resource: PlannedResource,
+        minute: int,
+        made_at_ms: int,
+    ) -> Account:
+        """Return the batch's account of a table and minute, made when it is the first change of these."""
+        where = (resource.raw_topic, minute)
+        if where not in accounts:
+            accounts[where] = Account(
+                stage="capture",
+                writer=self._id,
+                resource=resource.name,
+                topic=resource.raw_topic,
+                minute=minute,
+                plan_version=self._plan_version,
+                made_at_ms=made_at_ms,
+            )
+        return accounts[where]
 
-    def _framing(self, shape: Shape) -> _Framing:
-        resource = self._resources[shape.table]
-        key_id = self._register(f"{resource.raw_topic}-key", shape.key_schema)
-        value_id = self._register(f"{resource.raw_topic}-value", shape.value_schema)
-        return _Framing(resource, key_id, value_id)
+    def _place_of(self, shape: Shape) -> _Place:
+        place = self._places.get(shape)
+        if place is None:
+            resource = self._resources[shape.table]
+            key_id = self._register(f"{resource.raw_topic}-key", shape.key_schema)
+            value_id = self._register(f"{resource.raw_topic}-value", shape.value_schema)
+            prefixes = wire.prefix(key_id), wire.prefix(value_id)
+            place = _Place(resource, Framing(resource.raw_topic, resource.partitions, *prefixes))
+            self._places[shape] = place
+        return place
 
     # -- outcomes
 

@@ -7,10 +7,11 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from connectors.source import Source
+from connectors.source import Frame, Source
 from connectors.sources.postgres.source import PostgresSource
 
-SOURCES: Final[dict[str, Callable[[str, SecretStr, str, str, Sequence[str], Callable[[], bool]], Source]]] = {
-    "postgres": PostgresSource,
-}
-"""Kind → maker: system, DSN, publication, slot, tables, and a question whether to stop."""
+Make = Callable[[str, SecretStr, str, str, Sequence[str], Callable[[], bool], Frame], Source]
+"""Of system, DSN, publication, slot, tables, a question whether to stop, and how records are framed."""
+
+SOURCES: Final[dict[str, Make]] = {"postgres": PostgresSource}
+"""Kind → maker."""

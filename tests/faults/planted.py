@@ -64,20 +64,21 @@ def commit_early() -> None:
 
 def put_position_first() -> None:
     """The position goes in a transaction before that of its changes; between the third two it hangs."""
-    write, counter = writer.Writer.write, itertools.count(1)
+    start, counter = writer.Writer.start, itertools.count(1)
 
-    def write_position_first(self: Any, batch: Batch) -> None:
+    def start_with_position(self: Any, batch: Batch) -> None:
         if not batch.changes:
-            write(self, batch)
+            start(self, batch)
             return
-        write(self, Batch([], batch.position))
+        start(self, Batch((), batch.position))
+        self.finish()
         if next(counter) == 3:
             sys.stderr.write(AHEAD + "\n")
             sys.stderr.flush()
             threading.Event().wait()
-        write(self, Batch(batch.changes, None))
+        start(self, Batch(batch.changes, None))
 
-    patch.object(writer.Writer, "write", write_position_first).start()
+    patch.object(writer.Writer, "start", start_with_position).start()
 
 
 def take_masks_off() -> None:

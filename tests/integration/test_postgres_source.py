@@ -14,7 +14,11 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from connectors.sources.postgres.copydata import Fill, OneByOne, filler
+from connectors.sources.postgres.frames import Frames
+from connectors.sources.postgres.replication import Replication
 from exchange.change import Op, Reason
 from tests.integration.capture import PARTITIONS, Record, System
 from tests.stack import Stack, wait_for
@@ -163,6 +167,65 @@ def test_insert_update_delete_key_change_and_truncate(make: Callable[..., System
     assert created.value["transaction"]["total_order"] == 1
     (account, *_) = system.accounts(TABLE)
     assert account.writer == f"cdc-{system.name}"
+
+
+def frames_of(system: System, slot: str, fill: Callable[[Any], Fill], inserts: int) -> list[bytes]:
+    """What a slot sends up to so many inserts, without log positions and times."""
+    replication = Replication(system.name, SecretStr(system.dsn))
+    replication._fill = fill(replication._connection.raw)
+    replication.start(slot, system.slot, 0)
+    found: list[bytes] = []
+    try:
+        while sum(message[:1] == b"I" for message in found) < inserts:
+            frames = Frames()
+            replication.fill(frames)
+            while not frames.all_taken:
+                message = replication.unwrap(frames.take())
+                found += [message] if isinstance(message, bytes) and message[:1] in b"RIUD" else []
+            replication.wait(1)
+    finally:
+        replication.close()
+    return found
+
+
+def test_frames_read_natively_are_those_that_psycopg_gives(make: Callable[..., System]) -> None:
+    system = make()
+    for slot in ("natively", "one_by_one"):
+        system.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", slot)
+    try:
+        for size in (0, 100, 20_000, 3_000_000, 1):
+            system.execute(
+                "INSERT INTO person SELECT %s + g, repeat('x', %s) FROM generate_series(1, 300) g LIMIT %s",
+                *(size * 1000, size, 300 if size < 1_000_000 else 2),
+            )
+        natively = frames_of(system, "natively", filler, 1202)
+        assert natively == frames_of(system, "one_by_one", OneByOne, 1202)
+    finally:
+        for slot in ("natively", "one_by_one"):
+            drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s"
+            wait_for(lambda slot=slot: not is_read(system, slot), "an unread slot")  # type: ignore[misc]
+            system.execute(drop, slot)
+
+
+def is_read(system: System, slot: str) -> bool:
+    return bool(
+        system.db.execute(
+            "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active", [slot]
+        ).fetchall()
+    )
+
+
+def test_without_native_clients_the_same_is_captured(make: Callable[..., System]) -> None:
+    system = make(DDL + "; ALTER TABLE person REPLICA IDENTITY FULL")
+    with system.connector(EXCHANGE_NATIVE="off") as connector:
+        connector.says("stream_started")
+        system.execute("INSERT INTO person SELECT g, '王', 12.34 FROM generate_series(1, 5000) g")
+        system.execute("UPDATE person SET amount = id")
+        records = system.wait_for_records(TABLE, lambda r: len(r) >= 10_000, "all changes")
+        assert "EXCHANGE_NATIVE=off" in connector.text()
+    assert Counter(ops(records)) == {"c": 5000, "u": 5000}
+    assert final_state(records) == source_state(system)
+    assert_nothing_twice_and_in_order(records)
 
 
 def test_full_replica_identity_gives_before_images_and_unchanged_large_values(

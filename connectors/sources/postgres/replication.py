@@ -14,6 +14,8 @@ import psycopg
 from psycopg import pq
 from pydantic import SecretStr
 
+from connectors.sources.postgres.copydata import filler
+from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.libpq import (
     NOT_IN_PREREQUISITE_STATE,
     UNDEFINED_OBJECT,
@@ -56,10 +58,11 @@ class Keepalive:
 
 
 class Replication:
-    """identify → create_slot (first time) → start → (receive* → acknowledge)* → close."""
+    """identify → create_slot (first time) → start → ((fill → unwrap*)* → acknowledge)* → close."""
 
     def __init__(self, system: str, dsn: SecretStr) -> None:
         self._connection = Connection(system, dsn, replication=True)
+        self._fill = filler(self._connection.raw)
         self._system = system
         self._flushed = 0
         self._received = 0
@@ -94,26 +97,25 @@ class Replication:
         )
         self._flushed = self._received = lsn
 
-    def receive(self) -> bytes | Keepalive | None:
-        """Return the next pgoutput message or keepalive, or None when nothing has arrived.
+    def fill(self, frames: Frames) -> None:
+        """Append the frames that have arrived, at most as many as are enough.
 
         Raises: TransientError when the connection is lost; GapError when the server cannot give changes.
         """
-        raw = self._connection.raw
-        try:
-            size, view = raw.get_copy_data(1)
-            if size == 0:
-                raw.consume_input()
-                size, view = raw.get_copy_data(1)
-        except psycopg.Error:
-            raise self._ended() from None
-        if size == -1:
+        if not self._fill(frames):
             raise self._ended()
         if self._connection.warnings:
             self._refuse_warnings()
-        if size == 0:
-            return None
-        return self._unwrap(bytes(view))
+
+    def unwrap(self, frame: bytes) -> bytes | Keepalive | None:
+        """Return a frame's pgoutput message or keepalive; None for a frame that is neither."""
+        if frame[:1] == b"w":
+            return frame[_WAL_HEAD_BYTES:]
+        if frame[:1] == b"k":
+            _, wal_end, _clock, reply = _KEEPALIVE.unpack(frame)
+            self._received = max(self._received, wal_end)
+            return Keepalive(wal_end, bool(reply))
+        return None
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until something arrives, at most so long; False when nothing did."""
@@ -142,15 +144,6 @@ class Replication:
     def close(self) -> None:
         """Close the connection; the slot stays."""
         self._connection.close()
-
-    def _unwrap(self, frame: bytes) -> bytes | Keepalive | None:
-        if frame[:1] == b"w":
-            return frame[_WAL_HEAD_BYTES:]
-        if frame[:1] == b"k":
-            _, wal_end, _clock, reply = _KEEPALIVE.unpack(frame)
-            self._received = max(self._received, wal_end)
-            return Keepalive(wal_end, bool(reply))
-        return None
 
     def _ended(self) -> Exception:
         """Say why the server ended the stream."""

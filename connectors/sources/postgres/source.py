@@ -9,7 +9,7 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from connectors.position import SnapshotProgress, SourcePosition
-from connectors.source import Batch
+from connectors.source import Batch, Frame
 from connectors.sources.postgres.catalog import Catalog, SlotState, SourceTable
 from connectors.sources.postgres.envelope import Moment
 from connectors.sources.postgres.gap import refuse_gap
@@ -44,11 +44,13 @@ class PostgresSource:
         slot: str,
         tables: Sequence[str],
         stopping: Callable[[], bool] = lambda: False,
+        frame: Frame | None = None,
     ) -> None:
         self._system = system
         self._slot = slot
         self._names = tuple(tables)
         self._stopping = stopping
+        self._frame = frame
         self._catalog = Catalog(system, dsn, publication)
         self._replication = Replication(system, dsn)
         self._empty_first = False
@@ -169,7 +171,7 @@ class PostgresSource:
         resume = self._position.resume
         self._replication.start(self._slot, self._catalog.publication, resume)
         _log.info("stream_started", system=self._system, lsn=lsn_text(resume))
-        transactions = Transactions(self._stream_id, self._shapes, self._position)
+        transactions = Transactions(self._stream_id, self._shapes, self._position, self._frame)
         return Stream(self._replication, transactions, self._position)
 
 

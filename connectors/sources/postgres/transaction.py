@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from connectors.position import SourcePosition
-from connectors.source import Captured
-from connectors.sources.postgres.envelope import Moment
+from connectors.source import Captured, Frame
+from connectors.sources.postgres.envelope import Moment, TableShape
+from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.pgoutput import (
     UNCHANGED,
     Begin,
@@ -22,7 +22,9 @@ from connectors.sources.postgres.pgoutput import (
     Update,
 )
 from connectors.sources.postgres.record import Place, row_record, truncate_record
+from connectors.sources.postgres.rowcoder import Coder, Program, Progress
 from connectors.sources.postgres.shapes import Shapes
+from exchange.block import WriteBlock
 from exchange.change import Op, Position
 from exchange.errors import SourceError
 
@@ -30,16 +32,43 @@ from exchange.errors import SourceError
 class Transactions:
     """(Begin → (Relation | Insert | Update | Delete | Truncate)* → Commit)*, from `stored` on.
 
-    resume: start of the log to read again, as in SourcePosition; everything before it has been taken.
+    Frames are taken by compiled code as far as that can (`encode`), the others as messages (`take`).
     """
 
-    def __init__(self, stream_id: int, shapes: Shapes, stored: SourcePosition) -> None:
-        self.resume = stored.resume
+    def __init__(
+        self, stream_id: int, shapes: Shapes, stored: SourcePosition, frame: Frame | None = None
+    ) -> None:
+        """frame: how records are framed; without it every message is left to `take`."""
         self._system = stored.system
         self._done = (stored.commit, stored.index)
         self._stream_id = stream_id
         self._shapes = shapes
-        self._open: _Transaction | None = None
+        self._frame = frame
+        self._progress = Progress(stored.resume, stored.commit, stored.index)
+        self._coder = Coder(stream_id, self._done, self._progress)
+        self._moment: tuple[int, Moment] | None = None
+        self._programs: dict[int, TableShape | None] = {}
+
+    @property
+    def resume(self) -> int:
+        """Start of the log to read again, as in SourcePosition; everything before it has been taken."""
+        return int(self._progress.resume)
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Commit position and index of the last change that was captured."""
+        return int(self._progress.last_commit), int(self._progress.last_index)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more of a transaction is to come."""
+        return bool(self._progress.is_open)
+
+    def encode(self, frames: Frames, block: WriteBlock, most_rows: int, most_bytes: int) -> None:
+        """Take frames into a block, until it holds so much or `take` is needed for the next of them."""
+        frames.next = self._coder.encode(
+            frames.data, frames.index, frames.next, frames.count, block, most_rows, most_bytes
+        )
 
     def take(self, message: Decoded) -> list[Captured]:
         """Take the next message in; return the records that it gives."""
@@ -50,20 +79,28 @@ class Transactions:
                 places = map(self._place, message.relations)
                 return [truncate_record(place) for place in places if place is not None]
             case Begin():
-                now_ms = time.time_ns() // 1_000_000
-                moment = Moment(message.commit_us // 1000, message.commit_lsn, message.xid, now_ms)
-                self._open = _Transaction(moment)
+                self._progress.begin(message.commit_lsn, message.commit_us, message.xid)
             case Commit():
-                self.resume = message.end_lsn
-                self._open = None
+                self._progress.end(message.end_lsn)
             case Relation():
-                self._shapes.learn(message)
+                self._learn(message)
         return []
 
     def reached(self, wal_end: int) -> None:
         """Outside a transaction all changes before the server's position have been taken."""
-        if self._open is None:
-            self.resume = max(self.resume, wal_end)
+        if not self.is_open:
+            self._progress.resume = max(self._progress.resume, wal_end)
+
+    def _learn(self, relation: Relation) -> None:
+        """Compile a table's rows where its shape is another; its schemas are registered for that."""
+        self._shapes.learn(relation)
+        if self._frame is None:
+            return
+        shape = self._shapes.of_relation(relation.oid)
+        if relation.oid not in self._programs or self._programs[relation.oid] is not shape:
+            program = None if shape is None else Program(shape, self._frame(shape.shape))
+            self._progress.table(relation.oid).learn(program)
+            self._programs[relation.oid] = shape
 
     def _row_change(self, message: Insert | Update | Delete) -> list[Captured]:
         place = self._place(message.relation)
@@ -78,35 +115,26 @@ class Transactions:
                 return _update(place, message)
 
     def _place(self, relation: int) -> Place | None:
-        """Give a change its number; None when it is not for us, or in Kafka already.
-
-        Every change of the transaction is numbered, captured or not, so that the numbers are the same when
-        it is sent again.
-        """
-        if self._open is None:
+        """Give a change its number; None when it is not for us, or in Kafka already."""
+        progress = self._progress
+        if not progress.is_open:
             msg = f"source {self._system}: PostgreSQL sent a change outside a transaction"
             raise SourceError(msg)
-        moment, order = self._open.moment, self._open.number(relation)
-        index = order[0] - 1
+        order = progress.number(relation)
+        at = (int(progress.commit_lsn), order[0] - 1)
         shape = self._shapes.of_relation(relation)
-        if shape is None or (moment.lsn, index) <= self._done:
+        if shape is None or at <= self._done:
             return None
-        return Place(shape, Position(self._stream_id, moment.lsn, index), moment, order)
+        progress.last_commit, progress.last_index = at
+        return Place(shape, Position(self._stream_id, *at), self._moment_now(), order)
 
-
-@dataclass(slots=True)
-class _Transaction:
-    """The transaction under way, and how many changes it has had so far, overall and of each table."""
-
-    moment: Moment
-    changes: int = 0
-    of_table: dict[int, int] = field(default_factory=dict)
-
-    def number(self, relation: int) -> tuple[int, int]:
-        """Count one more change; return its number, overall and of its table, from 1."""
-        self.changes += 1
-        of_table = self.of_table[relation] = self.of_table.get(relation, 0) + 1
-        return self.changes, of_table
+    def _moment_now(self) -> Moment:
+        """Return what all changes of the open transaction share."""
+        progress = self._progress
+        if self._moment is None or self._moment[0] != progress.transaction:
+            shared = (progress.source_ms, progress.commit_lsn, progress.xid, progress.captured_ms)
+            self._moment = (progress.transaction, Moment(*shared))
+        return self._moment[1]
 
 
 def _update(place: Place, update: Update) -> list[Captured]:

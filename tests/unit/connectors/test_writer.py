@@ -1,7 +1,9 @@
-"""What the writer makes of librdkafka's refusals, with a producer that only says them."""
+"""What the writer sends, and what it makes of librdkafka's refusals; its producers are not Kafka's."""
 
 from __future__ import annotations
 
+import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -10,10 +12,14 @@ from pydantic import SecretStr
 
 from connectors import writer as module
 from connectors.position import PositionCodec, SourcePosition
-from connectors.source import Batch
+from connectors.source import Batch, Captured, Framing, Shape
 from connectors.writer import Writer
+from exchange.account import Account
+from exchange.block import Outgoing, WriteBlock
+from exchange.change import Op, Position, RecordHeader
 from exchange.errors import FencedError, PartError, RestartError
 from exchange.keys import Sealer
+from exchange.plan import ACCOUNTS_TOPIC, PlannedResource
 
 ENDED = KafkaError(KafkaError._FATAL)
 """All that produce() says once the client has ended: no flag, and not by what."""
@@ -65,3 +71,113 @@ def test_a_client_that_ended_for_another_reason_wants_a_new_process(monkeypatch:
 def test_a_refused_topic_is_a_matter_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     assert isinstance(outcome_of(monkeypatch, refused, None), PartError)
+
+
+class NotingProducer:
+    """Notes every record; commits when told to."""
+
+    def __init__(self, *_arguments: Any, **_named: Any) -> None:
+        self.sent: list[tuple[Any, ...]] = []
+        self.commit = threading.Event()
+        self.commit.set()
+
+    def begin_transaction(self) -> None:
+        """Begin."""
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: bytes | None = None,
+        partition: int = -1,
+        *more: Any,
+        headers: Any = None,
+    ) -> None:
+        self.sent.append((topic, value, key, partition, headers or (more[-1] if more else None)))
+
+    def commit_transaction(self, _timeout_s: float) -> None:
+        assert self.commit.wait(10)
+
+
+RESOURCE = PlannedResource(
+    name="town.person",
+    system="town",
+    table="public.person",
+    department="dept",
+    raw_topic="raw.town.public.person",
+    quarantine_topic="quarantine.town.person",
+    partitions=3,
+    contract={},
+    steward_public_key="",
+    views=(),
+)
+SHAPE = Shape("public.person", {}, {})
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    monkeypatch.setattr(module, "Producer", NotingProducer)
+    codec = PositionCodec("s", SecretStr("secret"))
+    return Writer({}, "cdc-s", {"public.person": RESOURCE}, 1, lambda _subject, _schema: 7, codec, Sealer({}))
+
+
+def captured(number: int, source_ms: int, op: Op = Op.CREATE) -> Captured:
+    key = str(number).encode()
+    return Captured(SHAPE, Position(9, 100, number), op, source_ms, key, b"value of " + key)
+
+
+def in_a_block(changes: list[Captured], framing: Framing) -> WriteBlock:
+    block = WriteBlock()
+    for change in changes:
+        partition = zlib.crc32(change.key or b"") % framing.partitions
+        header = RecordHeader(change.position, change.op, change.source_ms).pack()
+        key, value = framing.key_prefix + (change.key or b""), framing.value_prefix + change.value
+        block.add(Outgoing(framing.topic, partition, key, value, header))
+    return block
+
+
+def sent_of(writer: Writer, batch: Batch) -> tuple[list[Any], list[Account]]:
+    """The records of a batch, and its accounts."""
+    producer: Any = writer._producer
+    producer.sent.clear()
+    writer.write(batch)
+    records = [
+        (*record[:4], dict(record[4] or [])) for record in producer.sent if record[0] != ACCOUNTS_TOPIC
+    ]
+    return records, [Account.decode(value) for topic, value, *_ in producer.sent if topic == ACCOUNTS_TOPIC]
+
+
+def test_block_among_single_records_is_sent_and_counted_as_if_they_were_single_too(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 1_790_000_000_000_000_000)
+    now_ms = 1_790_000_000_000
+    changes = [captured(at, now_ms - 40 * at, Op.READ if at % 7 == 0 else Op.UPDATE) for at in range(3000)]
+    framing = writer.framing(SHAPE)
+    mixed: list[Captured | WriteBlock] = [
+        *changes[:10],
+        in_a_block(changes[10:2000], framing),
+        changes[2000],
+        in_a_block(changes[2001:], framing),
+    ]
+    assert sent_of(writer, Batch(mixed)) == sent_of(writer, Batch(changes))
+
+
+def test_commit_goes_on_while_the_next_batch_is_read(writer: Writer) -> None:
+    producer: Any = writer._producer
+    producer.commit.clear()
+    batch = Batch([captured(1, 5)])
+    writer.start(batch)
+    producer.commit.set()
+    assert writer.finish() is batch
+    assert writer.finish() is None
+
+
+def test_failed_commit_is_told_when_it_is_waited_for(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_timeout_s: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._FENCED, "x", fatal=True))
+
+    monkeypatch.setattr(writer._producer, "commit_transaction", refuse)
+    writer.start(Batch([captured(1, 5)]))
+    with pytest.raises(FencedError):
+        writer.finish()
