@@ -68,7 +68,8 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="One JSON object a line instead of text.")
     native: bool = Field(
-        default=True, description="off: Kafka's client message by message, never by librdkafka's C API."
+        default=True,
+        description="off: Kafka and PostgreSQL message by message, never by the C API of their clients.",
     )
 
     @field_validator("log_level")
