@@ -137,7 +137,7 @@ class Home:
         return port
 
     def keep_from_usual_ports(self) -> None:
-        """Choose ports at random, for a home that must not meet another: while a part is down, each takes any."""
+        """Choose ports at random: while a part of this home is down, another home would take a usual one."""
         ports: dict[str, int] = {}
         for part in ("kafka", "kafka-controller", "redis", "postgres", "monitor"):
             ports[part] = any_free(ports.values())
