@@ -61,9 +61,13 @@ class Results:
             if self.rates(ours) and self.rates(theirs)
         }
 
+    def spread(self, name: str) -> Spread:
+        """Return a competitor's rates as median, least and greatest."""
+        return Spread.of(self.rates(name))
+
     def medians(self) -> dict[str, float]:
         """Return each competitor's median rate."""
-        return {name: round(Spread.of(self.rates(name)).median) for name in self.paces}
+        return {name: round(self.spread(name).median) for name in self.paces}
 
     def rows(self, ours: str) -> list[list[str]]:
         """Return table rows: title, records/s with spread, our rate against it."""
@@ -73,7 +77,7 @@ class Results:
                 rows.append([title, self.missing[name], ""])
                 continue
             against = "" if name == ours else f"{ratio(self.rates(ours), self.rates(name)):.2f}"
-            rows.append([title, Spread.of(self.rates(name)).text(), against])
+            rows.append([title, self.spread(name).text(), against])
         return rows
 
     def raw(self) -> dict[str, list[dict[str, Any]]]:
@@ -91,9 +95,14 @@ def contest(ground: Ground, competitors: Sequence[Competitor], rounds: int) -> R
 
     Raises: WrongOutputError when an output is not whole, single and masked; PartError when one fails.
     """
-    results = Results({one.name: one.title for one in competitors})
+    return contest_between([(ground, one) for one in competitors], rounds)
+
+
+def contest_between(entries: Sequence[tuple[Ground, Competitor]], rounds: int) -> Results:
+    """Do the same with competitors that stand on different grounds."""
+    results = Results({one.name: one.title for _, one in entries})
     for number in range(1, rounds + 1):
-        for one in competitors:
+        for ground, one in entries:
             done = measure(ground, one.prepare())
             results.paces.setdefault(one.name, []).append(done)
             short = ", too short a time to say much: give more --records" if done.short else ""

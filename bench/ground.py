@@ -1,4 +1,4 @@
-"""Parts of a benchmark's own, in a temporary home, and the bus declared on them. Nothing of the user's is used.
+"""Parts of a benchmark's own, in a temporary home, and the bus declared on them; nothing of the user's.
 
 Everything that is started here is stopped here, by its own process, whatever happens.
 """
@@ -21,11 +21,12 @@ from types import FrameType
 from typing import Any, Final
 
 import psycopg
-from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka import OFFSET_END, ConsumerGroupTopicPartitions, TopicPartition
 
 from bench import person
 from bench.progress import say
 from exchange import local, topology
+from exchange.apply.access import STREAM_GROUP
 from exchange.apply.work import apply
 from exchange.cluster import ADMIN, Cluster, TopicSpec
 from exchange.files.contracts import load_contracts
@@ -58,10 +59,12 @@ class Table:
 
     @property
     def resource(self) -> str:
+        """Name of its resource."""
         return f"bench.{self.name}"
 
     @property
     def raw(self) -> str:
+        """Topic of its captured changes."""
         return raw_topic(SYSTEM, f"public.{self.name}")
 
     def view(self, number: int) -> str:
@@ -120,6 +123,15 @@ class Ground:
         for answer in self.cluster.client.delete_records(ends).values():
             answer.result(30)
 
+    def forget_committed(self, topic: str, group: str = STREAM_GROUP) -> None:
+        """Delete a topic's records that a consumer group has passed."""
+        asked = [ConsumerGroupTopicPartitions(group)]
+        answer = self.cluster.client.list_consumer_group_offsets(asked)[group].result(30)
+        passed = [at for at in answer.topic_partitions or [] if at.topic == topic and at.offset > 0]
+        if passed:
+            for deleted in self.cluster.client.delete_records(passed).values():
+                deleted.result(30)
+
     @contextmanager
     def workers(self, count: int) -> Iterator[list[Running]]:
         """Run the bus's worker processes, as an operator would start them."""
@@ -164,7 +176,7 @@ class Ground:
 
 @contextmanager
 def ground(parts: Sequence[str] = stack.ALL_PARTS) -> Iterator[Ground]:
-    """Bring parts up in a new home; at the end stop them and delete it. A signal to end is heeded in order."""
+    """Bring parts up in a new home; at the end, or on a signal, stop them and delete it."""
     root = Path(tempfile.mkdtemp(prefix="exchange-bench-"))
     settings = Settings(home=root, contracts=person.CONTRACTS, topology=root / "topology.yaml")
     with _ending_in_order():
@@ -181,7 +193,7 @@ def ground(parts: Sequence[str] = stack.ALL_PARTS) -> Iterator[Ground]:
 
 
 def without_settings_of_others() -> None:
-    """Drop EXCHANGE_… from the environment: they may name the Kafka, the home or the secrets of a real bus."""
+    """Drop EXCHANGE_… from the environment: it may name the Kafka, home or secrets of a real bus."""
     for name in [name for name in os.environ if name.startswith("EXCHANGE_")]:
         del os.environ[name]
 

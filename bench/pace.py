@@ -20,7 +20,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
+    AdminClient,
+    OffsetSpec,
+)
 
 from bench.ground import PARTITIONS
 from exchange.errors import PartError
@@ -60,7 +63,7 @@ class Visible:
     def __init__(self, client: dict[str, Any], topics: Sequence[str]) -> None:
         self._admin = AdminClient(client | {"log_level": 0})
         self._asked = {
-            TopicPartition(topic, partition): OffsetSpec.latest()
+            TopicPartition(topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for topic in topics
             for partition in range(PARTITIONS)
         }
@@ -119,5 +122,7 @@ def _check(running: Sequence[Running], still_s: float, stall_s: float, seen: int
             raise PartError(msg)
     if still_s > stall_s:
         logs = "\n".join(process.tail(one.log) for one in running)
-        msg = f"nothing came for {stall_s:.0f} s after {seen:,} of {wanted:,} records. End of its log:\n{logs}"
+        msg = (
+            f"nothing came for {stall_s:.0f} s after {seen:,} of {wanted:,} records. End of its log:\n{logs}"
+        )
         raise PartError(msg)

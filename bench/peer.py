@@ -22,7 +22,7 @@ from exchange.local.kafka import LOWEST_JAVA
 
 ROOT: Final = Path(__file__).parents[1]
 _PEERS_PYTHON: Final = Path(sys.prefix).parent / ".venv-bench" / "bin" / "python"
-"""Peers live in a virtual environment of their own: Quix Streams wants another confluent-kafka than the bus."""
+"""A virtual environment of their own: Quix Streams wants another confluent-kafka than the bus."""
 NO_JDK: Final = f"not run: no javac in JAVA_HOME or PATH; install a JDK, {LOWEST_JAVA} or later"
 
 
@@ -40,7 +40,9 @@ def not_installed(package: str) -> str:
     return f"not run: {package} is not installed; run `make setup-bench`"
 
 
-def module(ground: Ground, python: Path | str, name: str, settings: Mapping[str, Any], **environ: str) -> Start:
+def module(
+    ground: Ground, python: Path | str, name: str, settings: Mapping[str, Any], **environ: str
+) -> Start:
     """Return what starts `python -m bench.peers.<name>` with its settings in a private file."""
     file = ground.private_file(f"{name}.json", json.dumps(settings))
     environment = {"PYTHONPATH": str(ROOT), **environ}

@@ -47,7 +47,7 @@ def table_ddl(table: str) -> str:
         f"{name} {type_}{' PRIMARY KEY' if name == 'person_id' else '' if name in NULLABLE else ' NOT NULL'}"
         for name, type_, _ in COLUMNS
     )
-    return f"CREATE TABLE {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY FULL"
+    return f"CREATE TABLE IF NOT EXISTS {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY FULL"
 
 
 def row(number: int) -> dict[str, str]:

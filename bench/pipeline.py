@@ -1,4 +1,4 @@
-"""`exchange bench pipeline`: raw records to one masked view, exactly once, against the limit and the peers."""
+"""`exchange bench pipeline`: raw records to one masked view, exactly once, beside the limit and the peers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.contest import Competitor, Results, Run, Start, contest
 from bench.ground import Ground, Table, ground
 from bench.machine import machine
 from bench.progress import say
-from bench.raw import RawRecords
+from bench.raw import AS_CAPTURED, RawRecords
 from bench.verify import Judge, masked, unaltered
 
 TABLE: Final = Table("person")
@@ -27,7 +27,7 @@ RATIOS: Final = {
     "pipeline_vs_faust": "faust",
 }
 """Name among the ratios → competitor; the ratio is the bus's rate divided by the competitor's."""
-_WARM_UP_SHARE: Final = 4
+WARM_UP_SHARE: Final = 4
 """A quarter as many records again as are measured go before them."""
 _QUIX_SHARE: Final = 5
 _FAUST_SHARE: Final = 25
@@ -36,33 +36,39 @@ _GUARANTEES: Final = {"eos": "exactly_once_v2", "alo": "at_least_once"}
 
 
 def run(records: int, rounds: int, workers: int, *, with_peers: bool) -> dict[str, Any]:
-    """Measure; return the JSON object."""
+    """Measure on new parts; return the JSON object."""
     with ground() as parts:
-        parts.declare([TABLE])
-        say(f"making records and writing {records:,} and their warm-up bare, for everybody but the bus")
-        raw = RawRecords.make(parts, TABLE, warmed(records))
-        field = _Field(parts, raw, records)
-        competitors = [
-            Competitor(
-                "bus",
-                f"bus: exactly once, {_processes(workers)}",
-                lambda: bus.prepare(records, records // _WARM_UP_SHARE),
-            ),
-            field.passthrough(),
-        ]
-        bus = Bus(parts, raw, workers)
-        missing = field.add_peers(competitors) if with_peers else {}
-        results = contest(parts, competitors, rounds)
-        for name, (title, why) in missing.items():
-            results.titles[name], results.missing[name] = title, why
-    return answer(results, records, rounds, workers)
+        return on(parts, records, rounds, workers, with_peers=with_peers)
 
 
-def answer(results: Results, records: int, rounds: int, workers: int) -> dict[str, Any]:
+def on(parts: Ground, records: int, rounds: int, workers: int, *, with_peers: bool) -> dict[str, Any]:
+    """Measure on running parts; return the JSON object."""
+    parts.declare([TABLE])
+    say(f"making records and writing {records:,} and their warm-up bare, for everybody but the bus")
+    raw = RawRecords.make(parts, TABLE, warmed(records))
+    field = _Field(parts, raw, records)
+    competitors = [bus(parts, raw, records, workers), field.passthrough()]
+    missing = field.add_peers(competitors) if with_peers else {}
+    results = contest(parts, competitors, rounds)
+    for name, (title, why) in missing.items():
+        results.titles[name], results.missing[name] = title, why
+    given = {"records": records, "rounds": rounds, "workers": workers, "peers": with_peers}
+    return answer(results, given)
+
+
+def bus(parts: Ground, raw: RawRecords, records: int, workers: int) -> Competitor:
+    """Return the bus as a competitor."""
+    processes = "1 worker process" if workers == 1 else f"{workers} worker processes"
+    one = Bus(parts, raw, workers)
+    title = f"bus: exactly once, {processes}"
+    return Competitor("bus", title, lambda: one.prepare(records, records // WARM_UP_SHARE))
+
+
+def answer(results: Results, given: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON object of a contest."""
     return {
         "benchmark": "pipeline",
-        "given": {"records": records, "rounds": rounds, "workers": workers},
+        "given": given,
         "machine": machine(),
         "ratios": results.ratios("bus", RATIOS),
         "records_per_s": results.medians(),
@@ -73,7 +79,7 @@ def answer(results: Results, records: int, rounds: int, workers: int) -> dict[st
 
 def warmed(records: int) -> int:
     """Return how many records are written for so many measured ones."""
-    return records + records // _WARM_UP_SHARE
+    return records + records // WARM_UP_SHARE
 
 
 @dataclass
@@ -102,7 +108,9 @@ class _Field:
         else:
             competitors.append(self._python("quix", title, _QUIX_SHARE, str(python), "quix", str(schema)))
         title = "Faust with its own driver: at least once"
-        competitors.append(self._python("faust", title, _FAUST_SHARE, sys.executable, "stock_faust", str(schema)))
+        competitors.append(
+            self._python("faust", title, _FAUST_SHARE, sys.executable, "stock_faust", str(schema))
+        )
         return missing
 
     def _add_kafka_streams(self, competitors: list[Competitor], schema: str) -> dict[str, tuple[str, str]]:
@@ -123,9 +131,7 @@ class _Field:
             competitors.append(self._competitor(f"kafka_streams_{name}", title, 1, start, judge))
         return {}
 
-    def _python(
-        self, name: str, title: str, share: int, python: str, module: str, schema: str
-    ) -> Competitor:
+    def _python(self, name: str, title: str, share: int, python: str, module: str, schema: str) -> Competitor:
         source, target = self._topics(name, share)
         settings = {"client": self.ground.client, "source": source, "target": target, "schema": schema}
         start = peer.module(self.ground, python, module, settings)
@@ -142,7 +148,10 @@ class _Field:
         there = self.ground.cluster.topics()
         self.ground.make_topics([source, target])
         if source not in there:
-            self.raw.fill(self.ground, source, warmed(self.records // share), headers=False)
+            # Faust's client has no lz4; without compression it is spared that work.
+            compression = "none" if share == _FAUST_SHARE else AS_CAPTURED
+            count = warmed(self.records // share)
+            self.raw.fill(self.ground, source, count, headers=False, compression=compression)
         return source, target
 
 
@@ -161,7 +170,3 @@ def _streams_properties(name: str, schema: str, source: str, target: str, state:
         "bench.source": source,
         "bench.target": target,
     }
-
-
-def _processes(count: int) -> str:
-    return "1 worker process" if count == 1 else f"{count} worker processes"

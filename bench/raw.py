@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -19,6 +21,8 @@ from exchange.encoding import wire
 from exchange.librdkafka import quiet_logger
 from exchange.registry import for_writing
 
+AS_CAPTURED: Final = "lz4"
+"""Compression of connectors/writer.py."""
 PER_TRANSACTION: Final = 100
 """Rows of one transaction of the source, as in the capture benchmark."""
 _STREAM: Final = stream_id(SYSTEM, "0", 1)
@@ -56,12 +60,25 @@ class RawRecords:
         records = [_encode(shape, number, moment, key_id, value_id) for number in range(people)]
         return cls(table, records, shape.shape.value_schema, now_ms)
 
-    def fill(self, ground: Ground, topic: str, count: int, *, headers: bool, first: int = 0) -> int:
+    def save(self, file: Path) -> None:
+        """Write the records where a program of the benchmark can read them."""
+        file.write_bytes(pickle.dumps(list(self.records)))
+
+    def fill(
+        self,
+        ground: Ground,
+        topic: str,
+        count: int,
+        *,
+        headers: bool,
+        first: int = 0,
+        compression: str = AS_CAPTURED,
+    ) -> int:
         """Write `count` records, from record number `first` on; return the number of the next one.
 
         headers: with the bus's header, or bare.
         """
-        producer = _producer(ground)
+        producer = _producer(ground, compression)
         for number in range(first, first + count):
             header = [(HEADER, _header(number, self.source_ms))] if headers else []
             send(producer, topic, self.records[number % len(self.records)], header)
@@ -101,18 +118,17 @@ def timed_position(sent_ns: int, number: int) -> Position:
     return Position(_STREAM, sent_ns, number)
 
 
-def _producer(ground: Ground) -> Producer:
+def _producer(ground: Ground, compression: str) -> Producer:
     failures: list[KafkaError] = []
-    note: Callable[[KafkaError | None, object], None] = lambda error, _: error and failures.append(error)  # noqa: E731
     return Producer(
         ground.client
         | {
             "linger.ms": 20,
             "batch.size": 262_144,
-            "compression.type": "lz4",  # as connectors/writer.py
+            "compression.type": compression,
             "queue.buffering.max.messages": 1_000_000,
             "enable.idempotence": True,
-            "on_delivery": note,
+            "on_delivery": lambda error, _: failures.append(error),
             "delivery.report.only.error": True,
         },
         logger=quiet_logger(),
@@ -141,7 +157,7 @@ def _shape(table: Table) -> TableShape:
 
 
 def _encode(shape: TableShape, number: int, moment: Moment, key_id: int, value_id: int) -> RawRecord:
-    cells = [text.encode() for text in person.row(number).values()]
+    cells = tuple(text.encode() for text in person.row(number).values())
     key, after = shape.key(cells), shape.row(cells)
     if not isinstance(key, bytes) or not isinstance(after, bytes):
         msg = f"row {number} of the benchmark cannot be encoded"

@@ -10,7 +10,9 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows under their head, columns aligned; the first to the left, the others to the right."""
     cells = [list(head), *map(list, rows)]
     widths = [max(_width(row[at]) for row in cells) for at in range(len(head))]
-    lines = ["  ".join(_padded(cell, widths[at], at) for at, cell in enumerate(row)).rstrip() for row in cells]
+    lines = [
+        "  ".join(_padded(cell, widths[at], at) for at, cell in enumerate(row)).rstrip() for row in cells
+    ]
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 

@@ -5,7 +5,7 @@ A benchmark that cheats is a defect: it ends with exit code 1, and no figure is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class Outputs:
         return all(self.counted.get(topic, 0) >= self.wanted for topic in self.judges)
 
     def check(self, expected_sum: int | None = None) -> None:
-        """Raises: WrongOutputError when a topic has more or less than was wanted, or other records."""
+        """Compare with what was wanted. Raises: WrongOutputError when it is more, less or other."""
         self._read()
         for topic in self.judges:
             found = self.counted.get(topic, 0)
@@ -97,7 +97,7 @@ class Outputs:
         seen = self.counted.get(place[0], 0)
         self.counted[place[0]] = seen + 1
         if seen % self._each == 0:
-            self.judges[place[0]](bytes(message.value() or b""))  # type: ignore[arg-type]
+            self.judges[place[0]](bytes(message.value() or b""))
         if self.sum_positions:
             header = RecordHeader.unpack(bytes(dict(message.headers() or ()).get(HEADER) or b""))  # type: ignore[arg-type]
             if header is None:
@@ -143,5 +143,3 @@ def _after(reader: wire.Reader, value: bytes) -> tuple[int, Mapping[str, Any]]:
     except (ValueError, KeyError, TypeError):
         msg = "a record that its schema does not describe"
         raise WrongOutputError(msg) from None
-
-
