@@ -46,6 +46,7 @@ class Counter(BasePythonChangeHandler):  # type: ignore[misc]  # the stubs are n
 def main(settings: dict[str, Any]) -> None:
     """Run the engine until all changes have come; write what was seen."""
     counter = Counter(settings)
+    os.chdir(Path(settings["out"]).parent)  # its log's configuration writes a directory where it stands
     engine = DebeziumJsonEngine(properties=settings["properties"], handler=counter)
     threading.Thread(target=engine.run, name="engine", daemon=True).start()
     counter.done.wait()
