@@ -122,4 +122,4 @@ def measure(ground: Ground, run: Run, stall_s: float = STALL_S) -> Pace:
         looks = follow(visible, sum(base.values()), wanted, running, outputs.complete, stall_s)
     outputs.check(run.position_sum)
     ground.forget(topics)
-    return pace(looks, warm_up).of_inputs(len(topics))
+    return pace(looks, warm_up, wanted).of_inputs(len(topics))

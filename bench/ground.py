@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -77,6 +77,7 @@ class Ground:
     """Running parts in a home of their own."""
 
     settings: Settings
+    declared: set[Table] = field(default_factory=set)
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -99,7 +100,13 @@ class Ground:
         return _dsn(self.settings, DATABASE)
 
     def declare(self, tables: Sequence[Table], subscribers: int = 1) -> None:
-        """Make the source's tables and apply a topology with their views; each subscriber reads one view."""
+        """Make the source's tables and apply a topology with their views; each subscriber reads one view.
+
+        Where all of them were declared before, that stands.
+        """
+        if self.declared.issuperset(tables):
+            return
+        self.declared.update(tables)
         _make_source(self.settings, tables)
         declared = self.home / "topology.yaml"
         declared.write_text(json.dumps(_topology(tables, subscribers)), encoding="utf-8")

@@ -39,15 +39,20 @@ def test_a_slope_is_per_unit_of_time() -> None:
 
 def test_a_pace_leaves_out_the_warm_up() -> None:
     looks = [Look(0, 0), Look(10, 90), Look(11, 100), Look(13, 300)]
-    measured = pace(looks, warm_up=100)
+    measured = pace(looks, warm_up=100, records=300)
     assert (measured.records_per_s, measured.seconds, measured.short) == (100, 2, False)
 
 
 def test_a_pace_of_a_single_look_is_taken_from_the_look_before_and_said_to_be_short() -> None:
-    measured = pace([Look(0, 0), Look(0.02, 500)], warm_up=100)
+    measured = pace([Look(0, 0), Look(0.02, 500)], warm_up=100, records=500)
     assert (measured.records_per_s, measured.short) == (25_000, True)
 
 
+def test_markers_of_transactions_are_no_records() -> None:
+    measured = pace([Look(0, 0), Look(1, 550), Look(2, 1_100)], warm_up=500, records=1_000)
+    assert measured.records_per_s == 500
+
+
 def test_outputs_of_several_views_are_one_input() -> None:
-    measured = pace([Look(0, 0), Look(2, 1_000)], warm_up=0)
+    measured = pace([Look(0, 0), Look(2, 1_000)], warm_up=0, records=1_000)
     assert measured.of_inputs(5).records_per_s == 100
