@@ -269,11 +269,20 @@ def _remove(settings: Settings) -> None:
 def _ending_in_order() -> Iterator[None]:
     """Turn SIGTERM and a closed terminal into what Ctrl-C is: an exception on which everything is stopped."""
 
+    interrupted = False
+
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
         raise KeyboardInterrupt
 
     with _handling(interrupt):
-        yield
+        try:
+            yield
+        except SystemError:  # what an exception raised inside a call of librdkafka's becomes
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
 
 
 @contextmanager
