@@ -268,7 +268,6 @@ def _remove(settings: Settings) -> None:
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
     """Turn SIGTERM and a closed terminal into what Ctrl-C is: an exception on which everything is stopped."""
-
     interrupted = False
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

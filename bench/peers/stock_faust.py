@@ -38,7 +38,6 @@ def build(settings: dict[str, Any]) -> faust.App:
         topic_allow_declare=False,
         reply_create_topic=False,
         consumer_auto_offset_reset="earliest",
-        producer_linger=5,
         producer_max_batch_size=262_144,
         stream_buffer_maxsize=4096,
     )
