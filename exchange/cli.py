@@ -43,6 +43,15 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "create": "exchange.commands.keys:create",
         "list": "exchange.commands.keys:list_keys",
     },
+    "bench": {
+        "pipeline": "exchange.commands.bench:pipeline",
+        "fanout": "exchange.commands.bench:fanout",
+        "subscribers": "exchange.commands.bench:subscribers",
+        "latency": "exchange.commands.bench:latency",
+        "capture": "exchange.commands.bench:capture",
+        "memory": "exchange.commands.bench:memory",
+        "report": "exchange.commands.bench:report",
+    },
 }
 
 _GROUP_HELP: Final = {
@@ -58,6 +67,13 @@ _GROUP_HELP: Final = {
     Examples:
       exchange keys create public_security
       exchange keys list
+    """,
+    "bench": """The bus measured beside its limits and its peers, on parts of its own in a temporary home.
+
+    Examples:
+      exchange bench pipeline --records 100000 --rounds 1
+      exchange bench latency --json
+      exchange bench report --save results
     """,
 }
 _HELP: Final = """A data exchange bus: masked, validated, accounted change streams between departments.

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from exchange import local
 from exchange.cluster import Cluster
-from exchange.local.home import Home, RunState, any_free
+from exchange.local.home import Home
 from exchange.local.stack import ALL_PARTS
 from exchange.settings import Settings
 
@@ -63,21 +63,12 @@ def running_stack(parts: Collection[str] = ALL_PARTS, home: Path | None = None) 
     root = home or Path(tempfile.mkdtemp(prefix="exchange-test-"))
     settings = Settings(home=root)
     try:
-        _choose_ports(root)
+        Home(root).make()
+        Home(root).keep_from_usual_ports()
         local.up(settings, _say, parts)
         yield Stack(settings)
     finally:
         remove(settings)
-
-
-def _choose_ports(root: Path) -> None:
-    """Keep away from the usual ports: while a part is down, another home would take its own."""
-    home = Home(root)
-    home.make()
-    ports: dict[str, int] = {}
-    for part in ("kafka", "kafka-controller", "redis", "postgres", "monitor"):
-        ports[part] = any_free(ports.values())
-    home.write("run.json", RunState(ports=ports).model_dump_json())
 
 
 def remove(settings: Settings) -> None:

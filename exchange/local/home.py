@@ -136,6 +136,13 @@ class Home:
         self._save(state.model_copy(update={"ports": state.ports | {part: port}}))
         return port
 
+    def keep_from_usual_ports(self) -> None:
+        """Choose ports at random: while a part of this home is down, another home would take a usual one."""
+        ports: dict[str, int] = {}
+        for part in ("kafka", "kafka-controller", "redis", "postgres", "monitor"):
+            ports[part] = any_free(ports.values())
+        self.write("run.json", RunState(ports=ports).model_dump_json())
+
     def _unwritable(self, error: OSError) -> ConfigError:
         return ConfigError(
             f"EXCHANGE_HOME {self.root}: cannot be written ({error.strerror}); "

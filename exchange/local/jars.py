@@ -43,17 +43,22 @@ def cache_directory() -> Path:
 def pinned() -> tuple[Jar, ...]:
     """Return the jars of the lock file, in its order."""
     lock = files("exchange.local").joinpath("kafka-jars.lock").read_text()
+    return read_lock(lock)
+
+
+def read_lock(lock: str) -> tuple[Jar, ...]:
+    """Return the jars that a lock file's text pins, in its order."""
     return tuple(Jar(*line.replace(" ", ":").split(":")) for line in lock.splitlines())
 
 
-def class_path(progress: Progress) -> str:
-    """Return Kafka's class path, after fetching what's missing and checking every jar.
+def class_path(progress: Progress, jars: tuple[Jar, ...] | None = None) -> str:
+    """Return a class path, Kafka's unless given, after fetching what's missing and checking every jar.
 
     Raises: PartError naming the artifact that cannot be fetched or isn't the pinned one.
     """
     cache = cache_directory()
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    jars = pinned()
+    jars = pinned() if jars is None else jars
     paths = []
     with locked(cache / "lock", lambda: progress("Kafka: waiting for another process that fetches the jars")):
         for number, jar in enumerate(jars, start=1):
@@ -87,7 +92,7 @@ def _fetch(jar: Jar, cache: Path) -> None:
     if seen != jar.sha256:
         path.unlink()
         msg = (
-            f"Kafka: {jar} as fetched has sha256 {seen}, but kafka-jars.lock pins {jar.sha256}. "
+            f"Kafka: {jar} as fetched has sha256 {seen}, but its lock file pins {jar.sha256}. "
             "It was thrown away: something between the repository and this machine alters files"
         )
         raise PartError(msg)
