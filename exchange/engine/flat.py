@@ -11,7 +11,7 @@ import io
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import fastavro
 
@@ -32,9 +32,12 @@ from exchange.plan import PlannedResource, PlannedView
 from exchange.rules import range_bounds
 from exchange.view import Shown, View, compile_view
 
+_Made = TypeVar("_Made")
 _LONG: Final = 1 << 63
 _REMEMBERED: Final = 16_384
 """Entries that each memory of made values may hold; then it is emptied. About 3 MB of short texts."""
+_LONGEST_REMEMBERED: Final = 1_024
+"""Longer values are made anew each time: they hardly come again, and would fill gigabytes."""
 _MAX_WATCHED: Final = 63
 """Sensitive fields are bits of a 64-bit number with a sign."""
 _NUMBER_KINDS: Final = frozenset({"int", "long", "boolean", "time"})
@@ -78,10 +81,6 @@ class Layout:
     def blank(self, size: int) -> array[int]:
         """Return so many zeros, for the kernel to write on."""
         return array("q", bytes(8 * max(size, 1)))
-
-    def blank_unsigned(self, size: int) -> array[int]:
-        """Return so many words without a sign."""
-        return array("Q", bytes(8 * size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +126,7 @@ class Object:
             return None
         if type(value) is Rejected:
             return None
-        judged = self._judged(value)
-        _remember(self._known, encoded, (source_ms, judged))
-        return judged
+        return _remember(self._known, encoded, (source_ms, self._judged(value)))[1]
 
     def _judged(self, value: Any) -> Judged:
         record = {self._slot.name: value}
@@ -147,10 +144,12 @@ def _made(mask: Mask, encode: Callable[[Any], bytes], value: Any) -> bytes | Non
         return None
 
 
-def _remember(known: dict[bytes, Any], key: bytes, made: Any) -> None:
+def _remember(known: dict[bytes, _Made], key: bytes, made: _Made) -> _Made:
     if len(known) >= _REMEMBERED:
         known.clear()
-    known[key] = made
+    if len(key) <= _LONGEST_REMEMBERED:
+        known[key] = made
+    return made
 
 
 def compile_layout(
@@ -246,6 +245,7 @@ class _Compiler:
         """Fill the tables of the envelope and its source; return the schema of its rows."""
         steps: list[int] = []
         row_schema: Mapping[str, Any] | None = None
+        rows: set[int] = set()
         space = namespace_of(self.value_schema, "")
         for member in self.value_schema["fields"]:
             name, schema = member["name"], member["type"]
@@ -254,7 +254,7 @@ class _Compiler:
                 if form == codes.PLAIN:
                     raise _NoLayoutError
                 role = codes.BEFORE if name == "before" else codes.AFTER
-                nodes.node(inner, space)
+                rows.add(nodes.node(inner, space))
                 if isinstance(inner, Mapping):
                     row_schema = row_schema or inner
                 steps += [role, form, 0]
@@ -268,7 +268,7 @@ class _Compiler:
             else:
                 steps += [codes.SKIP, codes.PLAIN, nodes.node(schema, space)]
         self.numbers["envelope"] = steps
-        if row_schema is None:
+        if row_schema is None or len(rows) != 1:  # images of two types: one walk does not fit both
             raise _NoLayoutError
         return row_schema
 
@@ -326,7 +326,9 @@ class _Compiler:
         """Write how a field is judged: by the kernel where it can, else by an Object."""
         rules = [rule for rule in made.declared.rules if rule.name != "required"]
         raw, type_ = made.raw, made.declared.type
-        if raw.kind in ("string", "uuid") and type_.kind in ("string", "uuid"):
+        if isinstance(made.raw_schema, list):  # a union of one, whose branch is part of the value
+            self._by_object(made, row)
+        elif raw.kind in ("string", "uuid") and type_.kind in ("string", "uuid"):
             row[codes.KIND] = codes.TEXT
             if type_.kind == "string" and any(rule.name == "required" for rule in made.declared.rules):
                 row[codes.TESTS] |= codes.NOT_BLANK
@@ -336,7 +338,7 @@ class _Compiler:
             row[codes.KIND] = codes.BINARY
             for rule in rules:
                 self._length(rule, row)
-        elif raw.kind == "string" and type_.kind == "enum" and not rules:
+        elif raw.kind == "string" and type_.kind == "enum" and not rules and not self._has_symbol(made):
             row[codes.KIND] = codes.SYMBOL
             row[codes.CODES] = self._table(type_.symbols)
         elif raw.kind in _NUMBER_KINDS and type_.kind in _NUMBER_KINDS:
@@ -355,6 +357,13 @@ class _Compiler:
             row[codes.KIND] = codes.REAL if raw.kind == "double" else codes.REAL_32
         else:
             self._by_object(made, row)
+
+    def _has_symbol(self, made: _Field) -> bool:
+        """Whether an enum before it has the same column, in whose one cell the symbol's number is noted."""
+        return any(
+            other is not made and other.slot.source == made.slot.source and other.declared.type.kind == "enum"
+            for other in self.fields.values()
+        )
 
     def _by_object(self, made: _Field, row: list[int]) -> None:
         made.object, made.object_number = Object(made.slot, made.raw_schema), len(self.objects)
@@ -385,10 +394,10 @@ class _Compiler:
         known: dict[bytes, bool] = {}
 
         def judge(text: bytes) -> bool:
-            if text not in known:
-                keeps = (other is None or other(text)) and rule.test(text.decode(), 0)
-                _remember(known, text, keeps)
-            return known[text]
+            if text in known:
+                return known[text]
+            keeps = (other is None or other(text)) and rule.test(text.decode(), 0)
+            return _remember(known, text, keeps)
 
         self.judges.append(judge)
         return len(self.judges) - 1
@@ -501,9 +510,9 @@ class _Compiler:
         known: dict[bytes, bytes | None] = {}
 
         def call(content: bytes) -> bytes | None:
-            if content not in known:
-                _remember(known, content, _made(mask, encode, decode(content)))
-            return known[content]
+            if content in known:
+                return known[content]
+            return _remember(known, content, _made(mask, encode, decode(content)))
 
         self.calls.append(call)
         return len(self.calls) - 1
@@ -548,6 +557,8 @@ def form_of(schema: Any) -> tuple[int, Any]:
 
     Unions of other kinds are PLAIN: they are walked, and read by Python, as they are.
     """
+    while isinstance(schema, Mapping) and isinstance(schema["type"], Mapping | list):
+        schema = schema["type"]
     if isinstance(schema, list) and len(schema) == 2 and "null" in schema and schema[0] != schema[1]:
         return (codes.NULL_FIRST, schema[1]) if schema[0] == "null" else (codes.NULL_LAST, schema[0])
     return codes.PLAIN, schema
