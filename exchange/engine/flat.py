@@ -317,7 +317,9 @@ class _Compiler:
             self._judge_by(made, row)
             if slot.name in self.contract.key:
                 row[codes.KEY_COLUMN] = key_names.index(slot.source)
-                if made.object is not None or raw_type(key_schemas[slot.source]).kind != made.raw.kind:
+                key_schema = key_schemas[slot.source]
+                is_other = raw_type(key_schema).kind != made.raw.kind
+                if made.object is not None or is_other or isinstance(form_of(key_schema)[1], list):
                     raise _NoLayoutError
             rows += row
         self.numbers["fields"] = rows
