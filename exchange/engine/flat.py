@@ -407,7 +407,7 @@ class _Compiler:
     def _length(self, rule: Rule, row: list[int]) -> None:
         most = rule.parameters.get("max")
         row[codes.TESTS] |= codes.LENGTH
-        row[codes.LENGTH_LOW] = min(rule.parameters.get("min", 0), _LONG - 1)
+        row[codes.LENGTH_LOW] = min(rule.parameters.get("min") or 0, _LONG - 1)
         row[codes.LENGTH_HIGH] = _LONG - 1 if most is None else min(most, _LONG - 1)
 
     def _bounded(self, made: _Field, row: list[int], low: int, high: int) -> None:
