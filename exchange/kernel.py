@@ -21,6 +21,7 @@ Source: Avro 1.12 specification, "Binary Encoding"; The Unicode Standard, "Well-
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +229,8 @@ class Kernel:
     view_count: Py_ssize_t
     watched_count: Py_ssize_t
     fixed_bytes: Py_ssize_t
+    copies: Py_ssize_t
+    bound_bytes: Py_ssize_t
     # What the walk found last.
     limit: Py_ssize_t
     content: Py_ssize_t
@@ -274,12 +277,15 @@ class Kernel:
         self.fixed_bytes = sum(
             self.views[view * VIEW_WIDTH + FIXED_BYTES] + 512 for view in range(self.view_count)
         )
+        shares = Counter(layout.numbers["fields"][codes.COLUMN :: codes.FIELD_WIDTH])
+        self.copies = self.view_count * max(shares.values(), default=1)
         self.results = [None] * (3 * self.field_count)
         self.cells = layout.blank((2 * self.column_count + self.key_column_count) * CELL_WIDTH)
         self.gate = gate
         self.numbers = layout.blank(2 * self.view_count)
         self.full = False
-        self.wanted = 0
+        self.wanted = self.bound_bytes = 0
+        self.content = self.number = 0
 
     def run(
         self,
@@ -310,8 +316,11 @@ class Kernel:
     @cython.cfunc
     @cython.exceptval(check=False)
     def bound(self, index: longlong[::1], row: Py_ssize_t) -> Py_ssize_t:
-        """Return how many bytes a record can become in all views together, parts made by Python aside."""
-        return self.fixed_bytes + (index[row * 8 + 5] + 3 * index[row * 8 + 3]) * self.view_count
+        """Return how many bytes a record can become in all views together, parts made by Python aside.
+
+        Every view may copy all of it, and several fields the same column.
+        """
+        return self.fixed_bytes + (index[row * 8 + 5] + 3 * index[row * 8 + 3]) * self.copies
 
     @cython.cfunc
     def walk(
@@ -353,14 +362,15 @@ class Kernel:
         key_size: Py_ssize_t
         value_at: Py_ssize_t
         while row < last:
+            self.bound_bytes = self.bound(index, row)
             if (
-                used + self.bound(index, row) > room
+                used + self.bound_bytes > room
                 or out_row + 2 * self.view_count > rows_room
                 or dropped_used + 40 * self.view_count > dropped_room
                 or dropped_row + self.view_count > dropped_rows_room
             ):
                 self.full = True
-                self.wanted = 2 * self.bound(index, row)
+                self.wanted = 2 * self.bound_bytes
                 break
             head = index[row * 8 + 6]
             if index[row * 8 + 7] != 40 or not self.read(p, index, row, head):
@@ -1060,14 +1070,17 @@ class Kernel:
 
     @cython.cfunc
     def write_made(self, o: p_uchar, j: Py_ssize_t, room: Py_ssize_t, made: object) -> Py_ssize_t:
-        """Write what Python has encoded; None where its mask failed."""
+        """Write what Python has encoded; None where its mask failed.
+
+        Behind it there must still be room for all that was reckoned with.
+        """
         if made is None:
             return -1
         encoded: bytes = cython.cast(bytes, made)
         size: Py_ssize_t = len(encoded)
-        if size + 1024 > room - j:
+        if size + self.bound_bytes > room - j:
             self.full = True
-            self.wanted = room + size + 1024
+            self.wanted = room + size + self.bound_bytes
             return -1
         copy_bytes(o, j, encoded, size)
         return j + size

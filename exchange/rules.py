@@ -100,12 +100,13 @@ def _required(_parameters: Mapping[str, Any], type_: FieldType) -> Test:
 
 def _length(parameters: Mapping[str, Any], _type: FieldType) -> Test:
     """Characters of text, bytes of bytes, items of an array."""
-    least, most = parameters.get("min", 0), parameters.get("max")
+    least, most = parameters.get("min"), parameters.get("max")
     for bound in (least, most):
         if bound is not None and (type(bound) is not int or bound < 0):
             msg = "rule 'length': min and max are whole numbers from 0"
             raise ValueError(msg)
-    _check_bounds("length", parameters, least, most)
+    _check_bounds("length", least, most)
+    least = least or 0
     if most is None:
         return lambda value, _: len(value) >= least
     return lambda value, _: least <= len(value) <= most
@@ -114,7 +115,7 @@ def _length(parameters: Mapping[str, Any], _type: FieldType) -> Test:
 def _range(parameters: Mapping[str, Any], type_: FieldType) -> Test:
     """Both ends belong to the range; of a date they are written YYYY-MM-DD."""
     least, most = range_bounds(parameters, type_)
-    _check_bounds("range", parameters, least, most)
+    _check_bounds("range", least, most)
     read: Callable[[Any], Any] = decimal_unscaled if type_.kind == "decimal" else lambda value: value
     if least is None:
         return lambda value, _: bool(read(value) <= most)
@@ -152,8 +153,8 @@ def _bound(declared: Any, type_: FieldType) -> Any:
         raise ValueError(msg) from None
 
 
-def _check_bounds(rule: str, parameters: Mapping[str, Any], least: Any, most: Any) -> None:
-    if not parameters:
+def _check_bounds(rule: str, least: Any, most: Any) -> None:
+    if least is None and most is None:
         msg = f"rule {rule!r}: give min, max or both"
         raise ValueError(msg)
     if least is not None and most is not None and least > most:

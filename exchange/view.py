@@ -94,8 +94,8 @@ class View:
     def value_schema(self) -> dict[str, Any]:
         """Return the Avro schema of the view's record values, in Debezium's envelope.
 
-        XX
-        its readers stay compatible.
+        Every field but the key may be null and defaults to it, so that when one is added or taken away its
+        readers stay compatible.
         """
         value = {
             "type": "record",

@@ -78,10 +78,6 @@ class Layout:
         """Return so many zeros, for the kernel to write on."""
         return array("q", bytes(8 * max(size, 1)))
 
-    def blank_unsigned(self, size: int) -> array[int]:
-        """Return so many words without a sign."""
-        return array("Q", bytes(8 * size))
-
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -127,9 +123,7 @@ class Object:
             return None
         if type(value) is Rejected:
             return None
-        judged = self._judged(value)
-        self._memory.keep(self._known, encoded, (source_ms, judged))
-        return judged
+        return self._memory.keep(self._known, encoded, (source_ms, self._judged(value)))[1]
 
     def _judged(self, value: Any) -> Judged:
         record = {self._slot.name: value}
@@ -243,6 +237,7 @@ class Compiler:
         """Fill the tables of the envelope and its source; return the schema of its rows."""
         steps: list[int] = []
         row_schema: Mapping[str, Any] | None = None
+        rows: set[int] = set()
         space = namespace_of(self.value_schema, "")
         for member in self.value_schema["fields"]:
             name, schema = member["name"], member["type"]
@@ -251,7 +246,7 @@ class Compiler:
                 if form == codes.PLAIN:
                     raise _NoLayoutError
                 role = codes.BEFORE if name == "before" else codes.AFTER
-                nodes.node(inner, space)
+                rows.add(nodes.node(inner, space))
                 if isinstance(inner, Mapping):
                     row_schema = row_schema or inner
                 steps += [role, form, 0]
@@ -265,7 +260,7 @@ class Compiler:
             else:
                 steps += [codes.SKIP, codes.PLAIN, nodes.node(schema, space)]
         self.numbers["envelope"] = steps
-        if row_schema is None:
+        if row_schema is None or len(rows) != 1:  # images of two types: one walk does not fit both
             raise _NoLayoutError
         return row_schema
 
@@ -314,7 +309,9 @@ class Compiler:
             self._judge_by(made, row)
             if slot.name in self.contract.key:
                 row[codes.KEY_COLUMN] = key_names.index(slot.source)
-                if made.object is not None or raw_type(key_schemas[slot.source]).kind != made.raw.kind:
+                key_schema = key_schemas[slot.source]
+                is_other = raw_type(key_schema).kind != made.raw.kind
+                if made.object is not None or is_other or isinstance(form_of(key_schema)[1], list):
                     raise _NoLayoutError
             rows += row
         self.numbers["fields"] = rows
@@ -323,7 +320,9 @@ class Compiler:
         """Write how a field is judged: by the kernel where it can, else by an Object."""
         rules = [rule for rule in made.declared.rules if rule.name != "required"]
         raw, type_ = made.raw, made.declared.type
-        if raw.kind in ("string", "uuid") and type_.kind in ("string", "uuid"):
+        if isinstance(made.raw_schema, list):  # a union of one, whose branch is part of the value
+            self._by_object(made, row)
+        elif raw.kind in ("string", "uuid") and type_.kind in ("string", "uuid"):
             row[codes.KIND] = codes.TEXT
             if type_.kind == "string" and any(rule.name == "required" for rule in made.declared.rules):
                 row[codes.TESTS] |= codes.NOT_BLANK
@@ -333,7 +332,7 @@ class Compiler:
             row[codes.KIND] = codes.BINARY
             for rule in rules:
                 self._length(rule, row)
-        elif raw.kind == "string" and type_.kind == "enum" and not rules:
+        elif raw.kind == "string" and type_.kind == "enum" and not rules and not self._has_symbol(made):
             row[codes.KIND] = codes.SYMBOL
             row[codes.CODES] = self._table(type_.symbols)
         elif raw.kind in _NUMBER_KINDS and type_.kind in _NUMBER_KINDS:
@@ -352,6 +351,13 @@ class Compiler:
             row[codes.KIND] = codes.REAL if raw.kind == "double" else codes.REAL_32
         else:
             self._by_object(made, row)
+
+    def _has_symbol(self, made: _Field) -> bool:
+        """Whether an enum before it has the same column, in whose one cell the symbol's number is noted."""
+        return any(
+            other is not made and other.slot.source == made.slot.source and other.declared.type.kind == "enum"
+            for other in self.fields.values()
+        )
 
     def _by_object(self, made: _Field, row: list[int]) -> None:
         made.object, made.object_number = Object(made.slot, made.raw_schema, self.memory), len(self.objects)
@@ -382,10 +388,10 @@ class Compiler:
         known: dict[bytes, bool] = self.memory.dictionary()
 
         def judge(text: bytes) -> bool:
-            if text not in known:
-                keeps = (other is None or other(text)) and rule.test(text.decode(), 0)
-                self.memory.keep(known, text, keeps)
-            return known[text]
+            if text in known:
+                return known[text]
+            keeps = (other is None or other(text)) and rule.test(text.decode(), 0)
+            return self.memory.keep(known, text, keeps)
 
         self.judges.append(judge)
         return len(self.judges) - 1
@@ -393,7 +399,7 @@ class Compiler:
     def _length(self, rule: Rule, row: list[int]) -> None:
         most = rule.parameters.get("max")
         row[codes.TESTS] |= codes.LENGTH
-        row[codes.LENGTH_LOW] = min(rule.parameters.get("min", 0), _LONG - 1)
+        row[codes.LENGTH_LOW] = min(rule.parameters.get("min") or 0, _LONG - 1)
         row[codes.LENGTH_HIGH] = _LONG - 1 if most is None else min(most, _LONG - 1)
 
     def _bounded(self, made: _Field, row: list[int], low: int, high: int) -> None:
@@ -498,9 +504,9 @@ class Compiler:
         known: dict[bytes, bytes | None] = self.memory.dictionary()
 
         def call(content: bytes) -> bytes | None:
-            if content not in known:
-                self.memory.keep(known, content, _made(mask, encode, decode(content)))
-            return known[content]
+            if content in known:
+                return known[content]
+            return self.memory.keep(known, content, _made(mask, encode, decode(content)))
 
         self.calls.append(call)
         return len(self.calls) - 1
@@ -545,6 +551,8 @@ def form_of(schema: Any) -> tuple[int, Any]:
 
     Unions of other kinds are PLAIN: they are walked, and read by Python, as they are.
     """
+    while isinstance(schema, Mapping) and isinstance(schema["type"], Mapping | list):
+        schema = schema["type"]
     if isinstance(schema, list) and len(schema) == 2 and "null" in schema and schema[0] != schema[1]:
         return (codes.NULL_FIRST, schema[1]) if schema[0] == "null" else (codes.NULL_LAST, schema[0])
     return codes.PLAIN, schema

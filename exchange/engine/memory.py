@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+Made = TypeVar("Made")
 
 MAX_ENTRIES: Final = 200_000
 """Of all memories together: some 40 MB of tokens and short texts. Then all is forgotten at once."""
+LONGEST_KEY_BYTES: Final = 1_024
+"""What is made of longer values is not remembered: they hardly come again, and would fill gigabytes."""
 
 
 class Memory:
@@ -21,11 +25,14 @@ class Memory:
         self._dictionaries.append({})
         return self._dictionaries[-1]
 
-    def keep(self, dictionary: dict[bytes, Any], key: bytes, made: Any) -> None:
-        """Remember what was made of a key; when the memory is full it is emptied first."""
+    def keep(self, dictionary: dict[bytes, Made], key: bytes, made: Made) -> Made:
+        """Remember what was made of a key, and return it; when the memory is full it is emptied first."""
+        if len(key) > LONGEST_KEY_BYTES:
+            return made
         if self._entries >= self._max_entries:
             self._entries = 0
             for each in self._dictionaries:
                 each.clear()
         self._entries += 1
         dictionary[key] = made
+        return made
