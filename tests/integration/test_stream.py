@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
@@ -113,12 +114,17 @@ class Running:
     """A worker's process."""
 
     def __init__(
-        self, given: dict[str, Any] | None, stack: Stack, log: Path, environment: dict[str, str] | None = None
+        self,
+        given: dict[str, Any] | None,
+        stack: Stack,
+        log: Path,
+        environment: dict[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        """`given`: see stream_worker.py; None runs `exchange stream` itself."""
+        """`given`: see stream_worker.py; None runs `exchange stream` itself, with these options."""
         self.log = log
         script = ["tests.integration.stream_worker", json.dumps(given)]
-        self._command = [sys.executable, "-m", *(script if given else ["exchange.cli", "stream"])]
+        self._command = [sys.executable, "-m", *(script if given else ["exchange.cli", "stream", *options])]
         self._environment = os.environ | {"EXCHANGE_HOME": str(stack.settings.root)} | (environment or {})
         self.process = self._start()
 
@@ -484,3 +490,38 @@ def test_the_command_follows_the_published_plan(bench: Bench) -> None:
         assert worker.process.wait(60) == 3, "other topics need a new process"
     headers = [header_of(record) for record in read(bench.client, view)]
     assert [found.plan_version for found in headers] == [1] * 9 + [2] * 10
+
+
+def test_several_workers_of_one_command_share_the_work_and_end_together(bench: Bench) -> None:
+    planned = Planned(bench)
+    a, b = planned.resources
+    bench.stack.admin.ensure_scram_user("worker")
+    bench.stack.admin.ensure_acls(access._worker())
+    with registry_of(planned.table) as url:
+        environment = {"EXCHANGE_REGISTRY_URL": url, "EXCHANGE_MASK_KEY": "00" * 32}
+        publish(bench, 4, [a, b])
+        options = ["--worker-id", bench.name, "--workers", "2"]
+        parent = Running(None, bench.stack, bench.files / "parent.log", environment, options)
+        bench.workers.append(parent)
+        wait_for(lambda: parent.text().count("worker_ready") == 2, "two workers")
+        planned.send(a, range(1, 200))
+        children = psutil.Process(parent.process.pid).children()
+        children[0].kill()
+        wait_for(lambda: parent.text().count("worker_ready") == 3, "the killed worker to be there again")
+        planned.send(b, range(1, 200))
+        for resource in (a, b):
+            with tail(bench.client, resource.views[0].topic) as counted:
+                wait_for(lambda: counted() == 199, "every record of both resources")
+        children = psutil.Process(parent.process.pid).children()
+        assert parent.end() == 0
+    assert len(children) == 2
+    assert not any(child.is_running() for child in children)
+
+
+def test_workers_that_lack_a_secret_end_their_parent_with_what_they_say(bench: Bench) -> None:
+    environment = {"EXCHANGE_MASK_KEY": ""}
+    options = ["--worker-id", bench.name, "--workers", "2"]
+    parent = Running(None, bench.stack, bench.files / "parent.log", environment, options)
+    bench.workers.append(parent)
+    assert parent.process.wait(60) == 1
+    assert "EXCHANGE_MASK_KEY" in parent.text()
