@@ -101,7 +101,7 @@ def test_the_supervisor_restarts_what_fails_ever_more_slowly(
     settings: Settings, children_run: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     children_run(FAILING)
-    monkeypatch.setattr("exchange.local.supervisor.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("exchange.restarts.FIRST_WAIT_S", 0.01)
     with local.Supervisor(settings, {"worker": ["stream"]}) as supervisor:
         wait_for(lambda: supervisor.restarts("worker") >= 3, "three restarts")
     assert _log(settings, "worker").count("tried") >= 3
