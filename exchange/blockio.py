@@ -30,6 +30,8 @@ from exchange.settings import read_settings
 
 _CHECKED: Final = range(0x020D_0000, 0x0211_0000)
 """librdkafka 2.13 to 2.16: the structs of rdkafka.h are the same from 2.12.1 on."""
+_CHECKED_CLIENTS: Final = range(13, 17)
+"""Minor versions of confluent_kafka 2: the same ones."""
 _SERVE_S: Final = 0.05
 """How long a rebalance may wait for a consumer that has nothing to read; also far below a heartbeat."""
 
@@ -221,13 +223,22 @@ def native_client() -> ModuleType | None:
             from exchange import _librdkafka
 
             versions = _librdkafka.load(_library()), confluent_kafka.libversion()[1]
-            if all(version in _CHECKED for version in versions) and versions[0] == versions[1]:
+            if versions[0] == versions[1] and versions[0] in _CHECKED and _is_checked_client():
                 return _librdkafka
-            reason = f"librdkafka {confluent_kafka.libversion()[0]} has not been checked"
+            reason = (
+                f"confluent_kafka {confluent_kafka.__version__} on librdkafka "
+                f"{confluent_kafka.libversion()[0]} has not been checked"
+            )
     except (ImportError, ConfigError, OSError) as error:
         reason = str(error)
     _log.info("native_client_unused", reason=reason)
     return None
+
+
+def _is_checked_client() -> bool:
+    """Whether confluent_kafka is one of those whose handle begins with librdkafka's."""
+    major, minor = str(confluent_kafka.__version__).split(".")[:2]
+    return major == "2" and minor.isdigit() and int(minor) in _CHECKED_CLIENTS
 
 
 def _proven(native: ModuleType, client: Any, kind: int) -> bool:

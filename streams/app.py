@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import faust
@@ -38,6 +39,7 @@ class StreamApp(faust.App):
 def build_app(
     client: dict[str, Any],
     worker: str,
+    topics: Sequence[str],
     stage: Stage,
     on_fatal: Callable[[BaseException], None],
     *,
@@ -46,11 +48,11 @@ def build_app(
     """Return an app without agents, see `streams.processors.declare_agent`.
 
     client: librdkafka properties to connect with; worker: unique among running workers, the consumer's static
-    membership hangs on it; on_fatal: called from any thread when the worker cannot go on.
+    membership hangs on it, and on the topics; on_fatal: called from any thread when the worker cannot go on.
     """
     return StreamApp(
         group,
-        consumer_config=consumer_config(client, group, worker),
+        consumer_config=consumer_config(client, group, _instance(worker, topics)),
         stage=stage,
         on_fatal=on_fatal,
         broker="bus://",
@@ -63,3 +65,13 @@ def build_app(
         stream_wait_empty=False,
         broker_commit_interval=3600.0,
     )
+
+
+def _instance(worker: str, topics: Sequence[str]) -> str:
+    """Return the static member's name: another one for other topics.
+
+    A static member that comes back within the session timeout is given what it had, without a look at what it
+    wants now; it would never read the topics that a newer plan brought. Under a new name it is a new member:
+    the partitions move once the old one's session is over.
+    """
+    return f"{worker}-{zlib.crc32(' '.join(sorted(topics)).encode()):08x}"

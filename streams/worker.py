@@ -124,7 +124,9 @@ class Worker:
         return self._exit_code
 
     async def _start_app(self, thread: ThreadPoolExecutor) -> None:
-        self._app = build_app(self._client, self.worker, self.stage, self.restart, group=self._group)
+        self._app = build_app(
+            self._client, self.worker, self._topics, self.stage, self.restart, group=self._group
+        )
         declare_agent(self._app, self._topics, self.stage, thread)
         self._app.finalize()
         await self._app.start()

@@ -488,6 +488,11 @@ def test_the_command_follows_the_published_plan(bench: Bench) -> None:
             wait_for(lambda: counted() == 19, "the records under plan 2")
         publish(bench, 3, [a, b])
         assert worker.process.wait(60) == 3, "other topics need a new process"
+        # At once, within the session timeout: Kafka would give a static member what it had before.
+        bench.workers.append(Running(None, bench.stack, bench.files / "again.log", environment))
+        planned.send(b, range(1, 10))
+        with tail(bench.client, b.views[0].topic) as counted:
+            wait_for(lambda: counted() == 9, "the records of the topic that plan 3 brought")
     headers = [header_of(record) for record in read(bench.client, view)]
     assert [found.plan_version for found in headers] == [1] * 9 + [2] * 10
 
