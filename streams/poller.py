@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import lt
 from typing import Any, Final, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
 from exchange import log
-from exchange.block import ReadBlock
+from exchange.block import COLUMNS, ReadBlock
 from exchange.blockio import BlockConsumer, ReadError, Reading
 from exchange.librdkafka import PARTITION_EOF
 from streams.client import QUIET
@@ -129,6 +130,8 @@ class Poller(threading.Thread):
         self._assigned: frozenset[TP] = frozenset()
         self._generation = 0
         self._group_metadata: Any = None
+        self._committed: dict[TP, int] = {}
+        """Next offsets that this worker has committed, over all assignments."""
         self._in_process: list[Round] = []
         self._news = threading.Event()
         self._limit = _FIRST_ROUND_RECORDS
@@ -223,6 +226,10 @@ class Poller(threading.Thread):
         raise_if_fatal(reading.errors)
         _log.warning("records_strayed", partitions=len(self._assigned))
         self._blocks.forward(TopicPartition(*tp) for tp in self._assigned)
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """Go back to what is committed, once the rounds in process have ended."""
         while self._in_process and not self._stopping.is_set():
             self._in_process[0].wait(_IDLE_POLL_S)
             if not self._follow_up():
@@ -233,12 +240,18 @@ class Poller(threading.Thread):
         self._limit = next_limit(self._limit, rnd.records, rnd.busy_s, rnd.written_bytes)
         for tp, offset in rnd.offsets.items():
             self.progress[tp].committed_to(offset)
+            self._committed[tp] = offset
             parked = self.parked.get(tp)
             if parked is not None and not parked.paused:
                 self._unpark(tp)
 
     def _hand_over(self, records: dict[TP, ReadBlock]) -> None:
         if not records:
+            return
+        if any(goes_back(block, self.progress[tp].fetched) for tp, block in records.items()):
+            # librdkafka promises that offsets only grow, but what came twice would be written twice.
+            _log.error("offsets_went_back", partitions=len(records))
+            self._read_again()
             return
         before = self._in_process[-1] if self._in_process else None
         rnd = Round(records, self._group_metadata, before, self._news)
@@ -292,6 +305,7 @@ class Poller(threading.Thread):
         since_ms = int(time.time() * 1000) if seen is None else seen.since_ms
         self._consumer.pause([TopicPartition(*tp)])
         self._seek(tp, halted.offset)
+        self.progress[tp].fetched_to(halted.offset)
         self.parked = self.parked | {tp: Parked(halted, since_ms, retry_at)}
 
     def _retry_parked(self) -> None:
@@ -311,7 +325,8 @@ class Poller(threading.Thread):
     def _positions(self, partitions: Iterable[TP]) -> list[TopicPartition]:
         """Return the committed offset of each partition, or its beginning where nothing was ever committed.
 
-        Waits while Kafka does not answer, and while an earlier owner's open transaction may still move them.
+        Waits while Kafka does not answer, while an earlier owner's open transaction may still move them, and
+        while it names an offset before one that this worker knows to be committed.
         """
         asked = [TopicPartition(*tp) for tp in partitions]
         while asked:
@@ -320,6 +335,10 @@ class Poller(threading.Thread):
                 problem = next((tp.error for tp in committed if tp.error is not None), None)
             except KafkaException as error:
                 problem = error.args[0]
+            if problem is None and any(
+                tp.offset < self._committed.get(TP(tp.topic, tp.partition), -1) for tp in committed
+            ):
+                problem = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
             if problem is None:
                 return [
                     TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
@@ -388,6 +407,12 @@ class Poller(threading.Thread):
             self._blocks.close()
         except Exception as error:  # closing must not hide why the thread ended
             _log.warning("consumer_close_failed", exc_info=error)
+
+
+def goes_back(block: ReadBlock, fetched: int) -> bool:
+    """Whether a partition's records begin before the offset that was reached, or do not count up."""
+    offsets = block.index[: block.count * COLUMNS : COLUMNS]
+    return offsets[0] < fetched or not all(map(lt, offsets, offsets[1:]))
 
 
 def raise_if_fatal(errors: Iterable[ReadError]) -> None:

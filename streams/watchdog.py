@@ -33,12 +33,12 @@ class Progress:
 
     def __init__(self, offset: int) -> None:
         self.committed = offset
-        self._fetched = offset
+        self.fetched = offset
         self._at_end = offset
 
     def fetched_to(self, offset: int) -> None:
         """Note that records before `offset` are in process."""
-        self._fetched = offset
+        self.fetched = offset
 
     def committed_to(self, offset: int) -> None:
         """Note that records before `offset` are committed."""
@@ -51,7 +51,7 @@ class Progress:
     @property
     def reached(self) -> int:
         """Offset before which everything is done."""
-        return max(self.committed, self._at_end) if self.committed >= self._fetched else self.committed
+        return max(self.committed, self._at_end) if self.committed >= self.fetched else self.committed
 
 
 class Stillness:

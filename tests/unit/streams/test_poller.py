@@ -8,15 +8,16 @@ from confluent_kafka import KafkaError, Message
 from exchange.block import NONE, Record
 from exchange.blockio import ReadError, record_of
 from exchange.change import HEADER
-from streams.poller import next_limit, raise_if_fatal
+from streams.poller import goes_back, next_limit, raise_if_fatal
 from streams.transaction import Fatal
+from tests.unit.streams.fakes import block
 
 
 def test_full_rounds_that_are_quick_grow_up_to_a_bound() -> None:
     limit = 200
     for _ in range(10):
         limit = next_limit(limit, records=limit, busy_s=0.01)
-    assert limit == 20_000
+    assert limit == 60_000
 
 
 def test_a_round_that_took_too_long_makes_the_next_one_smaller() -> None:
@@ -57,3 +58,10 @@ def test_record_keeps_its_parts_and_the_one_header_that_is_ours() -> None:
 def test_two_headers_of_our_name_are_as_good_as_none() -> None:
     message = Message("raw.a", 1, 7, b"k", None, [(HEADER, b"h"), (HEADER, b"h")])
     assert record_of(message) == Record(7, NONE, b"k", None, None)
+
+
+def test_records_that_come_a_second_time_are_noticed() -> None:
+    assert not goes_back(block([5, 6, 9]), fetched=5)
+    assert goes_back(block([5, 6, 9]), fetched=6)
+    assert goes_back(block([5, 6, 6]), fetched=5)
+    assert goes_back(block([6, 5]), fetched=5)
