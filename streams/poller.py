@@ -336,7 +336,7 @@ class Poller(threading.Thread):
             except KafkaException as error:
                 problem = error.args[0]
             if problem is None and any(
-                tp.offset < self._committed.get(TP(tp.topic, tp.partition), -1) for tp in committed
+                tp.offset < self._committed.get(TP(tp.topic, tp.partition), tp.offset) for tp in committed
             ):
                 problem = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
             if problem is None:
