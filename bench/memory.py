@@ -121,6 +121,7 @@ class _Feed:
         self._base = self._visible.offsets()
         self._written = 0
         self._failure: Exception | None = None
+        self._judged = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
 
@@ -143,7 +144,10 @@ class _Feed:
                 raise PartError(msg)
 
     def wait_for_first(self, running: Sequence[Running]) -> None:
-        """Wait until the workers pass records, and judge one. Raises: PartError, WrongOutputError."""
+        """Wait until the workers pass records, and judge one; until then none is deleted.
+
+        Raises: PartError, WrongOutputError.
+        """
         deadline = time.monotonic() + _START_S
         outputs = Outputs(self._parts.client, self._base, judges(self._parts, TABLE), 1)
         while not self.passed or not outputs.complete():
@@ -152,6 +156,7 @@ class _Feed:
                 msg = f"no record passed within {_START_S:.0f} s:\n{process.tail(running[0].log)}"
                 raise PartError(msg)
             time.sleep(0.2)
+        self._judged.set()
 
     def _run(self) -> None:
         try:
@@ -162,7 +167,7 @@ class _Feed:
                     self._written = self._raw.fill(
                         self._parts, TABLE.raw, _PORTION, headers=True, first=self._written
                     )
-                if time.monotonic() - forgot > _FORGET_EVERY_S and self.passed:
+                if self._judged.is_set() and time.monotonic() - forgot > _FORGET_EVERY_S:
                     self._forget()
                     forgot = time.monotonic()
         except Exception as error:

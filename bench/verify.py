@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from bench import person
 from exchange.change import HEADER, RecordHeader
 from exchange.encoding import wire
-from exchange.errors import ExchangeError
+from exchange.errors import ExchangeError, PartError
 from exchange.librdkafka import PARTITION_EOF
 
 LOOKED_INTO: Final = 20_000
@@ -47,7 +47,10 @@ class Outputs:
         self._each = max(1, self.wanted // LOOKED_INTO)
 
     def complete(self) -> bool:
-        """Read to the end as it is now; return whether each topic has at least what was wanted."""
+        """Read to the end as it is now; return whether each topic has at least what was wanted.
+
+        Raises: PartError when Kafka no longer has what is to be read.
+        """
         self._read()
         return all(self.counted.get(topic, 0) >= self.wanted for topic in self.judges)
 
@@ -90,7 +93,8 @@ class Outputs:
         place = (message.topic() or "", message.partition() or 0)
         if error is not None:
             if error.code() != PARTITION_EOF:
-                raise KafkaException(error)
+                msg = f"{place[0]} [{place[1]}], read from offset {self._next.get(place, 0):,}: {error.str()}"
+                raise PartError(msg)
             unread.discard(place)
             return
         self._next[place] = (message.offset() or 0) + 1
