@@ -1,16 +1,16 @@
 """The transactional producer of a worker, and what its errors mean for the round.
 
-| what librdkafka says                  | what is done                                                    |
-| ------------------------------------- | --------------------------------------------------------------- |
-| fatal, or fenced by another producer  | `Fatal`: the process ends and is started anew                   |
-| transaction requires abort            | abort, then `Replay`                                            |
-| retriable, in commit or abort         | the same call again, for as long as Kafka keeps a transaction   |
-| retriable, before the commit          | abort, then `Replay`: nothing can have been committed           |
-| anything else, or no answer in time   | outcome unknown: a new producer with the same transactional.id  |
-|                                       | fences the old one and ends its transaction, then `Replay`      |
+| what librdkafka says                 | what is done                                                     |
+| ------------------------------------ | ---------------------------------------------------------------- |
+| fatal, or fenced by another producer | `Fatal`: the process ends and is started anew                    |
+| retriable, but for the offsets       | the same call again, for as long as Kafka keeps a transaction    |
+| anything else, or no answer in time  | a new producer with the same transactional.id fences the old one |
+|                                      | and ends its transaction, then `Replay`                          |
 
-The last row is the defence against a late EndTxn that ends the next transaction (KAFKA-17754): librdkafka
-has no server-side epoch bump per transaction (KIP-890 part 2), a new producer has a new epoch.
+The last row stands where an abort by the same producer would do, were it sure that nothing of the failed
+transaction is still on its way. A late EndTxn ends the next transaction of the same epoch (KAFKA-17754), and
+a late TxnOffsetCommit takes back the offsets that the next one sent. librdkafka has no server-side epoch bump
+per transaction (KIP-890 part 2); a new producer has a new epoch, and what the old one sent is refused.
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ class Fatal(ExchangeError):
     """The process cannot go on; a new one can."""
 
 
-class _MustAbort(Exception):
-    pass
-
-
 class _Unknown(Exception):
     pass
 
@@ -80,6 +76,7 @@ class Outbox:
                 "retry.backoff.ms": 5,  # so long waits a transaction until Kafka is done with the last one
                 "batch.size": 262_144,
                 "message.max.bytes": 1_040_000,
+                "delivery.report.only.error": True,  # those fail the commit; see write()
                 "queue.buffering.max.messages": 200_000,
                 "queue.buffering.max.kbytes": 65_536,
             }
@@ -99,7 +96,7 @@ class Outbox:
             self._producer, self._writer = Producer(self._client), None
             try:
                 self._ask("init_transactions", self._producer.init_transactions)
-            except (_MustAbort, _Unknown):
+            except _Unknown:
                 self._stopping.wait(_RETRY_INIT_S)
             else:
                 self._writer = BlockProducer(self._producer)
@@ -149,9 +146,7 @@ class Outbox:
             while (written := writer.write(block, written)) < block.count:
                 producer.poll(_QUEUE_FULL_POLL_S)
         except KafkaException as error:
-            # Whatever the error, nothing of this transaction has been committed: aborting it is always right.
-            _judge("produce", error)
-            self._give_up(_MustAbort())
+            self._give_up(_judge("produce", error))
 
     def write_accounts(self, accounts: Iterable[Account]) -> None:
         """Add accounts to the open transaction.
@@ -166,7 +161,7 @@ class Outbox:
     def commit(self) -> None:
         """Commit what was sent and written.
 
-        Raises: Replay when the transaction was aborted or its outcome is unknown; Fatal.
+        Raises: Replay when it was not committed, or nobody knows; Fatal.
         """
         self._attempt("commit_transaction", self._in_use.commit_transaction)
         self.is_open = False
@@ -181,7 +176,7 @@ class Outbox:
         self.is_open = False
         try:
             self._ask("abort_transaction", self._in_use.abort_transaction)
-        except (_MustAbort, _Unknown):
+        except _Unknown:
             self._replace()
 
     def close(self) -> None:
@@ -200,23 +195,20 @@ class Outbox:
     def _attempt(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
         try:
             self._ask(step, call, again=again)
-        except (_MustAbort, _Unknown) as problem:
+        except _Unknown as problem:
             self._give_up(problem)
 
     def _give_up(self, problem: Exception) -> None:
-        """End the transaction as the problem demands. Raises: Replay; the problem when it is Fatal."""
-        if isinstance(problem, _MustAbort):
-            self.abort()
-        elif isinstance(problem, _Unknown):
-            self._replace()
-        else:
+        """End the transaction. Raises: Replay; the problem when it is Fatal."""
+        if isinstance(problem, Fatal):
             raise problem
+        self._replace()
         raise Replay
 
     def _ask(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
         """Call until answered; `again` says whether to repeat what is retriable.
 
-        Raises: _MustAbort, _Unknown, Fatal.
+        Raises: _Unknown, Fatal.
         """
         give_up_at = time.monotonic() + TRANSACTION_TIMEOUT_S
         while True:
@@ -224,12 +216,10 @@ class Outbox:
                 return _within(_HUNG_S, step, call)
             except KafkaException as error:
                 problem = _judge(step, error)
-                if not error.args[0].retriable() or isinstance(problem, _MustAbort | Fatal):
+                if not again or isinstance(problem, Fatal) or not error.args[0].retriable():
                     raise problem from None
-                if not again:
-                    raise _MustAbort from None
                 if time.monotonic() > give_up_at or self._stopping.is_set():
-                    raise _Unknown from None
+                    raise problem from None
 
     def _replace(self) -> None:
         self.is_open = False
@@ -240,8 +230,8 @@ class Outbox:
         self.start()
 
 
-def _judge(step: str, error: KafkaException) -> Exception:
-    """Return what an error of librdkafka means: _MustAbort, _Unknown or Fatal."""
+def _judge(step: str, error: KafkaException) -> Fatal | _Unknown:
+    """Return what an error of librdkafka means."""
     reason: KafkaError = error.args[0]
     _log.warning("transaction_step_failed", command=step, error=reason.name())
     if reason.fatal():
@@ -249,7 +239,7 @@ def _judge(step: str, error: KafkaException) -> Exception:
             f"Kafka ended this producer in {step}: {reason.name()}. Another process may run with the same "
             "worker id, or the broker was away longer than a transaction lasts; start the worker again."
         )
-    return _MustAbort() if reason.txn_requires_abort() else _Unknown()
+    return _Unknown()
 
 
 def _within(limit_s: float, step: str, call: Callable[[float], None]) -> None:
