@@ -291,12 +291,13 @@ class Kernel:
         self,
         block: ReadBlock,
         first: int,
+        last: int,
         outgoing: WriteBlock,
         filtered: WriteBlock,
         partition: int,
         plan_version: int,
     ) -> int:
-        """Process records from `first` on; return the number of the first that is left to the reference.
+        """Process records `first` to before `last`; return the first left to the reference, or `last`.
 
         outgoing: what views are to get is appended, to `partition`; filtered: one record, of nothing but the
         header, for each change that a view does not show.
@@ -306,7 +307,7 @@ class Kernel:
             self.numbers[view] = outgoing.topic_number(self.topics[view])
             self.numbers[self.view_count + view] = filtered.topic_number(self.topics[view])
         while True:
-            first = self.walk(block, first, outgoing, filtered, partition, plan_version)
+            first = self.walk(block, first, last, outgoing, filtered, partition, plan_version)
             if not self.full:
                 return first
             self.full = False
@@ -327,6 +328,7 @@ class Kernel:
         self,
         block: ReadBlock,
         first: Py_ssize_t,
+        last: Py_ssize_t,
         outgoing: WriteBlock,
         filtered: WriteBlock,
         partition: longlong,
@@ -347,7 +349,6 @@ class Kernel:
         rows_room: Py_ssize_t = len(outgoing.index) // 8
         dropped_rows_room: Py_ssize_t = len(filtered.index) // 8
         row: Py_ssize_t = first
-        last: Py_ssize_t = block.count
         out_row: Py_ssize_t = outgoing.count
         dropped_row: Py_ssize_t = filtered.count
         used: Py_ssize_t = outgoing.used_bytes

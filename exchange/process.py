@@ -7,6 +7,7 @@ it is because it cannot be judged now. Pure: the caller writes the outcome in on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from exchange.account import Account
 from exchange.block import ReadBlock, Record, WriteBlock
@@ -19,6 +20,9 @@ from exchange.kernel import Kernel
 from exchange.keys import Sealer
 from exchange.plan import PlannedResource
 from exchange.reference import ViewOutput
+
+_PORTION: Final = 1_000
+"""Records that the kernel takes in one go, some 2 ms: so long does another thread wait for Python."""
 
 __all__ = ["Halt", "Processed", "Programs", "Sealer", "process_batch"]
 
@@ -87,12 +91,19 @@ def process_batch(
 
 def _run(kernel: Kernel | None, batch: ReadBlock, first: int, desk: Desk) -> int:
     """Have the kernel deliver all that it can; return the first record that it leaves to the reference."""
-    if kernel is None or first == batch.count:
+    if kernel is None:
         return first
-    written = (desk.outgoing.count, desk.filtered.count)
-    number = kernel.run(batch, first, desk.outgoing, desk.filtered, desk.partition, desk.plan_version)
-    desk.book(batch, first, number, written)
-    return number
+    while first < batch.count:
+        last = min(first + _PORTION, batch.count)
+        written = (desk.outgoing.count, desk.filtered.count)
+        number = kernel.run(
+            batch, first, last, desk.outgoing, desk.filtered, desk.partition, desk.plan_version
+        )
+        desk.book(batch, first, number, written)
+        first = number
+        if number < last:
+            break
+    return first
 
 
 def _engine(record: Record, programs: Programs) -> Engine | Rejected | Halt:

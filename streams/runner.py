@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from streams.worker import Worker
 
 PRINCIPAL: Final = "worker"
 _BEAT_S: Final = 1.0
+_SWITCH_S: Final = 0.0005
+"""Whoever reads and commits needs Python for moments; the usual 5 ms of waiting for it would add up."""
 _MASK_KEY: Final = "EXCHANGE_MASK_KEY"
 
 _log = log.get(__name__)
@@ -60,6 +63,7 @@ class Runner:
 
         Raises: RestartError when a new process must go on; PlanError, PartError when a person must act.
         """
+        sys.setswitchinterval(_SWITCH_S)
         with PlanTopic(self._client) as plans, self._registry:
             plan = self._first_plan(plans)
             if plan is None:

@@ -162,7 +162,7 @@ class Subject:
         first = taken = 0
         while first < block.count:
             before = (out.count, out.used_bytes, filtered.count, filtered.used_bytes)
-            last = kernel.run(block, first, out, filtered, PARTITION, PLAN_VERSION)
+            last = kernel.run(block, first, block.count, out, filtered, PARTITION, PLAN_VERSION)
             out.check()
             filtered.check()
             if not first <= last <= block.count:

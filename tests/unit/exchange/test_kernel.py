@@ -116,7 +116,7 @@ def test_what_lies_behind_a_record_is_of_no_consequence() -> None:
                 block = read_block(records, random.Random(filler))
                 out, filtered, at, ends = TightBlock(), TightBlock(), 0, []
                 while at < block.count:
-                    at = kernel.run(block, at, out, filtered, PARTITION, 1) + 1
+                    at = kernel.run(block, at, block.count, out, filtered, PARTITION, 1) + 1
                     ends.append(at)
                 outcomes.append((ends, list(out)))
             assert all(outcome == outcomes[0] for outcome in outcomes)
@@ -177,7 +177,7 @@ def test_nothing_is_written_beyond_a_block_whatever_its_room(
     for kernel in reversed(subject.kernels):  # the plain one first: it does no harm
         for room in range(500, 40_000, 397):
             out = TightBlock(room)
-            assert kernel.run(block, 0, out, TightBlock(), PARTITION, 1) == 1
+            assert kernel.run(block, 0, block.count, out, TightBlock(), PARTITION, 1) == 1
             out.check()
 
 
@@ -330,11 +330,11 @@ class Careless:
     def __init__(self, trace: bool) -> None:
         self.trace = trace
 
-    def run(self, block: Any, first: int, out: Any, *_: Any) -> int:
+    def run(self, block: Any, first: int, last: int, out: Any, *_: Any) -> int:
         if self.trace:
             out.reserve(1, 1)
             out.used_bytes += 1
-        return first if self.trace else int(block.count)
+        return first if self.trace else last
 
 
 @pytest.mark.parametrize("trace", [True, False])

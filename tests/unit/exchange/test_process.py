@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exchange import process as processing
 from exchange.account import content_hash
 from exchange.block import NONE, ReadBlock, Record
 from exchange.change import Op, Position, Reason, RecordHeader
@@ -271,11 +273,13 @@ def make(kind: str, offset: int) -> Record:
             return Record(offset, WRITTEN_MS, b"k", b"v", None)
 
 
-@given(st.lists(KINDS, max_size=12))
+@given(st.lists(KINDS, max_size=12), st.sampled_from([1, 3, 1_000]))
 @settings(max_examples=60)
-def test_accounts_balance_for_any_batch(kinds: list[str]) -> None:
+def test_accounts_balance_for_any_batch_in_any_portions(kinds: list[str], portion: int) -> None:
     records = [make(kind, offset) for offset, kind in enumerate(kinds)]
-    done = process(*records)
+    with patch.object(processing, "_PORTION", portion):
+        done = process(*records)
+    assert done.next_offset == len(records)
     own = [(r, h) for r in records if (h := RecordHeader.unpack(r.header))]
     assert sum(account.changes for account in done.accounts) == len(own)
     assert sum(account.foreign for account in done.accounts) == len(records) - len(own)
