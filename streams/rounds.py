@@ -107,9 +107,13 @@ class Round:
 
     @property
     def may_commit(self) -> bool:
-        """False when it has ended, or when the round before it has not been committed."""
-        before = None if self._after is None else self._after.outcome
-        return not self.is_settled and (self._after is None or (before is not None and before.committed))
+        """False when it has ended, or when the round before it has not been committed.
+
+        The poller may end the round at this very moment: it is asked last whether it has.
+        """
+        after = self._after
+        is_next = after is None or (after.outcome is not None and after.outcome.committed)
+        return is_next and not self.is_settled
 
     def release(self) -> None:
         """Let the records go, once committed.
@@ -128,8 +132,8 @@ class Round:
         """End the round; only the first call counts."""
         if not self.is_settled:
             self.outcome = Outcome(committed, dict(self.halted))
-            self._after = None
             self._settled.set()
+            self._after = None  # only now: a round that has not ended and has none before it may be committed
             self._tell()
 
     def wait(self, timeout_s: float) -> Outcome | None:

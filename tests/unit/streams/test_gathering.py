@@ -151,6 +151,25 @@ def test_a_full_round_is_handed_over_while_the_one_before_commits_but_no_third(r
     assert len(rig.turn(third)) == 3
 
 
+def test_a_round_that_is_being_dropped_may_not_be_committed_at_any_moment() -> None:
+    """The poller drops it in its thread while the committer asks in another, right after the first failed."""
+    first = Round({A0: block(range(3))}, "member 1")
+    second = Round({A0: block(range(3, 6))}, "member 1", first)
+    first.settle(committed=False)
+    asked = []
+
+    class Asked(Round):
+        def __setattr__(self, name: str, value: object) -> None:
+            asked.append(second.may_commit)
+            super().__setattr__(name, value)
+            asked.append(second.may_commit)
+
+    second.__class__ = Asked
+    second.settle(committed=False)
+    assert len(asked) >= 4
+    assert not any(asked)
+
+
 def test_a_round_that_failed_takes_what_was_read_after_it_along(rig: Rig) -> None:
     rig.consumer.offsets = {A0: 5, A1: 7}
     first = rig.turn(came(range(10)))[0]
