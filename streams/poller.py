@@ -31,6 +31,7 @@ _IDLE_POLL_S: Final = 0.2
 _GATHER_S: Final = 0.005
 """librdkafka's own queues take in what comes meanwhile; they hold far more than arrives in this time."""
 _ASK_S: Final = 5.0
+_ASK_AGAIN_S: Final = 0.2
 _ROUND_S: Final = 0.5
 """Processing a full round should take about this long: far below a third of the transaction timeout."""
 _MIN_ROUND_RECORDS: Final = 200
@@ -330,25 +331,29 @@ class Poller(threading.Thread):
         """
         asked = [TopicPartition(*tp) for tp in partitions]
         while asked:
-            try:
-                committed = self._consumer.committed(asked, timeout=_ASK_S)
-                problem = next((tp.error for tp in committed if tp.error is not None), None)
-            except KafkaException as error:
-                problem = error.args[0]
-            if problem is None and any(
-                tp.offset < self._committed.get(TP(tp.topic, tp.partition), tp.offset) for tp in committed
-            ):
-                problem = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
-            if problem is None:
+            committed, problem = self._ask_committed(asked)
+            if problem is None and not self._is_behind(committed):
                 return [
                     TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
                     for tp in committed
                 ]
-            if problem.fatal() or self._stopping.wait(0.2):
-                msg = f"no committed offsets from Kafka: {problem.name()}"
+            reason = "BEFORE_OUR_LAST_COMMIT" if problem is None else problem.name()
+            if (problem is not None and problem.fatal()) or self._stopping.wait(_ASK_AGAIN_S):
+                msg = f"no committed offsets from Kafka: {reason}"
                 raise Fatal(msg)
-            _log.warning("committed_offsets_pending", error=problem.name())
+            _log.warning("committed_offsets_pending", error=reason)
         return []
+
+    def _ask_committed(self, asked: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
+        try:
+            committed = self._consumer.committed(asked, timeout=_ASK_S)
+        except KafkaException as error:
+            return [], error.args[0]
+        return committed, next((tp.error for tp in committed if tp.error is not None), None)
+
+    def _is_behind(self, committed: Iterable[TopicPartition]) -> bool:
+        """Whether one of these offsets is before what this worker knows that it has committed."""
+        return any(tp.offset < self._committed.get(TP(tp.topic, tp.partition), tp.offset) for tp in committed)
 
     def _rewind(self) -> None:
         """Go back to the committed offsets of everything assigned; halted partitions stay halted there."""

@@ -170,6 +170,29 @@ def test_a_round_that_is_being_dropped_may_not_be_committed_at_any_moment() -> N
     assert not any(asked)
 
 
+def test_nothing_is_read_from_before_what_this_worker_committed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller_module, "_ASK_AGAIN_S", 0)
+    first = rig.turn(came(range(3)))[0]
+    first.offsets = {A0: 3}
+    first.processed()
+    first.settle(committed=True)
+    second = rig.turn(came(range(3, 6)))[1]
+    answers = [{A0: 0}, {A0: 2}, {A0: 3}]
+
+    def committed(asked: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+        rig.consumer.offsets = answers.pop(0)
+        return FakeConsumer.committed(rig.consumer, asked, timeout)
+
+    monkeypatch.setattr(rig.consumer, "committed", committed)
+    second.settle(committed=False)
+    rig.turn(came(range(6, 9)))
+    assert answers == []
+    assert ("seek", (A0, 3)) in rig.consumer.steps
+    assert [at for step, at in rig.consumer.steps if step == "seek" and at[0] == A0] == [(A0, 3)]
+
+
 def test_a_round_that_failed_takes_what_was_read_after_it_along(rig: Rig) -> None:
     rig.consumer.offsets = {A0: 5, A1: 7}
     first = rig.turn(came(range(10)))[0]
