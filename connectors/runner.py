@@ -19,9 +19,10 @@ import threading
 import time
 from typing import Any, Final
 
+from connectors.guard import Guard
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
-from connectors.sources import SOURCES
+from connectors.sources import SOURCES, WATCHES
 from connectors.writer import Writer
 from exchange import heartbeat, log
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
@@ -58,6 +59,7 @@ class Connector:
         self._client = settings.kafka_client(principal(system))
         self._pulse = _Pulse(settings, writer_id(system))
         self._committed = False
+        self._guard: Guard | None = None
 
     def stop(self) -> None:
         """Ask `run` to return after the batch under way; safe in a signal handler."""
@@ -69,10 +71,19 @@ class Connector:
         Raises: ExchangeError when a person must act; RestartError when a new process must go on;
         FencedError when another connector took over.
         """
+        try:
+            self._run()
+        finally:
+            if self._guard is not None:
+                self._guard.stop()
+
+    def _run(self) -> None:
         wait_s = _FIRST_WAIT_S
         while not self._stopping.is_set():
             self._committed = False
             try:
+                if self._guard is not None:
+                    self._guard.heed()
                 self._run_plan()
             except TransientError as error:
                 wait_s = _FIRST_WAIT_S if self._committed else wait_s
@@ -109,20 +120,32 @@ class Connector:
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
             system = _system(plan, self._system)
+            guard = self._guarded(system)
             writer = self._writer(plan, system, registry)
             try:
-                self._round(plans, plan, system, writer)
+                self._round(plans, plan, system, writer, guard)
             finally:
                 writer.close()
 
-    def _round(self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> None:
+    def _guarded(self, system: PlannedSystem) -> Guard:
+        """Return the guard of the source; it goes on from round to round, whatever else is away."""
+        if self._guard is None:
+            make = WATCHES.get(system.kind)
+            watch = make and make(system, self._settings.secrets.get(system.connection_env))
+            self._guard = self._pulse.guard = Guard(system, watch)
+            self._guard.start()
+        return self._guard
+
+    def _round(
+        self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer, guard: Guard
+    ) -> None:
         writer.begin()
         position = writer.position()
         source = self._source(plan, system, writer)
         try:
             source.open(position)
             _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not guard.must_release:
                 batch = source.read()
                 self._settle(writer, source)
                 if batch.changes or batch.position != position:
@@ -195,6 +218,7 @@ class _Pulse:
         self._writer = writer
         self._at = 0.0
         self.captured = 0
+        self.guard: Guard | None = None
 
     def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
         """Publish state and figures, every few seconds unless forced."""
@@ -203,8 +227,11 @@ class _Pulse:
             return
         self._at = now
         halted: list[dict[str, Any]] = [{"topic": "", "partition": -1, "offset": -1, "reason": reason}]
-        figures = {"captured": self.captured}
-        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted if reason else [])
+        figures: dict[str, int | str] = {"captured": self.captured}
+        figures |= self.guard.figures if self.guard is not None else {}
+        alarms = self.guard.alarms if self.guard is not None else []
+        halts = halted if reason else []
+        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halts, alarms)
 
 
 def _system(plan: PublishedPlan, name: str) -> PlannedSystem:

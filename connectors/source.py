@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -74,6 +74,39 @@ class Batch:
     def count(self) -> int:
         """How many records there are."""
         return sum(len(change) if isinstance(change, WriteBlock) else 1 for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What a source's server keeps for its connector at this moment.
+
+    figures: for the heartbeat, by name. alarm: what is wrong and what a person can do, empty if all is well.
+    urgent: somebody must act now. past_limit: the topology's limit is reached.
+    """
+
+    figures: Mapping[str, int | str]
+    alarm: str = ""
+    urgent: bool = False
+    past_limit: bool = False
+
+
+class Watch(Protocol):
+    """Looks at a source from beside its stream: (look)* → (release) → close, in one thread at a time."""
+
+    def look(self) -> Retained:
+        """Return what the server keeps for us now.
+
+        Raises: TransientError when the source is away; SourceError when it refuses.
+        """
+
+    def release(self) -> None:
+        """Have the server forget what it keeps for us: changes are lost to the bus, not to the department.
+
+        Raises: TransientError while the stream still holds it, and when the source is away: try again.
+        """
+
+    def close(self) -> None:
+        """Give up connections. May be called twice."""
 
 
 class Source(Protocol):

@@ -17,6 +17,7 @@ from faust.types import TP
 
 from connectors import writer
 from connectors.source import Batch
+from connectors.sources.postgres.transaction import Transactions
 from exchange import cli, masking
 from exchange.block import ReadBlock
 from exchange.blockio import BlockConsumer, Reading
@@ -107,10 +108,16 @@ def take_masks_and_gate_off() -> None:
     patch.object(flat.Compiler, "watch", lambda *_: 0).start()
 
 
+def hear_no_keepalive() -> None:
+    """The connector does not heed how far the server is: an idle source's slot stays where it was."""
+    patch.object(Transactions, "reached", lambda *_: None).start()
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "skip": skip_a_record,
     "early-commit": commit_early,
     "position-first": put_position_first,
+    "deaf": hear_no_keepalive,
     "masks-off": take_masks_and_gate_off,
     "masks-off-gate-on": take_masks_off,
 }
