@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from connectors.guard import Guard
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
 from connectors.sources import SOURCES, WATCHES
+from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
 from exchange import heartbeat, log
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
@@ -31,6 +34,7 @@ from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
+from exchange.suggest import did_you_mean
 
 _log = log.get(__name__)
 
@@ -95,15 +99,20 @@ class Connector:
                 self._pulse.beat("halted", force=True, reason=str(error))
                 raise
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, table: str | None = None) -> None:
         """Give up this source's position: the next round makes a slot, empties the views, reads all tables.
 
+        With a table, of that one only: the next round empties and fills its views, the others' go on.
         A connector that runs is fenced by this.
 
-        Raises: PlanError when there is no position to give up.
+        Raises: PlanError when there is no position to give up, or no such table.
         """
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
+            known = [resource.table for resource in _resources(plan, self._system)]
+            if table is not None and table not in known:
+                msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
+                raise PlanError(msg)
             writer = self._writer(plan, _system(plan, self._system), registry)
             try:
                 writer.begin()
@@ -111,7 +120,10 @@ class Connector:
                 if position is None:
                     msg = f"system {self._system}: nothing was captured yet; its snapshot is still to come"
                     raise PlanError(msg)
-                writer.write(Batch([], begin_anew(position)))
+                if table is None:
+                    writer.write(Batch([], begin_anew(position)))
+                else:
+                    writer.write(Batch([], replace(position, tables=to_read_anew(position.tables, table))))
             finally:
                 writer.close()
 
@@ -156,6 +168,7 @@ class Connector:
                 if not batch.more:
                     self._settle(writer, source)
                 self._pulse.captured += batch.count
+                self._pulse.tables = batch.halted
                 self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
                 self._heed(plans, plan)
             self._settle(writer, source)
@@ -218,6 +231,7 @@ class _Pulse:
         self._writer = writer
         self._at = 0.0
         self.captured = 0
+        self.tables: Mapping[str, str] = {}
         self.guard: Guard | None = None
 
     def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
@@ -226,12 +240,12 @@ class _Pulse:
         if not force and now - self._at < _HEARTBEAT_EVERY_S:
             return
         self._at = now
-        halted: list[dict[str, Any]] = [{"topic": "", "partition": -1, "offset": -1, "reason": reason}]
+        reasons = [*self.tables.values(), *([reason] if reason else [])]
+        halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
         figures: dict[str, int | str] = {"captured": self.captured}
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
-        halts = halted if reason else []
-        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halts, alarms)
+        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted, alarms)
 
 
 def _system(plan: PublishedPlan, name: str) -> PlannedSystem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from connectors.position import SourcePosition
@@ -64,11 +64,13 @@ class Batch:
 
     changes: in the source's order; a block holds records as they go to their raw topics, framed, each with
     its `x-exchange` header; the next read fills it anew. more: the source went on when the batch ended.
+    halted: tables that are not captured while the others are, and why.
     """
 
     changes: Sequence[Captured | WriteBlock] = ()
     position: SourcePosition | None = None
     more: bool = False
+    halted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:

@@ -35,8 +35,8 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
     for worker in workers:
         yield f"{worker['stage']} {worker['writer']}: {worker['state']}"
         for halt in worker["halted"]:
-            where = f"{halt['topic']} partition {halt['partition']} offset {halt['offset']}"
-            yield f"  HALTED at {where}: {halt['reason']}"
+            where = f" at {halt['topic']} partition {halt['partition']} offset {halt['offset']}"
+            yield f"  HALTED{where if halt['topic'] else ''}: {halt['reason']}"
         yield from (f"  ALARM: {alarm}" for alarm in worker.get("alarms", ()))
         yield from _kept(worker.get("figures", {}))
 

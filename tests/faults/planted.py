@@ -113,11 +113,18 @@ def hear_no_keepalive() -> None:
     patch.object(Transactions, "reached", lambda *_: None).start()
 
 
+def take_any_table() -> None:
+    """A table that was dropped and made anew, or was out of the publication, is taken for the one before."""
+    patch("connectors.sources.postgres.marks.changed", lambda *_: "").start()
+    patch("connectors.sources.postgres.marks.Marks.strangers", lambda *_: iter(())).start()
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "skip": skip_a_record,
     "early-commit": commit_early,
     "position-first": put_position_first,
     "deaf": hear_no_keepalive,
+    "any-table": take_any_table,
     "masks-off": take_masks_and_gate_off,
     "masks-off-gate-on": take_masks_off,
 }
