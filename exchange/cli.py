@@ -35,6 +35,9 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
     },
+    "contract": {
+        "draft": "exchange.commands.contract:draft",
+    },
     "quarantine": {
         "list": "exchange.commands.quarantine:list_refused",
         "show": "exchange.commands.quarantine:show",
@@ -56,6 +59,11 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
 }
 
 _GROUP_HELP: Final = {
+    "contract": """Contracts of resources: what their fields are, and who may see them.
+
+    Examples:
+      exchange contract draft population public.person -o avro/population/person.avsc
+    """,
     "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
 
     Examples:

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from exchange.contract import Contract
+from exchange.encoding.avroname import avro_name
 from exchange.errors import ConfigError, SourceError
 from exchange.settings import Secrets
 from exchange.suggest import did_you_mean
@@ -64,7 +65,10 @@ _FIRST_WITH_SCHEMAS: Final = 150000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as a resource needs it. columns: those of the contract; scoped: a view shows some rows only."""
+    """A table as a resource needs it.
+
+    columns: Avro name → field of the contract; scoped: a view shows some rows only.
+    """
 
     resource: str
     name: str
@@ -267,8 +271,8 @@ def _table_problems(table: Table, found: Mapping[str, Any] | None, user: str) ->
             f'As superuser:\n  ALTER ROLE "{user}" BYPASSRLS;'
         )
     for column, field in table.columns.items():
-        if column not in found["columns"]:
-            known = did_you_mean(column, found["columns"])
+        if column not in map(avro_name, found["columns"]):
+            known = did_you_mean(column, map(avro_name, found["columns"]))
             yield f"{where} has no column for field '{field}' of the contract: {known}"
     if not found["readable"]:
         schema = table.quoted.split(".")[0]
@@ -281,7 +285,7 @@ def _table_problems(table: Table, found: Mapping[str, Any] | None, user: str) ->
             f"{where} has no primary key; published without one, the department's own UPDATEs would fail. "
             f"As its owner:\n  ALTER TABLE {table.quoted} ADD PRIMARY KEY (<columns that name a row>);"
         )
-    long_columns = sorted(set(found["long_columns"]) & set(table.columns))
+    long_columns = sorted(set(map(avro_name, found["long_columns"])) & set(table.columns))
     if found["identity"] != "f" and (table.scoped or long_columns):
         why = (
             "a view shows some of its rows only, so the row before a change is needed"
