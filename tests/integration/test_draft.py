@@ -31,7 +31,8 @@ CREATE DOMAIN money2 AS numeric(12,2);
 CREATE TABLE person (
     sfzh varchar(18) PRIMARY KEY, xm varchar(50) NOT NULL, c1 text, c2 bigint, c3 text,
     amount money2, plain numeric, born date, seen timestamptz, local timestamp, at time, ok boolean NOT NULL,
-    small smallint, f4 real, f8 float8, u uuid, by bytea, j jsonb, m mood, o odd, tags text[], "备注" text, iv interval, empty text);
+    small smallint, f4 real, f8 float8, u uuid, by bytea, j jsonb, m mood, o odd, tags text[],
+    "备注" text, iv interval, empty text);
 COMMENT ON TABLE person IS '常住人口';
 COMMENT ON COLUMN person.c1 IS '家庭住址';
 COMMENT ON COLUMN person.born IS '出生日期';
