@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from connectors.guard import Guard
@@ -41,6 +42,7 @@ _log = log.get(__name__)
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _HEARTBEAT_EVERY_S: Final = 5.0
+_RAW_COMPATIBILITY: Final = "NONE"
 
 
 def writer_id(system: str) -> str:
@@ -197,7 +199,7 @@ class Connector:
             writer_id(system.name),
             {resource.table: resource for resource in resources},
             plan.version,
-            registry.register,
+            partial(_register, registry),
             PositionCodec(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
             Sealer(stewards),
         )
@@ -246,6 +248,16 @@ class _Pulse:
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
         heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted, alarms)
+
+
+def _register(registry: Registry, subject: str, schema: dict[str, Any]) -> int:
+    """Register a raw topic's schema: the table as it is, whatever it was before, for the worker to judge.
+
+    A registry's own rules would refuse a column whose type changed, and with it every table of the source.
+    """
+    if registry.compatibility(subject) != _RAW_COMPATIBILITY:
+        registry.set_compatibility(subject, _RAW_COMPATIBILITY)
+    return registry.register(subject, schema)
 
 
 def _system(plan: PublishedPlan, name: str) -> PlannedSystem:

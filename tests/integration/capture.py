@@ -278,8 +278,6 @@ class System:
         ]
         acls.append(Acl(who, "cluster", "kafka-cluster", "literal", "idempotent_write"))
         admin.ensure_acls(acls)
-        for resource in resources:
-            self.registry.set_compatibility(f"{resource.raw_topic}-value", "NONE")
 
     def _record(self, message: Any) -> Record:
         place = (message.topic(), message.partition(), message.offset())
