@@ -119,12 +119,21 @@ def take_any_table() -> None:
     patch("connectors.sources.postgres.marks.Marks.strangers", lambda *_: iter(())).start()
 
 
+def take_whole_transactions() -> None:
+    """The connector gathers without end: a batch is as large as what the source sends at a stretch."""
+    for limit in ("_MOST_CHANGES", "_MOST_BYTES", "_LONGEST_S"):
+        patch(
+            f"connectors.sources.postgres.stream.{limit}", 10**6 if limit == "_LONGEST_S" else 10**12
+        ).start()
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "skip": skip_a_record,
     "early-commit": commit_early,
     "position-first": put_position_first,
     "deaf": hear_no_keepalive,
     "any-table": take_any_table,
+    "boundless": take_whole_transactions,
     "masks-off": take_masks_and_gate_off,
     "masks-off-gate-on": take_masks_off,
 }
