@@ -53,13 +53,14 @@ WHERE prepared < clock_timestamp() - make_interval(secs => %s) ORDER BY prepared
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What all checks look at. skew_s: how far the source's clock is ahead of ours."""
+    """What all checks look at. skew_s: how far the source's clock is ahead of ours, give or take unsure_s."""
 
     wish: source.Wanted
     version: int
     server: Mapping[str, Any]
     has_slot: bool
     skew_s: float
+    unsure_s: float
 
 
 def examine(patient: Patient, secrets: Secrets) -> Iterator[Finding]:
@@ -114,12 +115,12 @@ def _examine(
         return
     asked_s = time.time()
     server = connection.execute(_SERVER).fetchone() or {}
-    middle_s = (asked_s + time.time()) / 2
+    unsure_s = (time.time() - asked_s) / 2
     slot = patient.topology.slot(patient.system)
     has_slot = bool(
         connection.execute("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [slot]).fetchall()
     )
-    look = _Look(wish, version, server, has_slot, server["clock_s"] - middle_s)
+    look = _Look(wish, version, server, has_slot, server["clock_s"] - asked_s - unsure_s, unsure_s)
     yield from _settings(look)
     yield from _role(look)
     yield from _capture(source.look(wish, connection))
@@ -164,7 +165,7 @@ def _settings(look: _Look) -> Iterator[Finding]:
             "a connector that is down for longer loses its slot, and all tables must be read anew",
             "ALTER SYSTEM RESET idle_replication_slot_timeout; SELECT pg_reload_conf();",
         )
-    if abs(look.skew_s) > _MOST_SKEW_S:
+    if abs(look.skew_s) - look.unsure_s > _MOST_SKEW_S:
         yield Finding(
             "clock",
             Level.WARNING,
