@@ -41,7 +41,7 @@ SCHEMA: Final[dict[str, Any]] = {
         {
             "name": "tables",
             "type": {"type": "array", "items": "string"},
-            "doc": "<schema>.<table> whose snapshot is complete",
+            "doc": "each <schema>.<table> and how far it is, as connectors/tablemark.py writes it",
         },
         {
             "name": "snapshot",

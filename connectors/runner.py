@@ -17,11 +17,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
+from connectors.guard import Guard
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
-from connectors.sources import SOURCES
+from connectors.sources import SOURCES, WATCHES
+from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
 from exchange import heartbeat, log
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
@@ -30,12 +35,14 @@ from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
+from exchange.suggest import did_you_mean
 
 _log = log.get(__name__)
 
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _HEARTBEAT_EVERY_S: Final = 5.0
+_RAW_COMPATIBILITY: Final = "NONE"
 
 
 def writer_id(system: str) -> str:
@@ -58,6 +65,7 @@ class Connector:
         self._client = settings.kafka_client(principal(system))
         self._pulse = _Pulse(settings, writer_id(system))
         self._committed = False
+        self._guard: Guard | None = None
 
     def stop(self) -> None:
         """Ask `run` to return after the batch under way; safe in a signal handler."""
@@ -69,10 +77,19 @@ class Connector:
         Raises: ExchangeError when a person must act; RestartError when a new process must go on;
         FencedError when another connector took over.
         """
+        try:
+            self._run()
+        finally:
+            if self._guard is not None:
+                self._guard.stop()
+
+    def _run(self) -> None:
         wait_s = _FIRST_WAIT_S
         while not self._stopping.is_set():
             self._committed = False
             try:
+                if self._guard is not None:
+                    self._guard.heed()
                 self._run_plan()
             except TransientError as error:
                 wait_s = _FIRST_WAIT_S if self._committed else wait_s
@@ -84,15 +101,20 @@ class Connector:
                 self._pulse.beat("halted", force=True, reason=str(error))
                 raise
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, table: str | None = None) -> None:
         """Give up this source's position: the next round makes a slot, empties the views, reads all tables.
 
+        With a table, of that one only: the next round empties and fills its views, the others' go on.
         A connector that runs is fenced by this.
 
-        Raises: PlanError when there is no position to give up.
+        Raises: PlanError when there is no position to give up, or no such table.
         """
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
+            known = [resource.table for resource in _resources(plan, self._system)]
+            if table is not None and table not in known:
+                msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
+                raise PlanError(msg)
             writer = self._writer(plan, _system(plan, self._system), registry)
             try:
                 writer.begin()
@@ -100,7 +122,10 @@ class Connector:
                 if position is None:
                     msg = f"system {self._system}: nothing was captured yet; its snapshot is still to come"
                     raise PlanError(msg)
-                writer.write(Batch([], begin_anew(position)))
+                if table is None:
+                    writer.write(Batch([], begin_anew(position)))
+                else:
+                    writer.write(Batch([], replace(position, tables=to_read_anew(position.tables, table))))
             finally:
                 writer.close()
 
@@ -109,20 +134,32 @@ class Connector:
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
             system = _system(plan, self._system)
+            guard = self._guarded(system)
             writer = self._writer(plan, system, registry)
             try:
-                self._round(plans, plan, system, writer)
+                self._round(plans, plan, system, writer, guard)
             finally:
                 writer.close()
 
-    def _round(self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> None:
+    def _guarded(self, system: PlannedSystem) -> Guard:
+        """Return the guard of the source; it goes on from round to round, whatever else is away."""
+        if self._guard is None:
+            make = WATCHES.get(system.kind)
+            watch = make and make(system, self._settings.secrets.get(system.connection_env))
+            self._guard = self._pulse.guard = Guard(system, watch)
+            self._guard.start()
+        return self._guard
+
+    def _round(
+        self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer, guard: Guard
+    ) -> None:
         writer.begin()
         position = writer.position()
         source = self._source(plan, system, writer)
         try:
             source.open(position)
             _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not guard.must_release:
                 batch = source.read()
                 self._settle(writer, source)
                 if batch.changes or batch.position != position:
@@ -133,6 +170,7 @@ class Connector:
                 if not batch.more:
                     self._settle(writer, source)
                 self._pulse.captured += batch.count
+                self._pulse.tables = batch.halted
                 self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
                 self._heed(plans, plan)
             self._settle(writer, source)
@@ -161,7 +199,7 @@ class Connector:
             writer_id(system.name),
             {resource.table: resource for resource in resources},
             plan.version,
-            registry.register,
+            partial(_register, registry),
             PositionCodec(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
             Sealer(stewards),
         )
@@ -195,6 +233,8 @@ class _Pulse:
         self._writer = writer
         self._at = 0.0
         self.captured = 0
+        self.tables: Mapping[str, str] = {}
+        self.guard: Guard | None = None
 
     def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
         """Publish state and figures, every few seconds unless forced."""
@@ -202,9 +242,22 @@ class _Pulse:
         if not force and now - self._at < _HEARTBEAT_EVERY_S:
             return
         self._at = now
-        halted: list[dict[str, Any]] = [{"topic": "", "partition": -1, "offset": -1, "reason": reason}]
-        figures = {"captured": self.captured}
-        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted if reason else [])
+        reasons = [*self.tables.values(), *([reason] if reason else [])]
+        halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
+        figures: dict[str, int | str] = {"captured": self.captured}
+        figures |= self.guard.figures if self.guard is not None else {}
+        alarms = self.guard.alarms if self.guard is not None else []
+        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted, alarms)
+
+
+def _register(registry: Registry, subject: str, schema: dict[str, Any]) -> int:
+    """Register a raw topic's schema: the table as it is, whatever it was before, for the worker to judge.
+
+    A registry's own rules would refuse a column whose type changed, and with it every table of the source.
+    """
+    if registry.compatibility(subject) != _RAW_COMPATIBILITY:
+        registry.set_compatibility(subject, _RAW_COMPATIBILITY)
+    return registry.register(subject, schema)
 
 
 def _system(plan: PublishedPlan, name: str) -> PlannedSystem:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from connectors.position import SourcePosition
@@ -64,16 +64,51 @@ class Batch:
 
     changes: in the source's order; a block holds records as they go to their raw topics, framed, each with
     its `x-exchange` header; the next read fills it anew. more: the source went on when the batch ended.
+    halted: tables that are not captured while the others are, and why.
     """
 
     changes: Sequence[Captured | WriteBlock] = ()
     position: SourcePosition | None = None
     more: bool = False
+    halted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         """How many records there are."""
         return sum(len(change) if isinstance(change, WriteBlock) else 1 for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What a source's server keeps for its connector at this moment.
+
+    figures: for the heartbeat, by name. alarm: what is wrong and what a person can do, empty if all is well.
+    urgent: somebody must act now. past_limit: the topology's limit is reached.
+    """
+
+    figures: Mapping[str, int | str]
+    alarm: str = ""
+    urgent: bool = False
+    past_limit: bool = False
+
+
+class Watch(Protocol):
+    """Looks at a source from beside its stream: (look)* → (release) → close, in one thread at a time."""
+
+    def look(self) -> Retained:
+        """Return what the server keeps for us now.
+
+        Raises: TransientError when the source is away; SourceError when it refuses.
+        """
+
+    def release(self) -> None:
+        """Have the server forget what it keeps for us: changes are lost to the bus, not to the department.
+
+        Raises: TransientError while the stream still holds it, and when the source is away: try again.
+        """
+
+    def close(self) -> None:
+        """Give up connections. May be called twice."""
 
 
 class Source(Protocol):

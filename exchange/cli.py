@@ -29,10 +29,14 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "apply": "exchange.commands.topology:apply",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
+        "doctor": "exchange.commands.doctor:doctor",
         "stream": "exchange.commands.stream:stream",
         "monitor": "exchange.commands.monitor:monitor",
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
+    },
+    "contract": {
+        "draft": "exchange.commands.contract:draft",
     },
     "quarantine": {
         "list": "exchange.commands.quarantine:list_refused",
@@ -55,6 +59,11 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
 }
 
 _GROUP_HELP: Final = {
+    "contract": """Contracts of resources: what their fields are, and who may see them.
+
+    Examples:
+      exchange contract draft population public.person -o avro/population/person.avsc
+    """,
     "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
 
     Examples:

@@ -46,11 +46,12 @@ def publish(
     state: str,
     figures: Mapping[str, Any],
     halted: Sequence[Mapping[str, Any]],
+    alarms: Sequence[str] = (),
 ) -> None:
     """Write one heartbeat; a Redis that does not answer is no error.
 
     stage: "capture" or "process"; writer: transactional.id; halted: topic, partition, offset and reason of
-    what cannot go on.
+    what cannot go on; alarms: what goes on, but not for long unless a person acts.
     """
     global _away
     beat = {
@@ -60,6 +61,7 @@ def publish(
         "at_ms": int(time.time() * 1000),
         "figures": dict(figures),
         "halted": [dict(halt) for halt in halted],
+        "alarms": list(alarms),
     }
     try:
         client.set(f"{_PREFIX}{stage}:{writer}", json.dumps(beat, ensure_ascii=False), ex=TTL_S)

@@ -17,6 +17,10 @@ PLAN_TOPIC = "_exchange.plan"
 ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
 
+ProtectBy = Literal["alarm", "drop_slot"]
+DEFAULT_PROTECT_WAL_BYTES = 10 * 1024**3
+"""Ten times PostgreSQL's own default of max_wal_size, past which its log is not meant to grow."""
+
 
 class PlannedSystem(Model):
     """One source system: how its connector reaches it; the address itself stays a secret."""
@@ -26,6 +30,10 @@ class PlannedSystem(Model):
     connection_env: str = Field(description="Name of the secret that holds the connection string.")
     publication: str = Field(description="Made by `exchange apply`; see publication_name().")
     slot: str = Field(description="Made by the connector; see slot_name().")
+    protect_wal_bytes: int = Field(
+        default=DEFAULT_PROTECT_WAL_BYTES, description="Log that the server may keep for the slot."
+    )
+    protect_by: ProtectBy = Field(default="alarm", description="What is done past protect_wal_bytes.")
 
 
 class PlannedView(Model):

@@ -46,6 +46,8 @@ def build_plan(
             connection_env=system.connection_env,
             publication=topology.publication(name),
             slot=topology.slot(name),
+            protect_wal_bytes=system.protect_wal_bytes,
+            protect_by=system.protect_by,
         )
         for name, system in sorted(topology.systems.items())
     )

@@ -7,11 +7,18 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from connectors.source import Frame, Source
+from connectors.source import Frame, Source, Watch
+from connectors.sources.postgres.slotwatch import SlotWatch
 from connectors.sources.postgres.source import PostgresSource
+from exchange.plan import PlannedSystem
 
 Make = Callable[[str, SecretStr, str, str, Sequence[str], Callable[[], bool], Frame], Source]
 """Of system, DSN, publication, slot, tables, a question whether to stop, and how records are framed."""
 
 SOURCES: Final[dict[str, Make]] = {"postgres": PostgresSource}
 """Kind → maker."""
+
+MakeWatch = Callable[[PlannedSystem, SecretStr], Watch]
+
+WATCHES: Final[dict[str, MakeWatch]] = {"postgres": SlotWatch}
+"""Kind → maker; a kind whose server keeps nothing for its reader has none."""

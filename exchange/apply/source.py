@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import psycopg
@@ -15,6 +16,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from exchange.contract import Contract
+from exchange.encoding.avroname import avro_name
 from exchange.errors import ConfigError, SourceError
 from exchange.settings import Secrets
 from exchange.suggest import did_you_mean
@@ -24,7 +26,9 @@ _CONNECT_TIMEOUT_S: Final = 10
 _OPERATIONS: Final = "insert, update, delete, truncate"
 
 _TABLE: Final = """
-SELECT c.oid::regclass::text AS name, c.relkind::text AS kind, c.relreplident::text AS identity,
+SELECT c.relkind::text AS kind, c.relpersistence::text AS persistence, c.relreplident::text AS identity,
+       c.relrowsecurity AND NOT pg_has_role(c.relowner, 'USAGE')
+         AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS rows_hidden,
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key,
        pg_has_role(c.relowner, 'USAGE') AS owned,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
@@ -61,7 +65,10 @@ _FIRST_WITH_SCHEMAS: Final = 150000
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as a resource needs it. columns: those of the contract; scoped: a view shows some rows only."""
+    """A table as a resource needs it.
+
+    columns: Avro name → field of the contract; scoped: a view shows some rows only.
+    """
 
     resource: str
     name: str
@@ -99,6 +106,24 @@ class Publication:
     statement: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a source showed. A problem's SQL, if there is any, stands in the lines after its first.
+
+    of_tables: <schema>.<table> → problems.
+    """
+
+    publication: Publication
+    of_server: tuple[str, ...]
+    of_tables: Mapping[str, list[str]]
+    of_publication: tuple[str, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """All of them."""
+        return [*self.of_server, *chain(*self.of_tables.values()), *self.of_publication]
+
+
 def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wanted, ...]:
     """Return the publications of a valid topology; a system without resources needs none."""
     return tuple(
@@ -131,23 +156,31 @@ def survey(wish: Wanted, secrets: Secrets) -> Publication:
         ConfigError: the connection string is missing.
         SourceError: the database does not let us in, or lacks something; every problem with its SQL.
     """
-    with connect(wish, secrets) as connection, connection.cursor() as cursor:
+    with connect(wish, secrets) as connection:
+        seen = look(wish, connection)
+    if seen.problems:
+        raise SourceError("\n".join(f"system {wish.system}: {problem}" for problem in seen.problems))
+    return seen.publication
+
+
+def look(wish: Wanted, connection: psycopg.Connection[DictRow]) -> Seen:
+    """Return what must be done for a system's publication, and what is in its way."""
+    with connection.cursor() as cursor:
         server = _one(cursor.execute(_SERVER))
-        problems = list(_server_problems(server))
+        of_server, of_tables = list(_server_problems(server)), {}
         owned = True
         for table in wish.tables:
             found = cursor.execute(_TABLE, table.name.split(".")).fetchone()
-            problems += _table_problems(table, found, server["user"])
+            of_tables[table.name] = list(_table_problems(table, found, server["user"]))
             owned = owned and found is not None and found["owned"]
         now = cursor.execute(_PUBLICATION, [wish.publication]).fetchone()
         if now is not None and connection.info.server_version >= _FIRST_WITH_SCHEMAS:
             now |= _one(cursor.execute(_BY_SCHEMA, [wish.publication]))
         planned = _publication(wish, now, connection)
-        if planned.statement and not problems:
-            problems += _right_problems(planned, server, now, owned=owned)
-    if problems:
-        raise SourceError("\n".join(f"system {wish.system}: {problem}" for problem in problems))
-    return planned
+    of_publication: list[str] = []
+    if planned.statement and not of_server and not any(of_tables.values()):
+        of_publication += _right_problems(planned, server, now, owned=owned)
+    return Seen(planned, tuple(of_server), of_tables, tuple(of_publication))
 
 
 def carry_out(planned: Publication, secrets: Secrets) -> None:
@@ -227,9 +260,19 @@ def _table_problems(table: Table, found: Mapping[str, Any] | None, user: str) ->
     if found["kind"] != "r":
         yield f"{where} is not an ordinary table; views and partitioned tables cannot be captured"
         return
+    if found["persistence"] != "p":
+        yield (
+            f"{where} is not logged, so its changes cannot be captured. As its owner:\n"
+            f"  ALTER TABLE {table.quoted} SET LOGGED;"
+        )
+    if found["rows_hidden"]:
+        yield (
+            f"{where} has row-level security, which would hide rows from user {user} while it is read. "
+            f'As superuser:\n  ALTER ROLE "{user}" BYPASSRLS;'
+        )
     for column, field in table.columns.items():
-        if column not in found["columns"]:
-            known = did_you_mean(column, found["columns"])
+        if column not in map(avro_name, found["columns"]):
+            known = did_you_mean(column, map(avro_name, found["columns"]))
             yield f"{where} has no column for field '{field}' of the contract: {known}"
     if not found["readable"]:
         schema = table.quoted.split(".")[0]
@@ -242,7 +285,7 @@ def _table_problems(table: Table, found: Mapping[str, Any] | None, user: str) ->
             f"{where} has no primary key; published without one, the department's own UPDATEs would fail. "
             f"As its owner:\n  ALTER TABLE {table.quoted} ADD PRIMARY KEY (<columns that name a row>);"
         )
-    long_columns = sorted(set(found["long_columns"]) & set(table.columns))
+    long_columns = sorted(set(map(avro_name, found["long_columns"])) & set(table.columns))
     if found["identity"] != "f" and (table.scoped or long_columns):
         why = (
             "a view shows some of its rows only, so the row before a change is needed"

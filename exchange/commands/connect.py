@@ -62,6 +62,9 @@ def connect(
 
 def resnapshot(
     system: Annotated[str, typer.Argument(help="System to read anew, as topology.yaml names it.")],
+    table: Annotated[
+        str | None, typer.Option("--table", help="<schema>.<table> alone; the others go on undisturbed.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Give up a system's position in Kafka, so that its connector reads all tables anew.
@@ -69,16 +72,20 @@ def resnapshot(
     For a connector that halted because changes are missing. Every view of the system is emptied (an operation
     `t`), then filled again; changes between the gap and the new snapshot are seen by their result only.
 
-    Example:
+    With --table this is done for one table that was halted because changes of it are missing.
+
+    Examples:
       exchange resnapshot population
+      exchange resnapshot population --table public.person
     """
     from connectors.runner import Connector
     from exchange.settings import Settings
 
+    tables = "all tables" if table is None else f"table {table}"
     if not yes:
-        typer.confirm(f"Empty all views of {system} and read its tables anew?", abort=True, err=True)
-    Connector(Settings(), system).begin_anew()
-    typer.echo(f"{system}: the next start of its connector reads all tables anew")
+        typer.confirm(f"{system}: empty the views of {tables} and read anew?", abort=True, err=True)
+    Connector(Settings(), system).begin_anew(table)
+    typer.echo(f"{system}: the next start of its connector reads {tables} anew")
 
 
 def _connect_all(settings: Settings) -> None:

@@ -35,8 +35,18 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
     for worker in workers:
         yield f"{worker['stage']} {worker['writer']}: {worker['state']}"
         for halt in worker["halted"]:
-            where = f"{halt['topic']} partition {halt['partition']} offset {halt['offset']}"
-            yield f"  HALTED at {where}: {halt['reason']}"
+            where = f" at {halt['topic']} partition {halt['partition']} offset {halt['offset']}"
+            yield f"  HALTED{where if halt['topic'] else ''}: {halt['reason']}"
+        yield from (f"  ALARM: {alarm}" for alarm in worker.get("alarms", ()))
+        yield from _kept(worker.get("figures", {}))
+
+
+def _kept(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a source's server keeps for its connector, where it keeps anything."""
+    if "retained_wal_bytes" in figures:
+        sizes = (figures["retained_wal_bytes"], figures["lag_bytes"])
+        kept, behind = (f"{size / 1024**2:,.1f} MiB" for size in sizes)
+        yield f"  its source keeps {kept} of log ({figures['wal_status']}), {behind} not yet confirmed"
 
 
 def _balance(balance: Mapping[str, Any] | None, hours: float) -> Iterator[str]:

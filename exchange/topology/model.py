@@ -14,7 +14,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from exchange.model import Label, Model
-from exchange.plan import publication_name, quarantine_topic, raw_topic, slot_name, view_topic
+from exchange.plan import (
+    DEFAULT_PROTECT_WAL_BYTES,
+    ProtectBy,
+    publication_name,
+    quarantine_topic,
+    raw_topic,
+    slot_name,
+    view_topic,
+)
 from exchange.view import ViewSpec
 
 
@@ -92,6 +100,15 @@ class System(Model):
     )
     slot: PostgresName | None = Field(
         default=None, description="PostgreSQL replication slot; `exchange_<system>` when not given."
+    )
+    protect_wal_bytes: Annotated[int, Field(ge=16 * 1024**2)] = Field(
+        default=DEFAULT_PROTECT_WAL_BYTES,
+        description="Bytes of log that its server may keep for the slot, before `protect_by` is done.",
+    )
+    protect_by: ProtectBy = Field(
+        default="alarm",
+        description="Past `protect_wal_bytes`: `alarm`, or also `drop_slot`, so that the server may forget "
+        "its log; capture then halts until `exchange resnapshot`.",
     )
 
 

@@ -17,6 +17,7 @@ from faust.types import TP
 
 from connectors import writer
 from connectors.source import Batch
+from connectors.sources.postgres.transaction import Transactions
 from exchange import cli, masking
 from exchange.block import ReadBlock
 from exchange.blockio import BlockConsumer, Reading
@@ -107,10 +108,32 @@ def take_masks_and_gate_off() -> None:
     patch.object(flat.Compiler, "watch", lambda *_: 0).start()
 
 
+def hear_no_keepalive() -> None:
+    """The connector does not heed how far the server is: an idle source's slot stays where it was."""
+    patch.object(Transactions, "reached", lambda *_: None).start()
+
+
+def take_any_table() -> None:
+    """A table that was dropped and made anew, or was out of the publication, is taken for the one before."""
+    patch("connectors.sources.postgres.marks.changed", lambda *_: "").start()
+    patch("connectors.sources.postgres.marks.Marks.strangers", lambda *_: iter(())).start()
+
+
+def take_whole_transactions() -> None:
+    """The connector gathers without end: a batch is as large as what the source sends at a stretch."""
+    for limit in ("_MOST_CHANGES", "_MOST_BYTES", "_LONGEST_S"):
+        patch(
+            f"connectors.sources.postgres.stream.{limit}", 10**6 if limit == "_LONGEST_S" else 10**12
+        ).start()
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "skip": skip_a_record,
     "early-commit": commit_early,
     "position-first": put_position_first,
+    "deaf": hear_no_keepalive,
+    "any-table": take_any_table,
+    "boundless": take_whole_transactions,
     "masks-off": take_masks_and_gate_off,
     "masks-off-gate-on": take_masks_off,
 }

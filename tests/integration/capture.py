@@ -18,6 +18,7 @@ import fastavro
 import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from exchange import heartbeat
 from exchange.account import Account
 from exchange.change import HEADER, RecordHeader
 from exchange.cluster import Acl, TopicSpec
@@ -98,6 +99,8 @@ class System:
     _kept: dict[str, dict[int, list[Any]]] = field(default_factory=dict)
     _records: dict[tuple[str, int, int], Record] = field(default_factory=dict)
     _count: int = 0
+    planned: dict[str, Any] = field(default_factory=dict)
+    """More of what the plan says of the system."""
 
     def __post_init__(self) -> None:
         self.private_key, self._public_key = generate_steward_keys()
@@ -159,6 +162,7 @@ class System:
             connection_env=self.secret,
             publication=publication_name(self.name),
             slot=self.slot,
+            **self.planned,
         )
         plan = PublishedPlan(
             version=version, systems=(system,), resources=tuple(map(self._resource, self.tables))
@@ -173,11 +177,11 @@ class System:
         self.db.execute(f"ALTER PUBLICATION {publication_name(self.name)} ADD TABLE {table}".encode())
 
     @contextmanager
-    def connector(self, **environment: str) -> Iterator[Running]:
-        """Run `exchange connect` on this system; killed at the end if it still runs."""
+    def connector(self, *program: str, **environment: str) -> Iterator[Running]:
+        """Run `exchange connect` on this system, or one with a fault planted; killed if it still runs."""
         self._count += 1
         log = self.stack.home / "logs" / f"connect-{self.name}-{self._count}.log"
-        command = [sys.executable, *COMMAND, "connect", self.name]
+        command = [sys.executable, *(program or COMMAND), "connect", self.name]
         environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)} | environment
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
@@ -215,6 +219,20 @@ class System:
         """Wait until that many more positions have been committed than there are now."""
         enough = self._end_of_positions() + 2 * more  # each commit also writes a marker
         wait_for(lambda: self._end_of_positions() >= enough, f"{more} positions more")
+
+    def heartbeat(self) -> dict[str, Any]:
+        """Return what the connector said of itself last; empty when it is silent."""
+        beats = heartbeat.read_all(heartbeat.connect(self.stack.settings))
+        return next((beat for beat in beats if beat["writer"] == f"cdc-{self.name}"), {})
+
+    def slot_figures(self) -> tuple[int, int]:
+        """Return confirmed_flush_lsn and restart_lsn as numbers."""
+        sql = (
+            "SELECT (confirmed_flush_lsn - '0/0')::bigint, (restart_lsn - '0/0')::bigint "
+            "FROM pg_replication_slots WHERE slot_name = %s"
+        )
+        (row,) = self.db.execute(sql, [self.slot]).fetchall()
+        return int(row[0]), int(row[1])
 
     def _end_of_positions(self) -> int:
         consumer = self._consumer()
@@ -260,8 +278,6 @@ class System:
         ]
         acls.append(Acl(who, "cluster", "kafka-cluster", "literal", "idempotent_write"))
         admin.ensure_acls(acls)
-        for resource in resources:
-            self.registry.set_compatibility(f"{resource.raw_topic}-value", "NONE")
 
     def _record(self, message: Any) -> Record:
         place = (message.topic(), message.partition(), message.offset())

@@ -490,8 +490,22 @@ def test_publication_missing_for_a_while_halts_although_it_is_back(make: Callabl
     mark(system, 3)
     with system.connector() as connector:
         assert connector.ends() == 1
-        assert "the publication did not exist when some changes were made" in connector.text()
+        assert f"table {TABLE} was taken out of the publication for a while" in connector.text()
     assert not has_mark(3)(system.records(TABLE))
+
+
+def test_publication_dropped_under_a_running_connector_halts_it(make: Callable[..., System]) -> None:
+    system = make()
+    with system.connector() as connector:
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first change")
+        system.db.execute(f"DROP PUBLICATION {system.slot}".encode())
+        mark(system, 2)
+        assert connector.ends() == 1
+        assert "publication" in connector.text()
+        assert "exchange " in connector.text()
+    assert not has_mark(2)(system.records(TABLE))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ department's own UPDATE and DELETE fail, so both are refused before anything is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic import SecretStr
@@ -26,6 +26,18 @@ _TABLE: Final = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_publication_tables p ON (p.pubname, p.schemaname, p.tablename) = ($1, n.nspname, c.relname)
     WHERE (n.nspname, c.relname) = ($2, $3)
+"""
+_IDENTITIES: Final = """
+    SELECT p.schemaname || '.' || p.tablename, c.oid || '.' || coalesce(r.oid, q.oid)
+    FROM pg_publication_tables p
+    JOIN pg_publication q ON q.pubname = p.pubname
+    JOIN pg_namespace n ON n.nspname = p.schemaname
+    JOIN pg_class c ON (c.relnamespace, c.relname) = (n.oid, p.tablename)
+    LEFT JOIN pg_publication_rel r ON (r.prpubid, r.prrelid) = (q.oid, c.oid)
+    WHERE p.pubname = $1
+"""
+_LSN_NOW: Final = """
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END
 """
 _COLUMNS: Final = """
     SELECT a.attname, a.atttypid, a.atttypmod, format_type(a.atttypid, -1),
@@ -54,13 +66,17 @@ _SLOT: Final = """
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """A table that may be captured: its shape now, and its primary key in index order with types."""
+    """A table that may be captured: its shape now, and its primary key in index order with types.
+
+    identity: <oid of the table>.<oid of its entry in the publication>; see marks.py.
+    """
 
     name: str
     partitioned: bool
     relation: Relation
     key: tuple[str, ...]
     key_types: tuple[str, ...]
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,16 @@ class Catalog:
 
         Raises: SourceError naming every table that cannot be captured, and why.
         """
+        usable, problems = self.look_up(names)
+        if problems:
+            raise SourceError(f"source {self.system}: " + "; ".join(problems.values()))
+        return usable
+
+    def look_up(self, names: Sequence[str]) -> tuple[dict[str, SourceTable], dict[str, str]]:
+        """Return the tables that can be captured, and of each other one the reason why it cannot.
+
+        Raises: SourceError when none can, for a reason of the server's or the publication's.
+        """
         with self.connect() as connection:
             if connection.raw.server_version < _OLDEST_VERSION:
                 found = connection.raw.server_version // 10_000
@@ -100,11 +126,25 @@ class Catalog:
                 msg = f"source {self.system}: wal_level is not logical; set it and restart PostgreSQL"
                 raise SourceError(msg)
             self._check_publication(connection)
+            identities = self.identities(connection)
             looked_up = {name: self._table(connection, name) for name in names}
-        problems = [problem for problem in looked_up.values() if isinstance(problem, str)]
-        if problems:
-            raise SourceError(f"source {self.system}: " + "; ".join(problems))
-        return {name: table for name, table in looked_up.items() if isinstance(table, SourceTable)}
+        usable = {
+            name: replace(table, identity=identities.get(name, ""))
+            for name, table in looked_up.items()
+            if isinstance(table, SourceTable)
+        }
+        return usable, {name: problem for name, problem in looked_up.items() if isinstance(problem, str)}
+
+    def identities(self, connection: Connection) -> dict[str, str]:
+        """Return the identity of every table in the publication."""
+        rows = connection.query(_IDENTITIES, [self.publication])
+        return {(name or b"").decode(): (identity or b"").decode() for name, identity in rows}
+
+    def lsn_now(self) -> int:
+        """Return the log position at which the next record will be written."""
+        with self.connect() as connection:
+            ((lsn,),) = connection.query(_LSN_NOW)
+        return lsn_number(lsn or b"0/0")
 
     def slot(self, name: str) -> SlotState | None:
         """Return a slot's state, or None when there is none of that name."""

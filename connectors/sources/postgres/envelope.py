@@ -8,7 +8,6 @@ Source: Debezium documentation, PostgreSQL connector, "Data change events".
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,11 +17,11 @@ from connectors.source import Shape
 from connectors.sources.postgres.pgoutput import UNCHANGED, Cell, Row
 from connectors.sources.postgres.types import Convert, Mapping, Unrepresentable
 from exchange.change import Op, Reason, Rejected
+from exchange.encoding.avroname import avro_name
 from exchange.errors import SourceError
 
 _CONNECTOR: Final = "postgresql"
 _VERSION: Final = "exchange-1"
-_AVRO_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _OPS: Final = {op: avrobytes.text(op.value) for op in Op}
 
@@ -227,20 +226,6 @@ class TableShape:
         name = avro_name(column.name)
         original = {} if name == column.name else {"column": column.name}
         return {"name": name, **typed(column.mapping.avro), **original}
-
-
-def avro_name(name: str) -> str:
-    """Return a name that Avro allows; other characters become `_u` and their code.
-
-    Source: Debezium documentation, `schema.name.adjustment.mode`, avro_unicode.
-    """
-    if _AVRO_NAME.fullmatch(name):
-        return name
-    escaped = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter == "_") else f"_u{ord(letter):04x}"
-        for letter in name
-    )
-    return escaped if not escaped[0].isdigit() else f"_{escaped}"
 
 
 def _nullable(avro: Any) -> dict[str, Any]:

@@ -27,11 +27,15 @@ _SESSION: Final = " ".join(
         "bytea_output": "hex",
         "extra_float_digits": "1",
         "client_min_messages": "warning",
+        "row_security": "off",
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
     }.items()
 )
-"""What types.py relies on; a role's or database's own settings would otherwise change the texts."""
+"""What types.py relies on; a role's or database's own settings would otherwise change the texts.
+
+row_security off: a policy that hides rows from us makes a read fail, where it would leave them out silently.
+"""
 
 _CONNECT_TIMEOUT_S: Final = 10
 

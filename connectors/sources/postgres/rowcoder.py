@@ -137,9 +137,13 @@ class Program:
 @cython.final
 @cython.cclass
 class Table:
-    """What the stream said of one oid: its program, and how many changes it has in the open transaction."""
+    """What the stream said of one oid: its program, and how many changes it has in the open transaction.
+
+    since: transactions that were committed before this log position are in its snapshot, and left out.
+    """
 
     program: Program
+    since: ulonglong
     known: bint
     transaction: longlong
     changes: longlong
@@ -147,13 +151,15 @@ class Table:
     def __init__(self) -> None:
         self.program = None  # type: ignore[assignment] # of a table that the plan does not capture
         self.known = False
+        self.since = 0
         self.transaction = self.changes = 0
 
     @cython.ccall
-    def learn(self, program: object) -> object:
+    def learn(self, program: object, since: int = 0) -> object:
         """Take the program for the rows that follow; None for a table that the plan does not capture."""
         self.program = program  # type: ignore[assignment] # Cython checks it
         self.known = True
+        self.since = since
         return None
 
 
@@ -367,7 +373,7 @@ class Coder:
             return False
         index: ulonglong = progress.changes
         program: Program = table.program
-        if program is None or self._is_done(index):
+        if program is None or progress.commit_lsn < table.since or self._is_done(index):
             progress.count(table)
             return True
         if end - at > _LARGEST or not progress.plain or index >= 0xFFFF_FFFF:

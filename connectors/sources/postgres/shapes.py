@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from connectors.sources.postgres.catalog import Catalog, SourceTable
 from connectors.sources.postgres.envelope import ShapeColumn, TableShape
+from connectors.sources.postgres.marks import RECREATED, UNUSABLE, Marks
 from connectors.sources.postgres.pgoutput import Relation
 from connectors.sources.postgres.types import mapping
 from exchange.errors import GapError, SourceError
@@ -14,10 +15,13 @@ from exchange.errors import GapError, SourceError
 class Shapes:
     """Compiles shapes, and keeps those that the stream's changes refer to. `tables`: those to capture."""
 
-    def __init__(self, catalog: Catalog, tables: Mapping[str, SourceTable]) -> None:
+    def __init__(
+        self, catalog: Catalog, tables: Mapping[str, SourceTable], marks: Marks | None = None
+    ) -> None:
         self._catalog = catalog
         self._database = catalog.database()
         self._tables = tables
+        self._marks = marks or Marks(catalog.system)
         self._relations: dict[int, Relation] = {}
         self._shapes: dict[int, TableShape | None] = {}
 
@@ -28,18 +32,33 @@ class Shapes:
     def learn(self, relation: Relation) -> None:
         """Compile a table's shape where it is another: after each TRUNCATE the same one is told again."""
         if self._relations.get(relation.oid) != relation:
-            self._shapes[relation.oid] = self._captured(relation)
+            self._shapes[relation.oid] = self._captured_or_halted(relation)
             self._relations[relation.oid] = relation
 
     def of_relation(self, oid: int) -> TableShape | None:
         """Return the shape learned last; None for a table that the plan does not capture."""
         return self._shapes.get(oid)
 
-    def _captured(self, relation: Relation) -> TableShape | None:
-        """Compile a relation message; None for a table that the plan does not capture."""
+    def since(self, oid: int) -> int:
+        """Return the log position from which a table's changes are captured."""
+        shape = self._shapes.get(oid)
+        return 0 if shape is None else self._marks.since(shape.shape.table)
+
+    def _captured_or_halted(self, relation: Relation) -> TableShape | None:
+        """Compile a relation message; a table that cannot go on is halted alone, from this change on."""
         name = f"{relation.schema}.{relation.table}"
-        if name not in self._tables:
+        if name not in self._tables or name in self._marks.halted:
             return None
+        if relation.oid != self._tables[name].relation.oid:
+            self._marks.halt(name, RECREATED, f"table {name} was dropped and made anew")
+            return None
+        try:
+            return self._captured(name, relation)
+        except SourceError as error:
+            self._marks.halt(name, UNUSABLE, str(error).removeprefix(f"source {self._catalog.system}: "))
+            return None
+
+    def _captured(self, name: str, relation: Relation) -> TableShape:
         if relation.replica_identity == "d":
             key = tuple(column.name for column in relation.columns if column.identity)
         elif relation.replica_identity == "f":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -13,7 +14,8 @@ from connectors.source import Batch, Frame
 from connectors.sources.postgres.catalog import Catalog, SlotState, SourceTable
 from connectors.sources.postgres.envelope import Moment
 from connectors.sources.postgres.gap import refuse_gap
-from connectors.sources.postgres.libpq import lsn_text
+from connectors.sources.postgres.libpq import Connection, lsn_text
+from connectors.sources.postgres.marks import Marks
 from connectors.sources.postgres.record import Place, row_record, truncate_record
 from connectors.sources.postgres.replication import Identity, Replication
 from connectors.sources.postgres.shapes import Shapes
@@ -22,9 +24,11 @@ from connectors.sources.postgres.stream import Stream
 from connectors.sources.postgres.transaction import Transactions
 from exchange import log
 from exchange.change import Op, Position, stream_id
-from exchange.errors import SourceError
+from exchange.errors import SourceError, TransientError
 
 _log = log.get(__name__)
+
+_LOOK_EVERY_S: Final = 10.0
 
 
 class PostgresSource:
@@ -35,6 +39,7 @@ class PostgresSource:
     _tables: dict[str, SourceTable]
     _shapes: Shapes
     _stream_id: int
+    _snapshot_commit: int
 
     def __init__(
         self,
@@ -53,31 +58,46 @@ class PostgresSource:
         self._frame = frame
         self._catalog = Catalog(system, dsn, publication)
         self._replication = Replication(system, dsn)
-        self._empty_first = False
+        self._marks = Marks(system)
+        self._to_empty: list[SourceTable] = []
+        self._aside: Connection | None = None
+        self._look_at = 0.0
         self._snapshot: Snapshot | None = None
         self._stream: Stream | None = None
 
     def open(self, stored: SourcePosition | None) -> None:
         """Check the source, make the slot if this is the first time, and prepare snapshot or stream."""
         identity = self._replication.identify()
-        self._tables = self._catalog.tables(self._names)
-        self._shapes = Shapes(self._catalog, self._tables)
+        usable, problems = self._catalog.look_up(self._names)
         self._stream_id = stream_id(self._system, identity.system_identifier, identity.timeline)
         slot = self._catalog.slot(self._slot)
+        exported = None
+        to_empty: Sequence[str]
         if stored is None or stored.resume == 0:
+            if problems:
+                raise SourceError(f"source {self._system}: " + "; ".join(problems.values()))
             exported = self._first_position(identity, slot)
-            self._empty_first = stored is not None
+            to_empty = self._names if stored is not None else ()
         else:
             refuse_gap(stored, identity, self._slot, slot)
-            exported = None
-            complete = tuple(name for name in stored.tables if name in self._tables)
-            self._position = replace(stored, tables=complete)
+            self._marks.compare(stored.tables, stored.resume, usable, problems)
+            self._position = replace(stored, tables=self._marks.entries())
+            to_empty = self._marks.to_empty()
+        self._tables = {name: usable[name] for name in usable if name not in self._marks.halted}
+        self._shapes = Shapes(self._catalog, self._tables, self._marks)
+        self._to_empty = [self._tables[name] for name in to_empty]
         self._prepare_snapshot(exported)
 
     def read(self) -> Batch:
         """Return the next chunk of the snapshot, else the next changes of the stream."""
-        if self._empty_first:
-            self._empty_first = False
+        batch = self._read()
+        if batch.position is not None:
+            batch.position = replace(batch.position, tables=self._marks.entries())
+        batch.halted = self._marks.halted
+        return batch
+
+    def _read(self) -> Batch:
+        if self._to_empty:
             return self._emptying_batch()
         if self._snapshot is not None:
             chunk = self._snapshot.chunk()
@@ -87,6 +107,7 @@ class PostgresSource:
             self._snapshot = None
         if self._stream is None:
             self._stream = self._start_stream()
+        self._look_again()
         return self._stream.read()
 
     def acknowledge(self, position: SourcePosition) -> None:
@@ -99,6 +120,9 @@ class PostgresSource:
         if self._snapshot is not None:
             self._snapshot.close()
         self._replication.close()
+        if self._aside is not None:
+            self._aside.close()
+            self._aside = None
 
     # -- opening
 
@@ -125,14 +149,19 @@ class PostgresSource:
 
     def _prepare_snapshot(self, exported: str | None) -> None:
         """Begin or go on with the snapshot of the tables that have none yet."""
-        missing = {name: table for name, table in self._tables.items() if name not in self._position.tables}
+        missing = {name: table for name, table in self._tables.items() if not self._marks.is_complete(name)}
         if not missing:
             self._position = replace(self._position, snapshot=None)
             return
-        # The log position just before the one that the stream starts from: no transaction's commit record can
-        # stand there (records are aligned), so a row's position is never also that of a streamed change.
-        progress = self._position.snapshot or SnapshotProgress(self._position.resume - 1)
+        progress = self._position.snapshot
+        if progress is None or (self._to_empty and exported is None):
+            # Up to here the rows hold every change, so the stream's are taken from here on (TableMark.since).
+            # A row's own position is just before: no transaction's commit record can stand there (records are
+            # aligned), so it is never also that of a streamed change.
+            since = self._position.resume if exported else max(self._position.resume, self._catalog.lsn_now())
+            progress = SnapshotProgress(since - 1)
         self._position = replace(self._position, snapshot=progress)
+        self._snapshot_commit = progress.commit
         self._snapshot = Snapshot(self._catalog.connect(), missing, progress)
         self._snapshot.begin(exported, self._stopping)
         _log.info(
@@ -145,11 +174,13 @@ class PostgresSource:
     # -- reading
 
     def _emptying_batch(self) -> Batch:
-        """Empty every table's topics before they are filled anew: which deletes were missed is not known."""
-        commit = self._position.resume - 2  # before the rows of the snapshot, and not aligned either
+        """Empty tables' topics before they are filled anew: which deletes were missed is not known."""
+        commit = self._snapshot_commit - 1  # before the rows of the snapshot, and not aligned either
         moment = _snapshot_moment(commit)
         position = Position(self._stream_id, commit, 0)
-        shapes = map(self._shapes.of_table, self._tables.values())
+        tables, self._to_empty = self._to_empty, []
+        self._marks.emptied(table.name for table in tables)
+        shapes = map(self._shapes.of_table, tables)
         return Batch([truncate_record(Place(shape, position, moment)) for shape in shapes], self._position)
 
     def _chunk_batch(self, chunk: Chunk) -> Batch:
@@ -160,12 +191,26 @@ class PostgresSource:
             row_record(Place(shape, Position(self._stream_id, commit, index), moment), Op.READ, None, row)
             for index, row in enumerate(chunk.rows, first)
         ]
-        tables = self._position.tables + ((chunk.table.name,) if chunk.last_of_table else ())
-        complete = len(tables) == len(self._tables)
-        self._position = replace(self._position, tables=tables, snapshot=None if complete else chunk.progress)
+        if chunk.last_of_table:
+            self._marks.complete(chunk.table, commit + 1)
+        complete = all(map(self._marks.is_complete, self._tables))
+        self._position = replace(self._position, snapshot=None if complete else chunk.progress)
         if chunk.last_of_table:
             _log.info("snapshot_of_table_complete", system=self._system, table=chunk.table.name)
         return Batch(changes, self._position)
+
+    def _look_again(self) -> None:
+        """See now and then that the tables are still those that were opened; else they are opened anew."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_S
+        if self._aside is None:
+            self._aside = self._catalog.connect()
+        strangers = sorted(self._marks.strangers(self._catalog.identities(self._aside)))
+        if strangers:
+            msg = f"source {self._system}: {', '.join(strangers)} changed in the catalogue; it is opened anew"
+            raise TransientError(msg)
 
     def _start_stream(self) -> Stream:
         resume = self._position.resume

@@ -99,7 +99,7 @@ class Transactions:
         shape = self._shapes.of_relation(relation.oid)
         if relation.oid not in self._programs or self._programs[relation.oid] is not shape:
             program = None if shape is None else Program(shape, self._frame(shape.shape))
-            self._progress.table(relation.oid).learn(program)
+            self._progress.table(relation.oid).learn(program, self._shapes.since(relation.oid))
             self._programs[relation.oid] = shape
 
     def _row_change(self, message: Insert | Update | Delete) -> list[Captured]:
@@ -123,7 +123,7 @@ class Transactions:
         order = progress.number(relation)
         at = (int(progress.commit_lsn), order[0] - 1)
         shape = self._shapes.of_relation(relation)
-        if shape is None or at <= self._done:
+        if shape is None or at <= self._done or at[0] < self._shapes.since(relation):
             return None
         progress.last_commit, progress.last_index = at
         return Place(shape, Position(self._stream_id, *at), self._moment_now(), order)

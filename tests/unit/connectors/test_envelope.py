@@ -6,10 +6,11 @@ from typing import Any
 import fastavro
 import pytest
 
-from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape, avro_name
+from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape
 from connectors.sources.postgres.pgoutput import UNCHANGED, Row
 from connectors.sources.postgres.types import mapping
 from exchange.change import Op, Reason, Rejected
+from exchange.encoding.avroname import avro_name
 from exchange.errors import SourceError
 
 MOMENT = Moment(source_ms=1_700_000_000_123, lsn=99, xid=7, captured_ms=1_700_000_000_456)

@@ -7,6 +7,7 @@ import pytest
 from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.postgres.catalog import Catalog, SourceTable
+from connectors.sources.postgres.marks import Marks
 from connectors.sources.postgres.pgoutput import (
     UNCHANGED,
     Begin,
@@ -35,12 +36,16 @@ STREAM = 9
 ROW = (b"1", b"w")
 
 
-def transactions(commit: int = 0, index: int = 0, relation: Relation = PERSON) -> Transactions:
-    """Those after a position; of the two tables only `person` is captured."""
+def transactions(
+    commit: int = 0, index: int = 0, relation: Relation = PERSON, since: int = 0
+) -> Transactions:
+    """Those after a position; of the two tables only `person` is captured, its snapshot as of `since`."""
     catalog = Mock(spec=Catalog, system="town")
     catalog.database.return_value = "db"
     table = SourceTable("public.person", False, relation, ("id",), ("text",))
-    shapes = Shapes(catalog, {"public.person": table})
+    marks = Marks("town")
+    marks.complete(table, since)
+    shapes = Shapes(catalog, {"public.person": table}, marks)
     for told in (relation, OTHER):
         shapes.learn(told)
     return Transactions(STREAM, shapes, SourcePosition("town", "1", 1, "slot", 90, commit, index))
@@ -121,3 +126,18 @@ def test_the_log_is_read_again_from_the_end_of_the_last_complete_transaction() -
 def test_change_outside_a_transaction_is_refused() -> None:
     with pytest.raises(SourceError, match="a change outside a transaction"):
         taken(transactions(), Insert(1, ROW))
+
+
+def test_changes_that_a_tables_snapshot_holds_are_left_out_of_its_stream() -> None:
+    stream = transactions(since=150)
+    assert taken(stream, BEGIN, Insert(1, ROW), Truncate((1,)), COMMIT) == []
+    later = Begin(commit_lsn=150, commit_us=5_000, xid=8)
+    assert places(taken(stream, later, Insert(1, ROW))) == [(Op.CREATE, 0, 0)]
+
+
+def test_table_of_the_same_name_and_another_oid_is_halted_and_its_changes_are_not_taken() -> None:
+    stream = transactions()
+    anew = Relation(77, "public", "person", "d", COLUMNS)
+    assert taken(stream, BEGIN, anew, Insert(77, ROW), Insert(1, ROW)) != []
+    assert stream._shapes.of_relation(77) is None
+    assert "was dropped and made anew" in stream._shapes._marks.halted["public.person"]

@@ -81,3 +81,18 @@ def test_that_nothing_is_at_work_is_said_with_the_commands_that_start_it() -> No
 def test_a_group_that_lacks_one_record_is_said_to_lack_one() -> None:
     one = FIGURES | {"subscribers": [{"group": "school.main", "topic": "share.x", "lag_records": 1}]}
     assert "group school.main on share.x: 1 record behind\n" in figures_text(one)
+
+
+def test_what_a_source_keeps_for_its_connector_is_shown_with_its_alarm_and_halts() -> None:
+    connector = {
+        "stage": "capture",
+        "writer": "cdc-town",
+        "state": "streaming",
+        "halted": [{"topic": "", "partition": -1, "offset": -1, "reason": "table a.b was made anew"}],
+        "alarms": ["its server keeps 300 MiB of log"],
+        "figures": {"retained_wal_bytes": 314572800, "lag_bytes": 1048576, "wal_status": "extended"},
+    }
+    text = figures_text(FIGURES | {"workers": [connector]})
+    assert "  HALTED: table a.b was made anew\n" in text
+    assert "  ALARM: its server keeps 300 MiB of log\n" in text
+    assert "  its source keeps 300.0 MiB of log (extended), 1.0 MiB not yet confirmed\n" in text

@@ -1,0 +1,75 @@
+"""`exchange doctor`: is a source fit to be captured."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from exchange.doctor.finding import Finding
+
+_FINDINGS: Final = 2
+
+
+def doctor(
+    system: Annotated[str, typer.Argument(help="System to examine, as topology.yaml names it.")],
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", help="<schema>.<table> that no resource is declared for yet; may be repeated."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Examine a source: what is in the way of its capture, what may harm it, why, and what mends it.
+
+    Only looks; the statements are for the department's own administrator. Needs no Kafka.
+    Exit codes: 0 nothing to mend, 1 the examination itself failed, 2 there are errors or warnings.
+
+    Examples:
+      exchange doctor population
+      exchange doctor population --table public.household --json
+    """
+    from exchange import topology
+    from exchange.doctor import EXAMINERS
+    from exchange.doctor.finding import Level, Patient
+    from exchange.errors import ConfigError
+    from exchange.files.contracts import load_contracts
+    from exchange.settings import Settings
+    from exchange.suggest import did_you_mean
+
+    settings = Settings()
+    contracts = load_contracts(settings.contracts)
+    declared = topology.read(settings.topology, contracts, topology.today()).topology
+    if system not in declared.systems:
+        msg = f"{settings.topology}: no system is called {did_you_mean(system, declared.systems)}"
+        raise ConfigError(msg)
+    examine = EXAMINERS.get(declared.systems[system].kind)
+    if examine is None:
+        msg = f"{system}: sources of kind {declared.systems[system].kind} cannot be examined"
+        raise ConfigError(msg)
+    patient = Patient(system, declared, contracts, tuple(table or ()))
+    found = sorted(examine(patient, settings.secrets), key=lambda finding: list(Level).index(finding.level))
+    to_mend = [finding for finding in found if finding.level is not Level.NOTE]
+    if as_json:
+        document = {"system": system, "ok": not to_mend, "findings": [asdict(finding) for finding in found]}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write("".join(map(_told, found)))
+        sys.stdout.write(
+            f"{system}: {len(to_mend)} to mend\n" if to_mend else f"{system}: fit to be captured\n"
+        )
+    if to_mend:
+        raise typer.Exit(_FINDINGS)
+
+
+def _told(finding: Finding) -> str:
+    head = f"{finding.level:<8} {finding.check}: {finding.seen}\n"
+    why = f"why: {finding.why}\n" if finding.why else ""
+    mend = f"mend: {finding.mend}\n" if finding.mend else ""
+    return head + textwrap.indent(why + mend, " " * 9)

@@ -1,0 +1,1 @@
+"""`exchange contract draft`: a first contract for a table, made from the table itself."""
