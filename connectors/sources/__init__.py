@@ -8,10 +8,15 @@ from typing import Final
 from pydantic import SecretStr
 
 from connectors.source import Frame, Source
+from connectors.sources.mysql.source import MariadbSource, MysqlSource
 from connectors.sources.postgres.source import PostgresSource
 
 Make = Callable[[str, SecretStr, str, str, Sequence[str], Callable[[], bool], Frame], Source]
 """Of system, DSN, publication, slot, tables, a question whether to stop, and how records are framed."""
 
-SOURCES: Final[dict[str, Make]] = {"postgres": PostgresSource}
+SOURCES: Final[dict[str, Make]] = {
+    "postgres": PostgresSource,
+    "mysql": MysqlSource,
+    "mariadb": MariadbSource,
+}
 """Kind → maker."""
