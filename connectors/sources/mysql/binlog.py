@@ -7,11 +7,13 @@ from the middle of a transaction.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import zlib
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import pymysql
@@ -49,7 +51,7 @@ class Binlog:
         self._changed = threading.Condition()
         self._closed = False
         self._error: ExchangeError | None = None
-        self._connections = 0
+        self._connections: list[Any] = []
         names = [name.split(".") for name in tables]
         self._reader = BinLogStreamReader(
             connection_settings=connection_settings(where) | {"read_timeout": _READ_TIMEOUT_S},
@@ -97,10 +99,13 @@ class Binlog:
         raise TransientError(msg)
 
     def close(self) -> None:
-        """Stop the thread at the next event or heartbeat, and let go of the connections."""
+        """Stop the thread, and let go of the connections."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        for connection in self._connections:  # wakes the thread; close() alone would wait for a heartbeat
+            with suppress(OSError, AttributeError):
+                connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 - PyMySQL has no other way
         if self._thread.is_alive():
             self._thread.join(_READ_TIMEOUT_S + 1)
 
@@ -139,11 +144,12 @@ class Binlog:
             self._changed.notify_all()
 
     def _connect(self, **settings: Any) -> Any:
-        self._connections += 1
-        if self._connections > _CONNECTIONS:
+        if len(self._connections) == _CONNECTIONS:
             msg = f"{self._at}: the connection that reads the log was lost"
             raise TransientError(msg)
-        return pymysql.connect(**settings)
+        database = settings.pop("db", None)  # the old name, which PyMySQL warns of
+        self._connections.append(pymysql.connect(**settings, database=database))
+        return self._connections[-1]
 
     def _close_reader(self) -> None:
         try:

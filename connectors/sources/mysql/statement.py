@@ -95,9 +95,9 @@ def judge(statement: str, database: str, tables: Collection[str]) -> Judged:
         return Judged(Effect.HALT, why=why) if why else Judged(Effect.NOTHING)
     schemas = {table.partition(".")[0].casefold() for table in tables}
     if meant or (database.casefold() in schemas and not statement.rstrip().endswith(_BY_SERVER)):
-        return Judged(
-            Effect.HALT, why="a change of rows was logged as a statement (binlog_format was not ROW)"
-        )
+        where = f"table {meant[0]}" if meant else f"database {database}"
+        why = f"a change in {where} was logged as a statement (binlog_format was not ROW)"
+        return Judged(Effect.HALT, why=why)
     return Judged(Effect.NOTHING)
 
 

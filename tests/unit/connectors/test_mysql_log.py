@@ -82,7 +82,14 @@ def test_each_system_has_a_server_id_of_its_own_that_no_server_has() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://u:p@h/d", "mysql://h/d", "mysql:geheim", "mysql://u:p@h:port/d", "mysql://u@:1/d", "geheim"],
+    [
+        "postgresql://u:p@h/d",
+        "mysql://h/d",
+        "mysql:geheim",
+        "mysql://u:p@h:port/d",
+        "mysql://u@:1/d",
+        "geheim",
+    ],
 )
 def test_a_wrong_connection_string_is_told_without_a_word_of_it(url: str) -> None:
     with pytest.raises(ConfigError) as told:
