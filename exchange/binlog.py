@@ -290,6 +290,6 @@ def _table_problems(session: Session, table: Table) -> Iterator[str]:
     for constraint in _CASCADE.findall(made):
         yield (
             f"{where} is changed by its foreign key {constraint} (CASCADE or SET NULL), and the server "
-            f"does not write such changes into its log. Make it RESTRICT, after:\n  ALTER TABLE {table.quoted} "
-            f"DROP FOREIGN KEY `{constraint}`;"
+            "does not write such changes into its log. Make it RESTRICT, after:\n"
+            f"  ALTER TABLE {table.quoted} DROP FOREIGN KEY `{constraint}`;"
         )
