@@ -27,7 +27,13 @@ _CONNECT_TIMEOUT_S: Final = 10
 _READ_TIMEOUT_S: Final = 600
 _OLDEST: Final = {"mysql": (8, 0, 14), "mariadb": (10, 5, 0)}
 """The first whose log can hold the columns' names (binlog_row_metadata)."""
-_SETTINGS: Final = {"binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_metadata": "FULL"}
+_SETTINGS: Final = {
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    "binlog_row_metadata": "FULL",
+    "binlog_checksum": "CRC32",
+}
+"""Without checksums the library drops the end of what a table map tells."""
 _OFF_SETTINGS: Final = {
     "log_bin_compress": "events would be compressed in a way that is not read here",
     "binlog_transaction_compression": "transactions would be compressed in a way that is not read here",

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from exchange import heartbeat
 from exchange.change import Op
 from tests.conformance import story, struck
 from tests.conformance.conftest import Make
 from tests.conformance.harness import Subject
 from tests.faults import planted
 from tests.integration.capture import PARTITIONS, Record
+from tests.stack import wait_for
 
 SEEDS = int(os.environ.get("EXCHANGE_FAULT_SEEDS", "1"))
 STRUCK = [str(Path(struck.__file__))]
@@ -53,6 +55,7 @@ def test_each_operation_is_told_with_its_images(make: Make) -> None:
         subject.run_sql("DELETE FROM person WHERE id = 2")
         subject.run_sql("TRUNCATE TABLE person")
         records = table_of(subject, lambda found: len(found) >= 5 + PARTITIONS, "eight records")
+        wait_for(lambda: progress(subject) == ("streaming", len(records) - PARTITIONS + 1), "its progress")
     created, updated, old, new, gone, *truncated = sorted(records, key=lambda record: record.at)
     assert [r.header.op.value for r in (created, updated, old, new, gone)] == ["c", "u", "d", "c", "d"]
     assert created.value["after"] == {"id": 1, "name": "王 🙂", "amount": Decimal("12.34")}
@@ -224,6 +227,13 @@ def test_read_anew_it_empties_the_topics_and_fills_them_again(make: Make) -> Non
         )
     assert story.final_state(records) == story.source_state(subject)
     assert len({record.header.position for record in records}) == len(records)
+
+
+def progress(subject: Subject) -> tuple[str, int]:
+    """Return what the connector shows of itself: its state, and the changes it has captured."""
+    beats = heartbeat.read_all(heartbeat.connect(subject.stack.settings))
+    mine = [beat for beat in beats if beat["writer"] == f"cdc-{subject.name}"]
+    return (mine[0]["state"], mine[0]["figures"]["captured"]) if mine else ("", 0)
 
 
 def fill(subject: Subject, keys: range) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -19,10 +20,12 @@ from connectors.sources.mysql.binlog import Binlog, server_id
 from connectors.sources.mysql.charsets import CHARSETS
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.source import MariadbSource
+from exchange.apply import binlog as apply
 from exchange.binlog import Session, Table, address, problems
 from exchange.change import Op, Reason
-from exchange.errors import GapError, SourceError, TransientError
-from tests.mariadb import MISSING, SETTINGS, Server, is_here, running_mariadb
+from exchange.errors import ConfigError, GapError, SourceError, TransientError
+from exchange.settings import Secrets
+from tests.mariadb import MISSING, Server, is_here, running_mariadb
 from tests.stack import wait_for
 
 pytestmark = pytest.mark.skipif(not is_here(), reason=MISSING)
@@ -298,8 +301,21 @@ def test_what_the_log_does_not_tell_exactly_halts_and_names_no_value(database: D
     assert "canary" not in text
 
 
+WANTED = {
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    "binlog_row_metadata": "FULL",
+    "binlog_checksum": "CRC32",
+}
+
+
 def test_wrong_settings_are_each_named_with_what_mends_them(server: Server) -> None:
-    wrong = {"binlog_format": "MIXED", "binlog_row_image": "MINIMAL", "binlog_row_metadata": "MINIMAL"}
+    wrong = {
+        "binlog_format": "MIXED",
+        "binlog_row_image": "MINIMAL",
+        "binlog_row_metadata": "MINIMAL",
+        "binlog_checksum": "NONE",
+    }
     for name, setting in (wrong | {"log_bin_compress": "ON"}).items():
         server.execute(f"SET GLOBAL {name} = {setting}")
     try:
@@ -308,13 +324,13 @@ def test_wrong_settings_are_each_named_with_what_mends_them(server: Server) -> N
             other = list(problems(session, "mysql", []))
     finally:
         for name in wrong:
-            server.execute(f"SET GLOBAL {name} = {SETTINGS[name.replace('_', '-')]}")
+            server.execute(f"SET GLOBAL {name} = {WANTED[name]}")
         server.execute("SET GLOBAL log_bin_compress = OFF")
-    assert len(found) == 4
+    assert len(found) == 5
     for (name, seen), problem in zip(wrong.items(), found, strict=False):
         assert f"{name} is '{seen}'" in problem
-        assert f"SET GLOBAL {name} = '{SETTINGS[name.replace('_', '-')]}';" in problem
-    assert "SET GLOBAL log_bin_compress = OFF;" in found[3]
+        assert f"SET GLOBAL {name} = '{WANTED[name]}';" in problem
+    assert "SET GLOBAL log_bin_compress = OFF;" in found[4]
     assert "write `kind: mariadb`" in other[0]
 
 
@@ -358,6 +374,23 @@ def test_grants_and_tables_are_checked_and_a_user_with_just_what_is_named_may_ca
     source.open(None)
     database.run("INSERT INTO person VALUES (1, 'a', 1)")
     assert [row["id"] for row in afters(database.read(source, at_least(1)))] == [1]
+
+
+def test_apply_tells_what_is_missing_and_changes_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.run("CREATE TABLE person (id bigint)")
+    secrets = Secrets(tmp_path)
+    wish = apply.Wanted("shop", "mariadb", "SHOP_URL", (Table(f"{database.name}.person", {"id": "id"}),))
+    with pytest.raises(ConfigError, match="set the environment variable SHOP_URL"):
+        apply.check(wish, secrets)
+    monkeypatch.setenv("SHOP_URL", database.server.url(database=database.name))
+    before = database.server.execute("SHOW MASTER STATUS")
+    with pytest.raises(SourceError, match=r"system shop: table .* has no primary key"):
+        apply.check(wish, secrets)
+    assert database.server.execute("SHOW MASTER STATUS") == before
+    database.run("ALTER TABLE person ADD PRIMARY KEY (id)")
+    apply.check(wish, secrets)
 
 
 def test_a_cascade_writes_nothing_into_the_log(database: Database) -> None:

@@ -167,7 +167,7 @@ class Transactions:
     # -- statements
 
     def _statement(self, event: Any) -> list[Captured]:
-        judged = judge(event.query, event.schema.decode(), self._tables)
+        judged = judge(event.query, event.schema.decode(errors="replace"), self._tables)
         match judged.effect:
             case Effect.HALT:
                 raise self._halt(judged.why)
