@@ -7,6 +7,7 @@ from the middle of a transaction.
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -53,6 +54,7 @@ class Binlog:
         self._error: ExchangeError | None = None
         self._connections: list[Any] = []
         names = [name.split(".") for name in tables]
+        logging.getLogger("pymysqlreplication").setLevel(logging.CRITICAL)  # it says what we raise
         self._reader = BinLogStreamReader(
             connection_settings=connection_settings(where) | {"read_timeout": _READ_TIMEOUT_S},
             server_id=server_id(system),

@@ -13,7 +13,7 @@ from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
 from connectors.sources.mysql.binlog import Binlog, server_id
 from connectors.sources.mysql.catalog import Catalog, file_name
-from connectors.sources.mysql.gap import refuse_gap, refuse_other_log
+from connectors.sources.mysql.gap import refuse_gap, refuse_other_log, where
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.shapes import BinlogMoment, Shapes
 from connectors.sources.mysql.snapshot import Chunk, Snapshot, SourceTable
@@ -183,8 +183,7 @@ class MariadbSource:
         _log.info(
             "snapshot_started" if progress.rows == 0 else "snapshot_resumed",
             system=self._system,
-            file=number_of(self._position.resume),
-            byte=byte_of(self._position.resume),
+            where=where(self._position),
             records=progress.rows,
         )
 
@@ -232,12 +231,7 @@ class MariadbSource:
             binlog.close()
             raise
         self._position = replace(self._position, mark=replace(mark, created_s=created_s).text())
-        _log.info(
-            "stream_started",
-            system=self._system,
-            file=file,
-            byte=byte_of(resume),
-        )
+        _log.info("stream_started", system=self._system, where=where(self._position))
         transactions = Transactions(self._stream_id, self._shapes, self._position, self._tables)
         return Stream(binlog, transactions, self._position)
 
