@@ -100,6 +100,12 @@ def address(system: str, url: SecretStr) -> Address:
     if parts is None or parts.scheme not in KINDS or not parts.hostname or not parts.username:
         msg = f"source {system}: its connection string is not a URL like {WANTED_URL}"
         raise ConfigError(msg)
+    if parts.query or parts.fragment:  # a wish for TLS, say, must not be passed over
+        msg = (
+            f"source {system}: its connection string has options, and none is known; wanted: {WANTED_URL} "
+            "(a ? or # in a password is written %3F or %23)"
+        )
+        raise ConfigError(msg)
     return Address(
         host=parts.hostname,
         port=port,
