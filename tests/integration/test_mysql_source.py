@@ -19,6 +19,8 @@ from connectors.source import Captured
 from connectors.sources.mysql.binlog import Binlog, server_id
 from connectors.sources.mysql.charsets import CHARSETS
 from connectors.sources.mysql.place import Mark, byte_of, number_of
+from connectors.sources.mysql.rowimage import RowReader
+from connectors.sources.mysql.shapes import Mapped, Shapes
 from connectors.sources.mysql.source import MariadbSource
 from exchange.apply import binlog as apply
 from exchange.binlog import Session, Table, address, problems
@@ -147,6 +149,33 @@ def test_an_alter_in_the_unread_log_shifts_no_value_to_its_neighbour(database: D
         {"id": 2, "phone": "139", "id_number": "canary", "city": "b"},
         {"town": "c", "id": 3, "phone": "138"},
     ]
+
+
+MOVED = [
+    "CREATE TABLE person (id int PRIMARY KEY, id_number varchar(18), city varchar(18))",
+    "INSERT INTO person VALUES (1, 'canary', 'a')",
+    "ALTER TABLE person MODIFY COLUMN city varchar(18) AFTER id",
+]
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_names_of_today_would_show_a_value_in_its_neighbours_column(
+    database: Database, monkeypatch: pytest.MonkeyPatch, planted: bool
+) -> None:
+    """Control: the same events with the catalogue's names of now, which is what the library once did."""
+
+    def named_as_of_now(shapes: Shapes, event: Any) -> Mapped | None:
+        (told,) = shapes._tables.values()
+        return Mapped(shapes.of_table(told), RowReader(event.columns), len(told.columns))
+
+    database.run(MOVED[0])
+    with database.reading():
+        pass
+    database.run(*MOVED[1:])
+    if planted:
+        monkeypatch.setattr(Shapes, "of_table_map", named_as_of_now)
+    (row,) = afters(database.read(database.open(), at_least(1)))
+    assert (row["city"] == "canary") is planted
 
 
 def test_positions_grow_over_log_files_and_restarts_of_the_server(database: Database) -> None:

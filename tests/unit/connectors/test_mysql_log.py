@@ -89,6 +89,8 @@ def test_each_system_has_a_server_id_of_its_own_that_no_server_has() -> None:
         "mysql://u:p@h:port/d",
         "mysql://u@:1/d",
         "geheim",
+        "mysql://u:p@h/d?ssl=1",
+        "mysql://u:p#x@h/d",
     ],
 )
 def test_a_wrong_connection_string_is_told_without_a_word_of_it(url: str) -> None:
