@@ -175,7 +175,7 @@ def test_killed_at_each_point_of_a_batch_it_tells_exactly_what_was_committed(mak
     for point in struck.POINTS:
         with subject.connector(STRUCK, point, str(dice.randrange(1, 4))) as connector:
             connector.says("stream_started")
-            writer.until(lambda process=connector.process: process.poll() is not None, "its death")
+            writer.until(connector.has_ended, "its death")
             assert connector.ends() == -signal.SIGKILL
     with subject.connector():
         records = up_to_a_last_row(subject)
@@ -205,7 +205,7 @@ def test_a_second_connector_takes_over_and_the_first_ends(make: Make) -> None:
     with subject.connector() as first:
         first.says("stream_started")
         with subject.connector() as second:
-            writer.until(lambda: first.process.poll() is not None, "the first has ended")
+            writer.until(first.has_ended, "the first has ended")
             assert "only one may run" in first.text()
             second.says("stream_started")
             records = up_to_a_last_row(subject)

@@ -73,6 +73,9 @@ class Running:
         )
         assert what in self.text(), self.text()
 
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
     def ends(self, timeout_s: float = 120) -> int:
         return self.process.wait(timeout_s)
 
