@@ -211,7 +211,10 @@ def problems(session: Session, kind: str, tables: Sequence[Table]) -> Iterator[s
     """Yield everything that keeps these tables from being captured, each with the SQL that mends it."""
     wrong_server = list(_server_problems(session, kind))
     yield from wrong_server
+    if not wrong_server:
+        yield from _replica_problems(session, kind)
     yield from _grant_problems(session, kind)
+    yield from _filter_problems(session, tables)
     for table in tables:
         yield from _table_problems(session, table)
 
@@ -239,6 +242,45 @@ def _server_problems(session: Session, kind: str) -> Iterator[str]:
         if seen not in (None, "", "OFF"):
             off = "''" if name == "binlog_row_value_options" else "OFF"
             yield f"{name} is '{seen}': {why}. As administrator:\n  SET GLOBAL {name} = {off};"
+
+
+def _replica_problems(session: Session, kind: str) -> Iterator[str]:
+    """Find a replica that does not log what it takes from its primary."""
+    setting = "log_replica_updates" if session.variable("log_replica_updates") else "log_slave_updates"
+    if session.variable(setting) != "OFF":
+        return
+    if kind == "mysql" or session.texts("SELECT @@GLOBAL.gtid_slave_pos") != [("",)]:
+        yield (
+            f"{setting} is OFF and the server has been a replica: what it takes from its primary is not in "
+            f"its log. In its configuration, then restart it:\n  {setting}"
+        )
+
+
+def log_status(session: Session) -> tuple[str, ...]:
+    """Return where the log ends: file, byte, and the databases it is limited to and those it leaves out.
+
+    Raises: Refused when the user lacks REPLICATION CLIENT.
+    """
+    try:
+        return session.texts("SHOW BINARY LOG STATUS")[0]
+    except Refused as error:
+        if error.code != ER.PARSE_ERROR:
+            raise
+    rows = session.texts("SHOW MASTER STATUS")  # MariaDB, and MySQL before 8.2
+    return rows[0] if rows else ("", "0", "", "")
+
+
+def _filter_problems(session: Session, tables: Sequence[Table]) -> Iterator[str]:
+    try:
+        _, _, only, ignored = log_status(session)[:4]
+    except Refused:  # the missing grant is told
+        return
+    for schema in sorted({table.name.partition(".")[0] for table in tables}):
+        if (only and schema not in only.split(",")) or schema in ignored.split(","):
+            yield (
+                f"changes in database {schema} are left out of the log (binlog_do_db, binlog_ignore_db). "
+                "Take that out of the server's configuration, then restart it"
+            )
 
 
 def _grant_problems(session: Session, kind: str) -> Iterator[str]:

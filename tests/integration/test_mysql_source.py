@@ -405,6 +405,28 @@ def test_grants_and_tables_are_checked_and_a_user_with_just_what_is_named_may_ca
     assert [row["id"] for row in afters(database.read(source, at_least(1)))] == [1]
 
 
+def test_a_log_that_leaves_the_tables_changes_out_is_refused(database: Database) -> None:
+    database.run(PERSON)
+    where = address("s", SecretStr(database.server.url()))
+    table = Table(f"{database.name}.person", {})
+    database.server.restart(binlog_ignore_db=database.name)
+    try:
+        database.server.execute("SET GLOBAL gtid_slave_pos = '3-9-5'")
+        with Session("s", where) as session:
+            replica, left_out = problems(session, "mariadb", [table])
+    finally:
+        database.server.restart(binlog_do_db="elsewhere")
+        database.server.execute("SET GLOBAL gtid_slave_pos = ''")
+        with Session("s", where) as session:
+            (limited,) = problems(session, "mariadb", [table])
+        database.server.restart()
+    assert "log_slave_updates is OFF and the server has been a replica" in replica
+    assert f"changes in database {database.name} are left out" in left_out
+    assert f"changes in database {database.name} are left out" in limited
+    with Session("s", where) as session:
+        assert list(problems(session, "mariadb", [table])) == []
+
+
 def test_apply_tells_what_is_missing_and_changes_nothing(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from connectors.sources.mysql.columns import CATALOGUE, UnknownColumn, from_catalogue
 from connectors.sources.mysql.place import Mark, file_number, place, sorted_gtids
 from connectors.sources.mysql.snapshot import KEY_TYPES, SourceTable
-from exchange.binlog import Address, Refused, Session, Table, problems
+from exchange.binlog import Address, Session, Table, log_status, problems
 from exchange.errors import GapError, SourceError
 
 _KEY: Final = (
@@ -21,7 +21,6 @@ _COLLATIONS: Final = {
     "mariadb": "SELECT id, character_set_name FROM information_schema.collation_character_set_applicability",
     "mysql": "SELECT id, character_set_name FROM information_schema.collations",
 }
-_PARSE_ERROR: Final = 1064
 
 
 class Catalog:
@@ -89,7 +88,8 @@ class Catalog:
         else:
             session.query("FLUSH TABLES WITH READ LOCK")
             session.query("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-            file, byte = _status(session)
+            file, place_in_file = log_status(session)[:2]
+            byte = int(place_in_file)
             session.query("UNLOCK TABLES")
         if not file:
             msg = f"source {self.system}: the server writes no binary log"
@@ -102,16 +102,6 @@ def file_name(files: Mapping[str, int], base: str, number: int) -> str:
     """Return the name of a log file as the server writes it; the caller has made sure that it is there."""
     names = (name for name in files if name.rpartition(".")[0] == base and file_number(name) == number)
     return next(names, f"{base}.{number:06d}")
-
-
-def _status(session: Session) -> tuple[str, int]:
-    try:
-        row = session.texts("SHOW BINARY LOG STATUS")[0]
-    except Refused as error:
-        if error.code != _PARSE_ERROR:
-            raise
-        row = session.texts("SHOW MASTER STATUS")[0]  # before MySQL 8.2
-    return row[0], int(row[1])
 
 
 def _table(session: Session, name: str) -> SourceTable:
