@@ -60,6 +60,7 @@ SCHEMA: Final[dict[str, Any]] = {
             ],
             "default": None,
         },
+        {"name": "mark", "type": "string", "default": "", "doc": "how the log is known again at `resume`"},
         {"name": "at_ms", "type": "long"},
     ],
 }
@@ -85,6 +86,7 @@ class SourcePosition:
 
     resume: start of the log to read again (the end of the last complete transaction); changes in it at or
     before (commit, index) are in Kafka already and are skipped. 0: begin anew, see begin_anew().
+    mark: what tells this log from another one at `resume`, where a number alone does not; else empty.
     """
 
     system: str
@@ -96,11 +98,12 @@ class SourcePosition:
     index: int = 0
     tables: tuple[str, ...] = ()
     snapshot: SnapshotProgress | None = None
+    mark: str = ""
 
 
 def begin_anew(position: SourcePosition) -> SourcePosition:
     """Return the position of a source that is to be read from the start, its earlier records being void."""
-    return replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None)
+    return replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None, mark="")
 
 
 class PositionCodec:
@@ -131,6 +134,7 @@ class PositionCodec:
                     "table": progress.table,
                     "last_key": self._seal(progress.last_key),
                 },
+                "mark": position.mark,
                 "at_ms": time.time_ns() // 1_000_000,
             }
         )

@@ -115,7 +115,11 @@ class Connector:
             if table is not None and table not in known:
                 msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
                 raise PlanError(msg)
-            writer = self._writer(plan, _system(plan, self._system), registry)
+            system = _system(plan, self._system)
+            if table is not None and system.kind != "postgres":
+                msg = f"system {self._system}: one table alone is read anew from PostgreSQL only; leave out --table"
+                raise PlanError(msg)
+            writer = self._writer(plan, system, registry)
             try:
                 writer.begin()
                 position = writer.position()

@@ -26,10 +26,12 @@ class PlannedSystem(Model):
     """One source system: how its connector reaches it; the address itself stays a secret."""
 
     name: str
-    kind: Literal["postgres"] = "postgres"
+    kind: Literal["postgres", "mysql", "mariadb"] = "postgres"
     connection_env: str = Field(description="Name of the secret that holds the connection string.")
-    publication: str = Field(description="Made by `exchange apply`; see publication_name().")
-    slot: str = Field(description="Made by the connector; see slot_name().")
+    publication: str = Field(
+        default="", description="PostgreSQL's, made by `exchange apply`; see publication_name()."
+    )
+    slot: str = Field(default="", description="PostgreSQL's, made by the connector; see slot_name().")
     protect_wal_bytes: int = Field(
         default=DEFAULT_PROTECT_WAL_BYTES, description="Log that the server may keep for the slot."
     )

@@ -44,8 +44,8 @@ def build_plan(
             name=name,
             kind=system.kind,
             connection_env=system.connection_env,
-            publication=topology.publication(name),
-            slot=topology.slot(name),
+            publication=topology.publication(name) if system.kind == "postgres" else "",
+            slot=topology.slot(name) if system.kind == "postgres" else "",
             protect_wal_bytes=system.protect_wal_bytes,
             protect_by=system.protect_by,
         )

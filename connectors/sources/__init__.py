@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from connectors.source import Frame, Source, Watch
+from connectors.sources.mysql.source import MariadbSource, MysqlSource
 from connectors.sources.postgres.slotwatch import SlotWatch
 from connectors.sources.postgres.source import PostgresSource
 from exchange.plan import PlannedSystem
@@ -15,7 +16,11 @@ from exchange.plan import PlannedSystem
 Make = Callable[[str, SecretStr, str, str, Sequence[str], Callable[[], bool], Frame], Source]
 """Of system, DSN, publication, slot, tables, a question whether to stop, and how records are framed."""
 
-SOURCES: Final[dict[str, Make]] = {"postgres": PostgresSource}
+SOURCES: Final[dict[str, Make]] = {
+    "postgres": PostgresSource,
+    "mysql": MysqlSource,
+    "mariadb": MariadbSource,
+}
 """Kind → maker."""
 
 MakeWatch = Callable[[PlannedSystem, SecretStr], Watch]

@@ -134,7 +134,7 @@ def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wante
             tables=tuple(_tables(topology, contracts, name)),
         )
         for name, system in sorted(topology.systems.items())
-        if topology.resources_of(name)
+        if system.kind == "postgres" and topology.resources_of(name)
     )
 
 

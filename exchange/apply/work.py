@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.apply import access, publish, schemas, source
+from exchange.apply import access, binlog, publish, schemas, source
 from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
@@ -180,6 +180,14 @@ class Work:
                 continue
             run = _publisher(planned, secrets)
             seen.stages.append(Stage((_publication_line(planned),), run))
+        for log_wish in binlog.wanted(self._topology, self._contracts):
+            try:
+                binlog.check(log_wish, secrets)
+            except ExchangeError as error:
+                seen.problems.append(str(error))
+                continue
+            line = Line(Mark.UNCHANGED, "source", log_wish.system)
+            seen.stages.append(Stage((line,), lambda: None))
 
     def _see_plan(
         self, seen: Survey, steward_keys: Mapping[str, str], *, schemas_known: bool, published: bool

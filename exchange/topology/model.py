@@ -88,10 +88,10 @@ class Department(Model):
 
 
 class System(Model):
-    """A source database, captured through its write-ahead log."""
+    """A source database, captured through its log."""
 
     department: Name = Field(description="Department that owns it; its steward gets what is refused.")
-    kind: Literal["postgres"] = Field(description="How changes are captured.")
+    kind: Literal["postgres", "mysql", "mariadb"] = Field(description="How changes are captured.")
     connection_env: EnvName = Field(
         description="Name of the secret that holds the connection string; never the string itself."
     )

@@ -99,7 +99,12 @@ def check_systems(given: Given) -> Iterator[Finding]:
     topology = given.topology
     for attribute, name_of in (("slot", topology.slot), ("publication", topology.publication)):
         first: dict[str, str] = {}
-        for system in topology.systems:
+        for system, declared in topology.systems.items():
+            if declared.kind != "postgres":
+                if getattr(declared, attribute) is not None:
+                    message = f"a {declared.kind} system has no {attribute}, only postgres has; take it out"
+                    yield Finding(("systems", system, attribute), message, key=True)
+                continue
             name = name_of(system)
             other = first.setdefault(name, system)
             if len(name) > 63:

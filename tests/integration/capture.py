@@ -74,6 +74,9 @@ class Running:
         )
         assert what in self.text(), self.text()
 
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
     def ends(self, timeout_s: float = 120) -> int:
         return self.process.wait(timeout_s)
 
@@ -103,9 +106,12 @@ class System:
     """More of what the plan says of the system."""
 
     def __post_init__(self) -> None:
-        self.private_key, self._public_key = generate_steward_keys()
+        self.make_steward()
         self.dsn = self.stack.create_database(self.name)
         self.stack.settings.secrets.put(self.secret, self.dsn)
+
+    def make_steward(self) -> None:
+        self.private_key, self._public_key = generate_steward_keys()
 
     @property
     def secret(self) -> str:
@@ -129,7 +135,7 @@ class System:
 
     def publish(self, of: str = "") -> None:
         """Do what `exchange apply` does for this one system."""
-        self._make_kafka_objects()
+        self.make_kafka_objects()
         wanted = of or "TABLE " + ", ".join(self.tables)
         self.db.execute(f"CREATE PUBLICATION {publication_name(self.name)} FOR {wanted}".encode())
         self.publish_plan(1)
@@ -157,23 +163,24 @@ class System:
         subprocess.run([sys.executable, *COMMAND, *args], env=environ, check=True, timeout=120)
 
     def publish_plan(self, version: int) -> None:
-        system = PlannedSystem(
+        resources = tuple(map(self._resource, self.tables))
+        plan = PublishedPlan(version=version, systems=(self.planned_system(),), resources=resources)
+        producer = Producer(self.stack.settings.kafka_client("admin"))
+        producer.produce(PLAN_TOPIC, plan.model_dump_json().encode(), b"plan", 0)
+        assert producer.flush(30) == 0
+
+    def planned_system(self) -> PlannedSystem:
+        return PlannedSystem(
             name=self.name,
             connection_env=self.secret,
             publication=publication_name(self.name),
             slot=self.slot,
             **self.planned,
         )
-        plan = PublishedPlan(
-            version=version, systems=(system,), resources=tuple(map(self._resource, self.tables))
-        )
-        producer = Producer(self.stack.settings.kafka_client("admin"))
-        producer.produce(PLAN_TOPIC, plan.model_dump_json().encode(), b"plan", 0)
-        assert producer.flush(30) == 0
 
     def add_table(self, table: str) -> None:
         self.tables = [*self.tables, table]
-        self._make_kafka_objects()
+        self.make_kafka_objects()
         self.db.execute(f"ALTER PUBLICATION {publication_name(self.name)} ADD TABLE {table}".encode())
 
     @contextmanager
@@ -261,7 +268,7 @@ class System:
             views=(),
         )
 
-    def _make_kafka_objects(self) -> None:
+    def make_kafka_objects(self) -> None:
         who = f"connector-{self.name}"
         resources = [self._resource(table) for table in self.tables]
         topics = [r.raw_topic for r in resources] + [r.quarantine_topic for r in resources]

@@ -58,7 +58,11 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "second document": ("subscribers:\n", "§---\nsubscribers:\n", "the file holds one"),
     "unknown section": ("grants:\n", "§grant:\n", "unknown key 'grant'"),
     "unknown key": ("    kind: postgres", "    kind: postgres\n    §slott: a", "Did you mean 'slot'?"),
-    "unknown kind": ("kind: postgres", "kind: §oracle", "not taken here; the only value is 'postgres'"),
+    "unknown kind": (
+        "kind: postgres",
+        "kind: §oracle",
+        "is not one of mariadb, mysql, postgres",
+    ),
     "environment name": ("POPULATION_DSN", "§population", "an environment variable in capitals"),
     "bad department name": ("  tax:\n    label", "  §Tax:\n    label", "lower-case letters"),
     "bad resource name": ("  population.street:\n", "  §street:\n", "<domain>.<resource>"),
@@ -244,6 +248,12 @@ def test_two_systems_do_not_share_a_slot() -> None:
     second = "  b: {department: tax, kind: postgres, connection_env: B, slot: exchange_population}\n"
     report = _report(changed(("resources:\n", second + "resources:\n")))
     assert "t.yaml:11:65: systems.b.slot: slot 'exchange_population' is that of system 'population'" in report
+
+
+def test_a_system_without_slots_is_not_given_one() -> None:
+    report = _report(changed(("kind: postgres", "kind: mariadb\n    slot: a\n    publication: b")))
+    assert "systems.population.slot: a mariadb system has no slot, only postgres has; take it out" in report
+    assert "systems.population.publication: a mariadb system has no publication" in report
 
 
 def test_a_topic_name_that_kafka_would_not_take_is_refused() -> None:

@@ -1,0 +1,62 @@
+"""The source side of `exchange apply` for MySQL and MariaDB: it only looks, nothing is made there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exchange.binlog import WANTED_URL, Session, Table, address, problems
+from exchange.contract import Contract
+from exchange.errors import ConfigError, SourceError
+from exchange.settings import Secrets
+from exchange.topology.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is captured from one server."""
+
+    system: str
+    kind: str
+    connection_env: str
+    tables: tuple[Table, ...]
+
+
+def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wanted, ...]:
+    """Return what a valid topology captures from MySQL and MariaDB, by system."""
+    return tuple(
+        Wanted(name, system.kind, system.connection_env, _tables(topology, contracts, name))
+        for name, system in sorted(topology.systems.items())
+        if system.kind in ("mysql", "mariadb") and topology.resources_of(name)
+    )
+
+
+def check(wish: Wanted, secrets: Secrets) -> None:
+    """See that a server can be captured as asked.
+
+    Raises:
+        ConfigError: the connection string is missing or malformed.
+        SourceError: the server does not let us in, or lacks something; every problem with its SQL.
+        TransientError: it cannot be reached now.
+    """
+    url = secrets.find(wish.connection_env)
+    if url is None:
+        msg = (
+            f"system {wish.system}: no connection string: set the environment variable {wish.connection_env} "
+            f"to something like {WANTED_URL}"
+        )
+        raise ConfigError(msg)
+    with Session(wish.system, address(wish.system, url)) as session:
+        found = list(problems(session, wish.kind, wish.tables))
+    if found:
+        raise SourceError("\n".join(f"system {wish.system}: {problem}" for problem in found))
+
+
+def _tables(topology: Topology, contracts: Mapping[str, Contract], system: str) -> tuple[Table, ...]:
+    return tuple(
+        Table(
+            resource.table,
+            {field.source: field.name for field in contracts[topology.contract_name(name)].fields.values()},
+        )
+        for name, resource in sorted(topology.resources_of(system).items(), key=lambda item: item[1].table)
+    )

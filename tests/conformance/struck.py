@@ -1,0 +1,54 @@
+"""A connector that is killed, by itself and with signal 9, at a chosen point of a batch's way into Kafka.
+
+Run as `python struck.py <point> <batch> <arguments of exchange>`; batches with changes count, from 1.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from typing import Any
+from unittest.mock import patch
+
+from connectors import writer
+from connectors.source import Batch
+from exchange import cli
+
+POINTS = ("before-produce", "before-commit", "after-commit")
+
+
+def strike(point: str, number: int) -> None:
+    """Build the fault in. before-commit: everything is produced, the transaction is still open."""
+    start, finish, counter = writer.Writer.start, writer.Writer.finish, itertools.count(1)
+    struck: list[bool] = []
+
+    def start_it(self: Any, batch: Batch) -> None:
+        is_it = bool(batch.changes) and next(counter) == number
+        if is_it and point == "before-produce":
+            die()
+        if is_it and point == "before-commit":
+            self._commits.submit = lambda *_: die(self._producer.flush(10))
+        start(self, batch)
+        struck.append(is_it)
+
+    def finish_it(self: Any) -> Batch | None:
+        batch = finish(self)
+        if point == "after-commit" and struck and struck[-1]:
+            die()
+        return batch
+
+    patch.object(writer.Writer, "start", start_it).start()
+    patch.object(writer.Writer, "finish", finish_it).start()
+
+
+def die(*_: object) -> None:
+    """End as by `kill -9`."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    strike(sys.argv[1], int(sys.argv[2]))
+    sys.argv = ["exchange", *sys.argv[3:]]
+    cli.main()
