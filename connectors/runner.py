@@ -20,8 +20,14 @@ import time
 from typing import Any, Final
 
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
+from connectors.receipts import Digests
+from connectors.rowrecord import RowRecords
 from connectors.source import Batch, Source
 from connectors.sources import SOURCES
+from connectors.sources.http.door import Door
+from connectors.sources.http.keys import ApiKeys
+from connectors.sources.http.recent import Recent
+from connectors.sources.http.source import HttpSource
 from connectors.writer import Writer
 from exchange import heartbeat, log
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
@@ -57,6 +63,7 @@ class Connector:
         self._stopping = threading.Event()
         self._client = settings.kafka_client(principal(system))
         self._pulse = _Pulse(settings, writer_id(system))
+        self._door: Door | None = None
         self._committed = False
 
     def stop(self) -> None:
@@ -69,6 +76,13 @@ class Connector:
         Raises: ExchangeError when a person must act; RestartError when a new process must go on;
         FencedError when another connector took over.
         """
+        try:
+            self._run_rounds()
+        finally:
+            if self._door is not None:
+                self._door.close()
+
+    def _run_rounds(self) -> None:
         wait_s = _FIRST_WAIT_S
         while not self._stopping.is_set():
             self._committed = False
@@ -93,7 +107,11 @@ class Connector:
         """
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
-            writer = self._writer(plan, _system(plan, self._system), registry)
+            system = _system(plan, self._system)
+            if system.kind == "http":
+                msg = f"system {self._system} has no database to read anew; its department sends it"
+                raise PlanError(msg)
+            writer = self._writer(plan, system, registry)
             try:
                 writer.begin()
                 position = writer.position()
@@ -167,6 +185,8 @@ class Connector:
         )
 
     def _source(self, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> Source:
+        if system.kind == "http":
+            return self._http_source(plan, system)
         return SOURCES[system.kind](
             system.name,
             self._settings.secrets.get(system.connection_env),
@@ -176,6 +196,20 @@ class Connector:
             self._stopping.is_set,
             writer.framing,
         )
+
+    def _http_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        """Return a source on the door, which stays open while Kafka is away: whoever comes is told so."""
+        if self._door is None:
+            self._door = Door(
+                system,
+                {resource.name: RowRecords("http", resource) for resource in _resources(plan, system.name)},
+                ApiKeys(
+                    self._settings.secrets, {one.name: one.keys_env for one in plan.systems if one.keys_env}
+                ),
+                Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
+                Recent(self._pulse.redis, system.name),
+            )
+        return HttpSource(system.name, self._door, self._client)
 
 
 def systems(settings: Settings) -> tuple[str, ...]:
@@ -191,7 +225,7 @@ class _Pulse:
     """The connector's heartbeat in Redis, for live figures; capture goes on without Redis."""
 
     def __init__(self, settings: Settings, writer: str) -> None:
-        self._redis = heartbeat.connect(settings)
+        self.redis = heartbeat.connect(settings)
         self._writer = writer
         self._at = 0.0
         self.captured = 0
@@ -204,7 +238,7 @@ class _Pulse:
         self._at = now
         halted: list[dict[str, Any]] = [{"topic": "", "partition": -1, "offset": -1, "reason": reason}]
         figures = {"captured": self.captured}
-        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted if reason else [])
+        heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted if reason else [])
 
 
 def _system(plan: PublishedPlan, name: str) -> PlannedSystem:
@@ -221,13 +255,19 @@ def _resources(plan: PublishedPlan, system: str) -> tuple[PlannedResource, ...]:
 
 
 def _concerns(plan: PublishedPlan, system: str) -> object:
-    """Return what of a plan a connector depends on; views are not its business."""
+    """Return what of a plan a connector depends on; views are not its business.
+
+    Where there are no tables, what is taken follows from the contracts.
+    """
     declared = [candidate for candidate in plan.systems if candidate.name == system]
+    contracts = [] if all(one.kind in SOURCES for one in declared) else [
+        entry.contract for entry in _resources(plan, system)
+    ]  # fmt: skip
     tables = [
         (entry.table, entry.raw_topic, entry.quarantine_topic, entry.partitions, entry.steward_public_key)
         for entry in _resources(plan, system)
     ]
-    return declared, sorted(tables)
+    return declared, sorted(tables), contracts
 
 
 def _raise(error: ExchangeError) -> Any:

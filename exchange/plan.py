@@ -16,16 +16,25 @@ from exchange.view import ViewSpec
 PLAN_TOPIC = "_exchange.plan"
 ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
+RECEIPTS_TOPIC = "_exchange.receipts"
+"""Which pushed requests and files are in Kafka; see connectors/receipts.py."""
 
 
 class PlannedSystem(Model):
-    """One source system: how its connector reaches it; the address itself stays a secret."""
+    """One source system: how its connector reaches it; the address itself stays a secret.
+
+    What a kind has no use for is empty.
+    """
 
     name: str
-    kind: Literal["postgres"] = "postgres"
-    connection_env: str = Field(description="Name of the secret that holds the connection string.")
-    publication: str = Field(description="Made by `exchange apply`; see publication_name().")
-    slot: str = Field(description="Made by the connector; see slot_name().")
+    kind: Literal["postgres", "http", "files"] = "postgres"
+    connection_env: str = Field(
+        default="", description="Name of the secret that holds the connection string."
+    )
+    publication: str = Field(default="", description="Made by `exchange apply`; see publication_name().")
+    slot: str = Field(default="", description="Made by the connector; see slot_name().")
+    listen: str = Field(default="", description="http: host:port to serve on.")
+    keys_env: str = Field(default="", description="http: name of the secret with the hashes of its API keys.")
 
 
 class PlannedView(Model):
@@ -44,6 +53,7 @@ class PlannedResource(Model):
     name: str = Field(description="<domain>.<resource>")
     system: str
     table: str = Field(description="<schema>.<table> in the source.")
+    folder: str = Field(default="", description="files: where they are dropped.")
     department: str
     raw_topic: str
     quarantine_topic: str

@@ -17,7 +17,8 @@ from exchange.errors import ConfigError
 from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
 from exchange.suggest import hint, listing
-from exchange.topology.model import Topology
+from exchange.topology.model import System, Topology
+from exchange.topology.push import push_problems
 from exchange.view import ViewSpec, compile_view
 
 MAX_TOPIC_LENGTH: Final = 249
@@ -99,7 +100,7 @@ def check_systems(given: Given) -> Iterator[Finding]:
     topology = given.topology
     for attribute, name_of in (("slot", topology.slot), ("publication", topology.publication)):
         first: dict[str, str] = {}
-        for system in topology.systems:
+        for system in topology.databases():
             name = name_of(system)
             other = first.setdefault(name, system)
             if len(name) > 63:
@@ -116,7 +117,7 @@ def check_tables(given: Given) -> Iterator[Finding]:
     first: dict[tuple[str, str], str] = {}
     for name, resource in topology.resources.items():
         system = topology.systems.get(resource.system)
-        database = system.connection_env if system else resource.system
+        database = system.connection_env if isinstance(system, System) else resource.system
         other = first.setdefault((database, resource.table), name)
         if other != name:
             message = f"table {resource.table} is captured as '{other}' already; a table feeds one resource"
@@ -126,6 +127,11 @@ def check_tables(given: Given) -> Iterator[Finding]:
             known = given.contracts.keys()
             message = f"there is no contract '{wanted}' in avro/ ({listing(known)}).{hint(wanted, known)}"
             yield Finding(("resources", name, "contract"), message, key=resource.contract is None)
+
+
+def check_push(given: Given) -> Iterator[Finding]:
+    """See that systems without a database can be served; exchange/topology/push.py says what that takes."""
+    yield from (Finding(*told) for told in push_problems(given.topology, given.contracts))
 
 
 def check_views(given: Given) -> Iterator[Finding]:
@@ -250,6 +256,7 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_references,
     check_systems,
     check_tables,
+    check_push,
     check_views,
     check_principals,
     check_topics,

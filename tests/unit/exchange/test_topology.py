@@ -58,7 +58,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "second document": ("subscribers:\n", "§---\nsubscribers:\n", "the file holds one"),
     "unknown section": ("grants:\n", "§grant:\n", "unknown key 'grant'"),
     "unknown key": ("    kind: postgres", "    kind: postgres\n    §slott: a", "Did you mean 'slot'?"),
-    "unknown kind": ("kind: postgres", "kind: §oracle", "not taken here; the only value is 'postgres'"),
+    "unknown kind": ("kind: postgres", "kind: §oracle", "is not one of files, http, postgres"),
     "environment name": ("POPULATION_DSN", "§population", "an environment variable in capitals"),
     "bad department name": ("  tax:\n    label", "  §Tax:\n    label", "lower-case letters"),
     "bad resource name": ("  population.street:\n", "  §street:\n", "<domain>.<resource>"),

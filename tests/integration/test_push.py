@@ -1,0 +1,203 @@
+"""HTTP push on real Kafka and Redis: what is taken, what is refused, and that nothing is stored twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+
+import httpx
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.integration.push import RAW, RECEIPTS, PushBus, ids, post, upsert
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def bus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> PushBus:
+    return PushBus(stack, tmp_path_factory.mktemp("push"))
+
+
+@pytest.fixture(scope="module")
+def client(bus: PushBus) -> Iterator[httpx.Client]:
+    with bus.door(), bus.client() as client:
+        yield client
+
+
+def test_an_object_an_array_and_lines_are_stored_in_their_order(bus: PushBus, client: httpx.Client) -> None:
+    before = len(bus.records())
+    whole = upsert("s-1", name="张三", amount=1.50, day="2026-01-31", grade="B", open=True, tags=["a"],
+                   at="2026-01-31T08:00:00+08:00", place={"street": "x", "lift": 2.5})  # fmt: skip
+    lines = "\n".join(json.dumps(one) for one in [upsert("s-4"), {"delete": {"case_id": "s-1"}}]).encode()
+
+    one = post(client, whole, "single")
+    many = post(client, [upsert("s-2", 2), upsert("s-3", 3)], "array")
+    last = post(client, lines, "lines", **{"Content-Type": "application/x-ndjson; charset=utf-8"})
+
+    assert [answer.status_code for answer in (one, many, last)] == [202, 202, 202]
+    assert [answer.json()["stored"] for answer in (one, many, last)] == [1, 2, 2]
+    stored = bus.records()[before:]
+    assert ids(stored) == ["s-1", "s-2", "s-3", "s-4", "s-1"]
+    assert [record.stamp.op for record in stored] == ["u", "u", "u", "u", "d"]
+    assert [record.stamp.at.commit for record in stored[:2]] == [one.json()["commit"], many.json()["commit"]]
+    row = stored[0].value["after"]
+    assert (row["name"], row["amount"], row["grade"], row["open"]) == ("张三", Decimal("1.50"), "B", True)
+    assert json.loads(row["place"]) == {"street": "x", "lift": 2.5}
+    assert stored[4].value["before"] is None
+    assert stored[4].value["after"] is None
+
+
+def test_the_same_request_again_is_answered_alike_and_stored_once(bus: PushBus, client: httpx.Client) -> None:
+    first = post(client, upsert("again"), "k-1")
+    second = post(client, upsert("again"), "k-1")
+    other = post(client, upsert("again", 2), "k-1")
+
+    assert first.status_code == second.status_code == 202
+    assert first.json() == second.json()
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert other.status_code == 422
+    assert ids(bus.records()).count("again") == 1
+
+
+def test_receipts_name_neither_the_key_nor_the_body(bus: PushBus, client: httpx.Client) -> None:
+    post(client, upsert("110101199003078515"), "110101199003078515")
+
+    written = b"".join((m.key() or b"") + (m.value() or b"") for m in bus.committed(RECEIPTS))
+
+    assert written
+    assert b"110101199003078515" not in written
+
+
+REFUSED = {
+    "duplicate member": (b'{"upsert": {"case_id": "a", "case_id": "b", "count": 1}}', 400),
+    "escaped duplicate": (b'{"upsert": {"case_id": "a", "case\\u005fid": "b", "count": 1}}', 400),
+    "NaN": (b'{"upsert": {"case_id": "a", "count": NaN}}', 400),
+    "infinity": (b'{"upsert": {"case_id": "a", "count": Infinity}}', 400),
+    "truncated": (b'{"upsert": {"case_id": "a", "cou', 400),
+    "depth": (b"[" * 100_000, 400),
+    "deep and whole": (b'{"upsert": ' + b'{"place":' * 900 + b"1" + b"}" * 900 + b"}", 422),
+    "not UTF-8": (b'{"upsert": {"case_id": "\xff", "count": 1}}', 400),
+    "half a surrogate": (b'{"upsert": {"case_id": "\\ud800", "count": 1}}', 422),
+    "huge number": (b'{"upsert": {"case_id": "a", "count": ' + b"9" * 5000 + b"}}", 400),
+    "two megabytes": (b" " * 2_097_152, 413),
+    "too many records": (b"[" + b",".join([b"1"] * 10_001) + b"]", 413),
+    "nothing": (b"", 400),
+    "empty array": (b"[]", 422),
+    "no operation": (b'{"case_id": "a", "count": 1}', 422),
+    "two operations": (b'{"upsert": {"case_id": "a", "count": 1}, "delete": {"case_id": "a"}}', 422),
+    "unknown field": (b'{"upsert": {"case_id": "a", "count": 1, "cuont": 2}}', 422),
+    "unknown inside": (b'{"upsert": {"case_id": "a", "count": 1, "place": {"street": "", "no": 1}}}', 422),
+    "missing field": (b'{"upsert": {"case_id": "a"}}', 422),
+    "null key": (b'{"upsert": {"case_id": null, "count": 1}}', 422),
+    "text for a number": (b'{"upsert": {"case_id": "a", "count": "1"}}', 422),
+    "true for a number": (b'{"upsert": {"case_id": "a", "count": true}}', 422),
+    "out of range": (b'{"upsert": {"case_id": "a", "count": -1}}', 422),
+    "third decimal": (b'{"upsert": {"case_id": "a", "count": 1, "amount": 1.005}}', 422),
+    "no such day": (b'{"upsert": {"case_id": "a", "count": 1, "day": "2026-02-30"}}', 422),
+    "delete with more": (b'{"delete": {"case_id": "a", "count": 1}}', 422),
+    "one bad of two": (b'[{"upsert": {"case_id": "a", "count": 1}}, {"upsert": {"case_id": "b"}}]', 422),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_as_it_should_be_is_refused_whole_by_a_problem(
+    bus: PushBus, client: httpx.Client, case: str
+) -> None:
+    body, status = REFUSED[case]
+    before = end_of(bus)
+
+    answer = post(client, body, f"refused {case}")
+
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert end_of(bus) == before
+
+
+def end_of(bus: PushBus) -> int:
+    """Return the sum of the raw topic's ends; whatever is written, committed or not, moves it."""
+    consumer = Consumer(bus.stack.settings.kafka_client("admin") | {"group.id": "ends"})
+    try:
+        places = [TopicPartition(RAW, number) for number in range(3)]
+        return sum(consumer.get_watermark_offsets(place, 30)[1] for place in places)
+    finally:
+        consumer.close()
+
+
+def test_a_refusal_names_record_field_and_rule_and_never_the_value(client: httpx.Client) -> None:
+    canary = "110101199003078515"
+    body = [upsert("ok"), upsert(canary * 3, -5, day=canary, place={"street": canary * 2}, amount=canary)]
+
+    answer = post(client, body, "canary")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"record": 1, "field": "case_id", "rule": "length"},
+        {"record": 1, "field": "count", "rule": "range"},
+        {"record": 1, "field": "amount", "rule": "type"},
+        {"record": 1, "field": "day", "rule": "type"},
+        {"record": 1, "field": "place.street", "rule": "length"},
+    ]
+    assert canary not in answer.text
+
+
+def test_headers_that_are_missing_twice_or_others_are_refused(client: httpx.Client) -> None:
+    body = json.dumps(upsert("h")).encode()
+    bomb = gzip.compress(b" " * 50_000_000)
+    typed = {"Content-Type": "application/json"}
+
+    def status(content: bytes, headers: list[tuple[str, str]]) -> int:
+        return client.post("/ingest/health.case", content=content, headers=headers).status_code
+
+    assert status(body, [*typed.items()]) == 400  # no Idempotency-Key
+    assert status(body, [*typed.items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]) == 400
+    assert status(body, [*typed.items(), ("Idempotency-Key", "x" * 256)]) == 400
+    assert status(body, [("Content-Type", "text/csv"), ("Idempotency-Key", "a")]) == 415
+    assert status(body, [("Content-Type", "application/json; charset=gbk"), ("Idempotency-Key", "a")]) == 415
+    assert status(body, [("Idempotency-Key", "a")]) == 415
+    assert status(bomb, [*typed.items(), ("Idempotency-Key", "a"), ("Content-Encoding", "gzip")]) == 415
+
+
+def test_a_body_of_unsaid_length_is_cut_off_at_the_limit(client: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65_536
+
+    headers = {"Idempotency-Key": "endless", "Content-Type": "application/json"}
+
+    assert client.post("/ingest/health.case", content=endless(), headers=headers).status_code == 413
+
+
+def test_a_key_opens_its_own_system_alone(bus: PushBus, client: httpx.Client) -> None:
+    before = end_of(bus)
+    with bus.client(bus.other_key) as other, bus.client("wrong") as nobody:
+        assert post(other, upsert("x"), "x").status_code == 403
+        assert post(nobody, upsert("x"), "x").status_code == 401
+        assert nobody.get("/openapi.json").status_code == 401
+    headers = {"Idempotency-Key": "x", "Content-Type": "application/json"}
+    answers = [
+        client.post(f"/ingest/{name}", json=upsert("x"), headers=headers)
+        for name in ("health.visit", "no.such")
+    ]
+
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert answers[0].json() == answers[1].json()
+    assert end_of(bus) == before
+
+
+def test_a_key_is_changed_without_a_gap_and_the_oldest_is_refused_at_once(
+    bus: PushBus, client: httpx.Client
+) -> None:
+    second = bus.cli("push-key", "hospitals").stdout.strip()
+    with bus.client(second) as with_second:
+        assert post(with_second, upsert("rotated"), "r-1").status_code == 202
+        assert post(client, upsert("rotated"), "r-2").status_code == 202
+        third = bus.cli("push-key", "hospitals", "--only").stdout.strip()
+        assert post(with_second, upsert("rotated"), "r-3").status_code == 401
+        assert post(client, upsert("rotated"), "r-4").status_code == 401
+    client.headers["Authorization"] = f"Bearer {third}"
+    bus.key = third
+
+    assert post(client, upsert("rotated"), "r-5").status_code == 202
