@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import random
+import signal
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.integration.push import RAW, RECEIPTS, PushBus, ids, post, upsert
-from tests.stack import Stack
+from connectors.receipts import Receipt
+from connectors.sources.http.recent import Recent
+from exchange import heartbeat
+from tests.integration.capture import COMMAND, Running
+from tests.integration.push import RAW, RECEIPTS, PushBus, ids, load, post, upsert
+from tests.integration.push_planted import HAPPENED
+from tests.stack import Stack, wait_for
+
+PLANTED = Path(__file__).parent / "push_planted.py"
+CONNECT = ["connect", "hospitals"]
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +36,17 @@ def bus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> PushBus:
 
 @pytest.fixture(scope="module")
 def client(bus: PushBus) -> Iterator[httpx.Client]:
-    with bus.door(), bus.client() as client:
+    """Return a client of a connector that runs until a test wants to be alone with the bus."""
+    with bus.door() as running, bus.client() as client:
+        bus.shared = running
         yield client
+
+
+@pytest.fixture
+def alone(bus: PushBus) -> PushBus:
+    if bus.shared is not None:
+        bus.shared.kill()
+    return bus
 
 
 def test_an_object_an_array_and_lines_are_stored_in_their_order(bus: PushBus, client: httpx.Client) -> None:
@@ -68,6 +91,34 @@ def test_receipts_name_neither_the_key_nor_the_body(bus: PushBus, client: httpx.
 
     assert written
     assert b"110101199003078515" not in written
+
+
+def test_what_was_pushed_arrives_in_a_view_and_the_accounts_balance(
+    bus: PushBus, client: httpx.Client
+) -> None:
+    """To the workers its raw records are those of a table, but for the row before."""
+    place = {"street": "长街", "lift": None}
+    changes = [upsert("v-1", 1, name="李四", tags=["x", "y"], place=place), upsert("v-2"), upsert("v-1", 2)]
+    assert post(client, [*changes, {"delete": {"case_id": "v-2"}}], "view").status_code == 202
+    with bus.running([*COMMAND, "stream"]):
+        read = wait_for(lambda: arrived(bus), "the delete to arrive in the view")
+        balance = httpx.get(
+            f"{bus.stack.settings.endpoints().api}/api/accounts/balance", params={"minutes": 60}, timeout=30
+        ).json()
+
+    first, second = ([r for r in read if r["key"]["case_id"] == key] for key in ("v-1", "v-2"))
+    assert [r["op"] for r in first] == ["u", "u"]
+    assert [r["op"] for r in second] == ["u", "d", "tombstone"]
+    row = first[0]["after"]
+    assert (row["name"], row["tags"], row["place"]) == ("李四", ["x", "y"], {"street": "长街"})
+    assert balance["problems"] == []
+    assert balance["refused"] == 0
+
+
+def arrived(bus: PushBus) -> list[Any]:
+    done = bus.cli("consume", "tax", "health.case.all", "--from", "earliest", "--json")
+    read = [json.loads(line) for line in done.stdout.splitlines()]
+    return read if any(r["op"] == "d" and r["key"]["case_id"] == "v-2" for r in read) else []
 
 
 REFUSED = {
@@ -201,3 +252,79 @@ def test_a_key_is_changed_without_a_gap_and_the_oldest_is_refused_at_once(
     bus.key = third
 
     assert post(client, upsert("rotated"), "r-5").status_code == 202
+
+
+def test_kill_9_stores_each_request_once(alone: PushBus) -> None:
+    bus, dice = alone, random.Random(9)
+    running = bus.start([*COMMAND, *CONNECT])
+    try:
+        with load(bus, "kill") as pushed:
+            for _ in range(3):
+                pushed.until_more(dice.randint(20, 120))
+                threading.Event().wait(dice.random() * 0.03)  # the random point, not a wait for anything
+                running.kill()
+                running = bus.start([*COMMAND, *CONNECT])
+            pushed.until_more(50)
+    finally:
+        running.kill()
+
+    assert pushed.problems() == {}
+    at = [record.stamp.at for record in bus.records()]
+    assert len(at) == len(set(at))
+
+
+@pytest.mark.parametrize(("fault", "found"), [("answer-early", "lost"), ("receipts-apart", "twice")])
+def test_a_planted_fault_is_found_out(alone: PushBus, fault: str, found: str) -> None:
+    """Control: the same comparison, with a connector that does one step too early or apart."""
+    bus = alone
+    planted = bus.start([str(PLANTED), fault, *CONNECT])
+    try:
+        with load(bus, fault) as pushed:
+            planted.says(HAPPENED)
+            planted.kill()
+            planted = bus.start([*COMMAND, *CONNECT])
+            pushed.until_more(10)
+    finally:
+        planted.kill()
+
+    assert set(pushed.problems()) == {found}
+
+
+def test_redis_kept_a_receipt_for_one_history_alone(stack: Stack) -> None:
+    client = heartbeat.connect(stack.settings)
+    receipt = Receipt(b"f" * 16, 7, 2, 1000)
+    recent = Recent(client, "hospitals")
+    recent.keep([(b"d" * 16, receipt)])
+    assert recent.find(b"d" * 16) is None  # before any history is known
+    recent.follow("first")
+    recent.keep([(b"d" * 16, receipt)])
+
+    assert recent.find(b"d" * 16) == receipt
+    recent.follow("second")
+    assert recent.find(b"d" * 16) is None
+
+
+def test_without_redis_a_request_is_stored_and_stored_once(alone: PushBus) -> None:
+    """The last of this file, as the stack has no Redis after it."""
+    bus = alone
+    with bus.door() as running, bus.client() as client:
+        assert post(client, upsert("redis"), "redis").status_code == 202
+        kill_redis(bus.stack)
+        again, other = post(client, upsert("redis"), "redis"), post(client, upsert("redis-2"), "redis-2")
+        assert (again.status_code, other.status_code) == (202, 202)
+        assert_says_once(running)
+    with bus.door(), bus.client() as client:
+        after = post(client, upsert("redis-2"), "redis-2")
+
+    assert after.json() == other.json()
+    assert [ids(bus.records()).count(one) for one in ("redis", "redis-2")] == [1, 1]
+
+
+def kill_redis(stack: Stack) -> None:
+    client = heartbeat.connect(stack.settings)
+    number = client.info("server")["process_id"]
+    os.kill(number, signal.SIGKILL)
+
+
+def assert_says_once(running: Running) -> None:
+    assert running.text().count("receipts_unseen") == 1
