@@ -113,9 +113,9 @@ class Receipts:
         self._known[digest] = receipt
         self._forget(receipt.at_ms)
 
-    def record(self, digest: bytes, receipt: Receipt) -> tuple[bytes, bytes]:
-        """Return key and value for the topic."""
-        return self._beginning + digest, receipt.encode()
+    def record(self, digest: bytes, receipt: Receipt) -> tuple[str, bytes, bytes]:
+        """Return topic, key and value of the record."""
+        return RECEIPTS_TOPIC, self._beginning + digest, receipt.encode()
 
     def _forget(self, now_ms: int) -> None:
         while self._known:

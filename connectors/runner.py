@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
@@ -24,6 +25,9 @@ from connectors.receipts import Digests
 from connectors.rowrecord import RowRecords
 from connectors.source import Batch, Source
 from connectors.sources import SOURCES
+from connectors.sources.files.folder import FileLock, Folder
+from connectors.sources.files.progress import ProgressStore
+from connectors.sources.files.source import FilesSource
 from connectors.sources.http.door import Door
 from connectors.sources.http.keys import ApiKeys
 from connectors.sources.http.recent import Recent
@@ -108,7 +112,7 @@ class Connector:
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
             system = _system(plan, self._system)
-            if system.kind == "http":
+            if system.kind not in SOURCES:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
                 raise PlanError(msg)
             writer = self._writer(plan, system, registry)
@@ -172,21 +176,13 @@ class Connector:
             raise RestartError(msg)
 
     def _writer(self, plan: PublishedPlan, system: PlannedSystem, registry: Registry) -> Writer:
-        resources = _resources(plan, system.name)
-        stewards = {resource.name: resource.steward_public_key for resource in resources}
-        return Writer(
-            self._client,
-            writer_id(system.name),
-            {resource.table: resource for resource in resources},
-            plan.version,
-            registry.register,
-            PositionCodec(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
-            Sealer(stewards),
-        )
+        return writer_for(self._settings, plan, system.name, registry, writer_id(system.name))
 
     def _source(self, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> Source:
         if system.kind == "http":
             return self._http_source(plan, system)
+        if system.kind == "files":
+            return self._files_source(plan, system)
         return SOURCES[system.kind](
             system.name,
             self._settings.secrets.get(system.connection_env),
@@ -210,6 +206,37 @@ class Connector:
                 Recent(self._pulse.redis, system.name),
             )
         return HttpSource(system.name, self._door, self._client)
+
+    def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        digests = Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET))
+        return FilesSource(
+            system.name,
+            [(RowRecords("files", one), Folder(Path(one.folder))) for one in _resources(plan, system.name)],
+            ProgressStore(self._client, system.name, digests),
+            file_lock(self._settings, system.name),
+            self._stopping.is_set,
+        )
+
+
+def writer_for(
+    settings: Settings, plan: PublishedPlan, system: str, registry: Registry, transactional_id: str
+) -> Writer:
+    """Return a writer of a system's resources."""
+    resources = _resources(plan, system)
+    return Writer(
+        settings.kafka_client(principal(system)),
+        transactional_id,
+        {resource.table: resource for resource in resources},
+        plan.version,
+        registry.register,
+        PositionCodec(system, settings.secrets.ensure(POSITION_SECRET)),
+        Sealer({resource.name: resource.steward_public_key for resource in resources}),
+    )
+
+
+def file_lock(settings: Settings, system: str) -> FileLock:
+    """Return the lock under which a system's files are loaded on this machine."""
+    return FileLock(settings.root / "locks" / f"load-{system}")
 
 
 def systems(settings: Settings) -> tuple[str, ...]:
@@ -261,7 +288,7 @@ def _concerns(plan: PublishedPlan, system: str) -> object:
     """
     declared = [candidate for candidate in plan.systems if candidate.name == system]
     contracts = [] if all(one.kind in SOURCES for one in declared) else [
-        entry.contract for entry in _resources(plan, system)
+        (entry.contract, entry.folder) for entry in _resources(plan, system)
     ]  # fmt: skip
     tables = [
         (entry.table, entry.raw_topic, entry.quarantine_topic, entry.partitions, entry.steward_public_key)

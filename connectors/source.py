@@ -64,13 +64,13 @@ class Batch:
 
     changes: in the source's order; a block holds records as they go to their raw topics, framed, each with
     its `x-exchange` header; the next read fills it anew. more: the source went on when the batch ended.
-    receipts: keys and values for the topic of receipts, of what was pushed; see connectors/receipts.py.
+    receipts: topic, key and value of further records, which say what was pushed; see connectors/receipts.py.
     """
 
     changes: Sequence[Captured | WriteBlock] = ()
     position: SourcePosition | None = None
     more: bool = False
-    receipts: Sequence[tuple[bytes, bytes]] = ()
+    receipts: Sequence[tuple[str, bytes, bytes]] = ()
 
     @property
     def count(self) -> int:

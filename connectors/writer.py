@@ -26,7 +26,7 @@ from exchange.encoding import wire
 from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
 from exchange.librdkafka import AUTHENTICATION, explain, quiet_logger
-from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, RECEIPTS_TOPIC, PlannedResource
+from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource
 from exchange.tally import tally
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
@@ -130,8 +130,8 @@ class Writer:
             self._producer.begin_transaction()
             for account in self._send_changes(batch):
                 self._producer.produce(ACCOUNTS_TOPIC, account.encode(), partition=0)
-            for key, receipt in batch.receipts:
-                self._producer.produce(RECEIPTS_TOPIC, receipt, key, 0)
+            for topic, key, receipt in batch.receipts:
+                self._producer.produce(topic, receipt, key, 0)
             if batch.position is not None:
                 encoded = self._positions.encode(batch.position)
                 self._producer.produce(POSITIONS_TOPIC, encoded, self._id.encode(), 0)

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "apply": "exchange.commands.topology:apply",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
+        "load": "exchange.commands.load:load",
         "push-key": "exchange.commands.push:push_key",
         "stream": "exchange.commands.stream:stream",
         "monitor": "exchange.commands.monitor:monitor",

@@ -91,6 +91,7 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
     yield from _literal(who, "topic", POSITIONS_TOPIC, "read", "write")
     if system not in topology.databases():
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
+        yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
     yield Acl(who, "cluster", CLUSTER, "literal", "idempotent_write")

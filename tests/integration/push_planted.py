@@ -54,6 +54,19 @@ def write_receipts_apart() -> None:
     patch.object(writer.Writer, "start", start_without).start()
 
 
+def hang_between_two_steps_of_a_file() -> None:
+    """The second transaction of a file never begins."""
+    start, counter = writer.Writer.start, itertools.count(1)
+
+    def start_or_hang(self: Any, batch: Batch) -> None:
+        if batch.changes and next(counter) == 2:
+            self.finish()
+            hang()
+        start(self, batch)
+
+    patch.object(writer.Writer, "start", start_or_hang).start()
+
+
 def hang() -> None:
     sys.stderr.write(HAPPENED + "\n")
     sys.stderr.flush()
@@ -63,6 +76,7 @@ def hang() -> None:
 FAULTS: dict[str, Callable[[], None]] = {
     "answer-early": answer_before_the_commit,
     "receipts-apart": write_receipts_apart,
+    "file-hangs": hang_between_two_steps_of_a_file,
 }
 
 if __name__ == "__main__":
