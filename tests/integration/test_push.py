@@ -15,7 +15,17 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
 from confluent_kafka import Consumer, TopicPartition
+from hypothesis import given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from connectors.receipts import Receipt
 from connectors.sources.http.recent import Recent
@@ -27,6 +37,13 @@ from tests.stack import Stack, wait_for
 
 PLANTED = Path(__file__).parent / "push_planted.py"
 CONNECT = ["connect", "hospitals"]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +136,27 @@ def arrived(bus: PushBus) -> list[Any]:
     done = bus.cli("consume", "tax", "health.case.all", "--from", "earliest", "--json")
     read = [json.loads(line) for line in done.stdout.splitlines()]
     return read if any(r["op"] == "d" and r["key"]["case_id"] == "v-2" for r in read) else []
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_the_interface_is_as_its_own_document_says(
+    bus: PushBus, client: httpx.Client, mode: GenerationMode
+) -> None:
+    """Invented requests, fitting the document or breaking it: no 5xx, no answer that it does not describe."""
+    document = client.get("/openapi.json").json()
+    operation = schemathesis.openapi.from_dict(document)["/ingest/health.case"]["POST"]
+    said: set[int] = set()
+
+    @settings(max_examples=50)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def push(case: schemathesis.Case[Any]) -> None:
+        answer = case.call_and_validate(
+            base_url=bus.url(), headers={"Authorization": f"Bearer {bus.key}"}, checks=CHECKS
+        )
+        said.add(answer.status_code)
+
+    push()
+    assert said & ({202} if mode is GenerationMode.POSITIVE else {400, 415, 422})
 
 
 REFUSED = {
