@@ -11,7 +11,8 @@ from typing import Any, Final
 from connectors.position import POSITION_SECRET
 from connectors.receipts import Digests
 from connectors.rowrecord import RowRecords
-from connectors.runner import file_lock, principal, writer_for
+from connectors.runner import principal, writer_for
+from connectors.sources.files.folder import FileLock
 from connectors.sources.files.header import read_mapping
 from connectors.sources.files.load import FileRows, Judgement
 from connectors.sources.files.problem import FileProblem
@@ -82,7 +83,7 @@ class _Load:
         self._client: dict[str, Any] = settings.kafka_client(principal(resource.system))
 
     def run(self, path: Path, found: Judgement, told: Told) -> Outcome:
-        lock = file_lock(self._settings, self._resource.system)
+        lock = FileLock(self._settings.root, self._resource.system)
         while not lock.acquire():
             told("waiting", 0, found.rows)
             time.sleep(_LOCK_POLL_S)

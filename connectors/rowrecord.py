@@ -57,7 +57,7 @@ class RowRecords:
     def __init__(self, connector: str, resource: PlannedResource) -> None:
         """Compile. connector: the source's kind.
 
-        Raises: ContractError when the contract is wrong; ValueError when it has fields that cannot be sent.
+        Raises: ContractError when the contract is wrong or has fields that cannot be sent.
         """
         contract = Contract.parse(resource.contract, f"contract of {resource.name}")
         self.resource = resource

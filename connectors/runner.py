@@ -18,20 +18,11 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
-from connectors.receipts import Digests
-from connectors.rowrecord import RowRecords
 from connectors.source import Batch, Source
 from connectors.sources import SOURCES
-from connectors.sources.files.folder import FileLock, Folder
-from connectors.sources.files.progress import ProgressStore
-from connectors.sources.files.source import FilesSource
-from connectors.sources.http.door import Door
-from connectors.sources.http.keys import ApiKeys
-from connectors.sources.http.recent import Recent
-from connectors.sources.http.source import HttpSource
 from connectors.writer import Writer
 from exchange import heartbeat, log
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
@@ -40,6 +31,9 @@ from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
+
+if TYPE_CHECKING:
+    from connectors.sources.http.door import Door
 
 _log = log.get(__name__)
 
@@ -195,6 +189,14 @@ class Connector:
 
     def _http_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
         """Return a source on the door, which stays open while Kafka is away: whoever comes is told so."""
+        # Imported where they are used: the connector of a database starts without a web framework.
+        from connectors.receipts import Digests
+        from connectors.rowrecord import RowRecords
+        from connectors.sources.http.door import Door
+        from connectors.sources.http.keys import ApiKeys
+        from connectors.sources.http.recent import Recent
+        from connectors.sources.http.source import HttpSource
+
         if self._door is None:
             self._door = Door(
                 system,
@@ -208,12 +210,18 @@ class Connector:
         return HttpSource(system.name, self._door, self._client)
 
     def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        from connectors.receipts import Digests
+        from connectors.rowrecord import RowRecords
+        from connectors.sources.files.folder import FileLock, Folder
+        from connectors.sources.files.progress import ProgressStore
+        from connectors.sources.files.source import FilesSource
+
         digests = Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET))
         return FilesSource(
             system.name,
             [(RowRecords("files", one), Folder(Path(one.folder))) for one in _resources(plan, system.name)],
             ProgressStore(self._client, system.name, digests),
-            file_lock(self._settings, system.name),
+            FileLock(self._settings.root, system.name),
             self._stopping.is_set,
         )
 
@@ -232,11 +240,6 @@ def writer_for(
         PositionCodec(system, settings.secrets.ensure(POSITION_SECRET)),
         Sealer({resource.name: resource.steward_public_key for resource in resources}),
     )
-
-
-def file_lock(settings: Settings, system: str) -> FileLock:
-    """Return the lock under which a system's files are loaded on this machine."""
-    return FileLock(settings.root / "locks" / f"load-{system}")
 
 
 def systems(settings: Settings) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from exchange.change import Rejected
 from exchange.contract import NAME, Contract
 from exchange.engine.fit import Slot, slot_of
 from exchange.engine.jsonfit import value_fit
+from exchange.errors import ContractError
 from exchange.fieldtype import ContractField, FieldType
 
 UNKNOWN_FIELD: Final = "unknown_field"
@@ -38,9 +39,9 @@ class RowForm:
     """Reads the JSON objects of one contract as rows for its raw topic."""
 
     def __init__(self, contract: Contract) -> None:
-        """Compile. Raises: ValueError when the contract has a field that cannot be sent; see `problems`."""
-        for problem in problems(contract):
-            raise ValueError(problem)
+        """Compile. Raises: ContractError when the contract has fields that cannot be sent."""
+        if found := list(problems(contract)):
+            raise ContractError("\n".join(f"contract {contract.name}: {problem}" for problem in found))
         self.contract = contract
         self._slots = tuple(_slot(field) for field in contract.fields.values())
         self._key_slots = tuple(_slot(contract.fields[name]) for name in contract.key)

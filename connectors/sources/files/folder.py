@@ -102,8 +102,9 @@ class Folder:
 class FileLock:
     """One load of a system's files at a time on this machine: the connector's or `exchange load`'s."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, home: Path, system: str) -> None:
+        """home: the installation's; the lock is a file in it."""
+        self._path = home / "locks" / f"load-{system}"
         self._held: int | None = None
 
     def acquire(self) -> bool:

@@ -258,7 +258,7 @@ def test_what_was_put_away_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_one_load_at_a_time(tmp_path: Path) -> None:
-    first, second = FileLock(tmp_path / "locks" / "a"), FileLock(tmp_path / "locks" / "a")
+    first, second = FileLock(tmp_path, "a"), FileLock(tmp_path, "a")
 
     assert first.acquire()
     assert not second.acquire()
