@@ -25,6 +25,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from connectors.receipts import Digests, Receipt, Receipts
 from connectors.rowrecord import Row, RowRecords
@@ -309,6 +310,8 @@ async def _read(asked: Request) -> bytes:
                 body += chunk
                 if len(body) > MOST_BODY_BYTES:
                     raise _too_large()
+    except ClientDisconnect:
+        raise Problem(400, "the connection ended before the body did") from None
     except TimeoutError:
         raise Problem(408, f"the body did not come within {_BODY_S:.0f} s") from None
     return bytes(body)
