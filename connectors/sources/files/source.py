@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from connectors.sources.files.problem import FileProblem
 from connectors.sources.files.progress import Progress, ProgressStore
 from connectors.sources.files.steps import first_position, step_batch
 from exchange import log
-from exchange.errors import ConfigError
+from exchange.errors import ConfigError, SourceError
 
 _IDLE_S: Final = 0.5
 
@@ -70,6 +71,10 @@ class FilesSource:
 
     def read(self) -> Batch:
         """Return the next rows of the file under way, else begin with the next file."""
+        with self._folders_usable():
+            return self._read()
+
+    def _read(self) -> Batch:
         if self._current is None:
             try:
                 self._current = self._next_file()
@@ -87,7 +92,8 @@ class FilesSource:
         """Put the file away once all of it is in Kafka."""
         current = self._current
         if current is not None and 0 <= current.ends_at <= position.commit:
-            current.folder.done(current.path)
+            with self._folders_usable():
+                current.folder.done(current.path)
             _log.info(
                 "file_loaded", system=self._system, resource=_name(current.records), records=current.rows
             )
@@ -96,6 +102,18 @@ class FilesSource:
     def close(self) -> None:
         """Leave the file under way where it is; the next open goes on with it."""
         self._finish()
+
+    @contextmanager
+    def _folders_usable(self) -> Iterator[None]:
+        """Make an error of the file system one for people; what was under way stays where it is."""
+        try:
+            yield
+        except OSError as error:
+            msg = (
+                f"source {self._system}: a folder of its files cannot be used ({error.strerror}); "
+                "this user reads, writes and renames there"
+            )
+            raise SourceError(msg) from None
 
     def _step(self, current: _Current) -> Batch:
         try:

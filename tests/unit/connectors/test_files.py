@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -11,14 +12,18 @@ from typing import Any
 
 import pytest
 import xlsxwriter
+from pydantic import SecretStr
 
+from connectors.receipts import Digests
 from connectors.rowrecord import RowRecords
 from connectors.sources.files.encoding import GB18030, UTF_8, detect
 from connectors.sources.files.folder import FileLock, Folder
 from connectors.sources.files.header import read_mapping
 from connectors.sources.files.load import FileRows, Refusal
 from connectors.sources.files.problem import FileProblem
-from exchange.errors import ConfigError
+from connectors.sources.files.progress import ProgressStore
+from connectors.sources.files.source import FilesSource
+from exchange.errors import ConfigError, SourceError
 from exchange.plan import PlannedResource
 from tests.integration.push import CASE
 
@@ -270,3 +275,14 @@ def test_decimals_keep_every_digit(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", f"{HEADER}\na,1,,{Decimal('9999999999.99')},,,,,,\n")
 
     assert judged(path) == (1, [])
+
+
+def test_a_folder_that_is_gone_is_an_error_for_people(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "papers", 0.0)
+    store = ProgressStore({}, "registry", Digests("registry", SecretStr("s")))
+    source = FilesSource("registry", [(records(), folder)], store, FileLock(tmp_path, "a"), lambda: False)
+    source.open(None)
+    shutil.rmtree(folder.path)
+
+    with pytest.raises(SourceError, match="a folder of its files cannot be used"):
+        source.read()
