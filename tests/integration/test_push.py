@@ -103,12 +103,12 @@ def test_the_same_request_again_is_answered_alike_and_stored_once(bus: PushBus, 
 
 
 def test_receipts_name_neither_the_key_nor_the_body(bus: PushBus, client: httpx.Client) -> None:
-    post(client, upsert("110101199003078515"), "110101199003078515")
+    post(client, upsert("canary-40a7c1d2e9"), "canary-40a7c1d2e9")
 
     written = b"".join((m.key() or b"") + (m.value() or b"") for m in bus.committed(RECEIPTS))
 
     assert written
-    assert b"110101199003078515" not in written
+    assert b"canary-40a7c1d2e9" not in written
 
 
 def test_what_was_pushed_arrives_in_a_view_and_the_accounts_balance(
@@ -270,7 +270,10 @@ def test_bodies_that_do_not_come_hold_up_so_much_and_no_more(bus: PushBus, clien
     half = json.dumps(upsert("half")).encode()[:-9]
     held = [started(bus, half) for _ in range(64)]
     try:
-        wait_for(lambda: post(client, upsert("wait"), "wait").status_code == 429, "no room to be left")
+        # One of the first may have been turned away itself; then the next is held in its place.
+        while "429" not in answer_of(held[-1]):
+            assert len(held) < 80
+            held.append(started(bus, half))
     finally:
         for connection in held:
             connection.close()
@@ -288,6 +291,15 @@ def started(bus: PushBus, part: bytes) -> socket.socket:
     )
     connection.sendall(head.encode() + part)
     return connection
+
+
+def answer_of(connection: socket.socket) -> str:
+    """Return the first line of an answer that comes before the body does, nothing where it is waited for."""
+    connection.settimeout(2)
+    try:
+        return connection.recv(1000).decode().partition("\r\n")[0]
+    except TimeoutError:
+        return ""
 
 
 def test_a_key_opens_its_own_system_alone(bus: PushBus, client: httpx.Client) -> None:
