@@ -20,7 +20,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from connectors.guard import Guard
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
@@ -36,6 +37,9 @@ from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
 from exchange.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from connectors.sources.http.door import Door
 
 _log = log.get(__name__)
 
@@ -64,6 +68,7 @@ class Connector:
         self._stopping = threading.Event()
         self._client = settings.kafka_client(principal(system))
         self._pulse = _Pulse(settings, writer_id(system))
+        self._door: Door | None = None
         self._committed = False
         self._guard: Guard | None = None
 
@@ -78,12 +83,14 @@ class Connector:
         FencedError when another connector took over.
         """
         try:
-            self._run()
+            self._run_rounds()
         finally:
+            if self._door is not None:
+                self._door.close()
             if self._guard is not None:
                 self._guard.stop()
 
-    def _run(self) -> None:
+    def _run_rounds(self) -> None:
         wait_s = _FIRST_WAIT_S
         while not self._stopping.is_set():
             self._committed = False
@@ -111,13 +118,16 @@ class Connector:
         """
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
+            system = _system(plan, self._system)
+            if system.kind not in SOURCES:
+                msg = f"system {self._system} has no database to read anew; its department sends it"
+                raise PlanError(msg)
             known = [resource.table for resource in _resources(plan, self._system)]
             if table is not None and table not in known:
                 msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
                 raise PlanError(msg)
-            system = _system(plan, self._system)
             if table is not None and system.kind != "postgres":
-                msg = f"system {self._system}: one table alone is read anew from PostgreSQL only; leave out --table"
+                msg = f"system {self._system}: one table alone is for PostgreSQL; leave --table out"
                 raise PlanError(msg)
             writer = self._writer(plan, system, registry)
             try:
@@ -196,19 +206,13 @@ class Connector:
             raise RestartError(msg)
 
     def _writer(self, plan: PublishedPlan, system: PlannedSystem, registry: Registry) -> Writer:
-        resources = _resources(plan, system.name)
-        stewards = {resource.name: resource.steward_public_key for resource in resources}
-        return Writer(
-            self._client,
-            writer_id(system.name),
-            {resource.table: resource for resource in resources},
-            plan.version,
-            partial(_register, registry),
-            PositionCodec(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
-            Sealer(stewards),
-        )
+        return writer_for(self._settings, plan, system.name, registry, writer_id(system.name))
 
     def _source(self, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> Source:
+        if system.kind == "http":
+            return self._http_source(plan, system)
+        if system.kind == "files":
+            return self._files_source(plan, system)
         return SOURCES[system.kind](
             system.name,
             self._settings.secrets.get(system.connection_env),
@@ -218,6 +222,60 @@ class Connector:
             self._stopping.is_set,
             writer.framing,
         )
+
+    def _http_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        """Return a source on the door, which stays open while Kafka is away: whoever comes is told so."""
+        # Imported where they are used: the connector of a database starts without a web framework.
+        from connectors.receipts import Digests
+        from connectors.rowrecord import RowRecords
+        from connectors.sources.http.door import Door
+        from connectors.sources.http.keys import ApiKeys
+        from connectors.sources.http.recent import Recent
+        from connectors.sources.http.source import HttpSource
+
+        if self._door is None:
+            self._door = Door(
+                system,
+                {resource.name: RowRecords("http", resource) for resource in _resources(plan, system.name)},
+                ApiKeys(
+                    self._settings.secrets, {one.name: one.keys_env for one in plan.systems if one.keys_env}
+                ),
+                Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
+                Recent(self._pulse.redis, system.name),
+            )
+        return HttpSource(system.name, self._door, self._client)
+
+    def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        from connectors.receipts import Digests
+        from connectors.rowrecord import RowRecords
+        from connectors.sources.files.folder import FileLock, Folder
+        from connectors.sources.files.progress import ProgressStore
+        from connectors.sources.files.source import FilesSource
+
+        digests = Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET))
+        return FilesSource(
+            system.name,
+            [(RowRecords("files", one), Folder(Path(one.folder))) for one in _resources(plan, system.name)],
+            ProgressStore(self._client, system.name, digests),
+            FileLock(self._settings.root, system.name),
+            self._stopping.is_set,
+        )
+
+
+def writer_for(
+    settings: Settings, plan: PublishedPlan, system: str, registry: Registry, transactional_id: str
+) -> Writer:
+    """Return a writer of a system's resources."""
+    resources = _resources(plan, system)
+    return Writer(
+        settings.kafka_client(principal(system)),
+        transactional_id,
+        {resource.table: resource for resource in resources},
+        plan.version,
+        partial(_register, registry),
+        PositionCodec(system, settings.secrets.ensure(POSITION_SECRET)),
+        Sealer({resource.name: resource.steward_public_key for resource in resources}),
+    )
 
 
 def systems(settings: Settings) -> tuple[str, ...]:
@@ -233,7 +291,7 @@ class _Pulse:
     """The connector's heartbeat in Redis, for live figures; capture goes on without Redis."""
 
     def __init__(self, settings: Settings, writer: str) -> None:
-        self._redis = heartbeat.connect(settings)
+        self.redis = heartbeat.connect(settings)
         self._writer = writer
         self._at = 0.0
         self.captured = 0
@@ -251,7 +309,7 @@ class _Pulse:
         figures: dict[str, int | str] = {"captured": self.captured}
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
-        heartbeat.publish(self._redis, "capture", self._writer, state, figures, halted, alarms)
+        heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)
 
 
 def _register(registry: Registry, subject: str, schema: dict[str, Any]) -> int:
@@ -278,13 +336,19 @@ def _resources(plan: PublishedPlan, system: str) -> tuple[PlannedResource, ...]:
 
 
 def _concerns(plan: PublishedPlan, system: str) -> object:
-    """Return what of a plan a connector depends on; views are not its business."""
+    """Return what of a plan a connector depends on; views are not its business.
+
+    Where there are no tables, what is taken follows from the contracts.
+    """
     declared = [candidate for candidate in plan.systems if candidate.name == system]
+    contracts = [] if all(one.kind in SOURCES for one in declared) else [
+        (entry.contract, entry.folder) for entry in _resources(plan, system)
+    ]  # fmt: skip
     tables = [
         (entry.table, entry.raw_topic, entry.quarantine_topic, entry.partitions, entry.steward_public_key)
         for entry in _resources(plan, system)
     ]
-    return declared, sorted(tables)
+    return declared, sorted(tables), contracts
 
 
 def _raise(error: ExchangeError) -> Any:

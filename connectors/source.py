@@ -65,12 +65,14 @@ class Batch:
     changes: in the source's order; a block holds records as they go to their raw topics, framed, each with
     its `x-exchange` header; the next read fills it anew. more: the source went on when the batch ended.
     halted: tables that are not captured while the others are, and why.
+    receipts: topic, key and value of further records, which say what was pushed; see connectors/receipts.py.
     """
 
     changes: Sequence[Captured | WriteBlock] = ()
     position: SourcePosition | None = None
     more: bool = False
     halted: Mapping[str, str] = field(default_factory=dict)
+    receipts: Sequence[tuple[str, bytes, bytes]] = ()
 
     @property
     def count(self) -> int:

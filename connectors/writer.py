@@ -120,7 +120,7 @@ class Writer:
 
         1. register the schemas of shapes not met before;
         2. begin the transaction;
-        3. send changes (refused ones to quarantine), accounts, position;
+        3. send changes (refused ones to quarantine), accounts, receipts, position;
         4. begin to commit.
         """
         for change in batch.changes:
@@ -130,6 +130,8 @@ class Writer:
             self._producer.begin_transaction()
             for account in self._send_changes(batch):
                 self._producer.produce(ACCOUNTS_TOPIC, account.encode(), partition=0)
+            for topic, key, receipt in batch.receipts:
+                self._producer.produce(topic, receipt, key, 0)
             if batch.position is not None:
                 encoded = self._positions.encode(batch.position)
                 self._producer.produce(POSITIONS_TOPIC, encoded, self._id.encode(), 0)

@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
         "doctor": "exchange.commands.doctor:doctor",
+        "load": "exchange.commands.load:load",
+        "push-key": "exchange.commands.push:push_key",
         "stream": "exchange.commands.stream:stream",
         "monitor": "exchange.commands.monitor:monitor",
         "consume": "exchange.commands.consume:consume",

@@ -16,6 +16,8 @@ from exchange.view import ViewSpec
 PLAN_TOPIC = "_exchange.plan"
 ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
+RECEIPTS_TOPIC = "_exchange.receipts"
+"""Which pushed requests and files are in Kafka; see connectors/receipts.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 DEFAULT_PROTECT_WAL_BYTES = 10 * 1024**3
@@ -23,11 +25,16 @@ DEFAULT_PROTECT_WAL_BYTES = 10 * 1024**3
 
 
 class PlannedSystem(Model):
-    """One source system: how its connector reaches it; the address itself stays a secret."""
+    """One source system: how its connector reaches it; the address itself stays a secret.
+
+    What a kind has no use for is empty.
+    """
 
     name: str
-    kind: Literal["postgres", "mysql", "mariadb"] = "postgres"
-    connection_env: str = Field(description="Name of the secret that holds the connection string.")
+    kind: Literal["postgres", "mysql", "mariadb", "http", "files"] = "postgres"
+    connection_env: str = Field(
+        default="", description="Name of the secret that holds the connection string."
+    )
     publication: str = Field(
         default="", description="PostgreSQL's, made by `exchange apply`; see publication_name()."
     )
@@ -36,6 +43,8 @@ class PlannedSystem(Model):
         default=DEFAULT_PROTECT_WAL_BYTES, description="Log that the server may keep for the slot."
     )
     protect_by: ProtectBy = Field(default="alarm", description="What is done past protect_wal_bytes.")
+    listen: str = Field(default="", description="http: host:port to serve on.")
+    keys_env: str = Field(default="", description="http: name of the secret with the hashes of its API keys.")
 
 
 class PlannedView(Model):
@@ -54,6 +63,7 @@ class PlannedResource(Model):
     name: str = Field(description="<domain>.<resource>")
     system: str
     table: str = Field(description="<schema>.<table> in the source.")
+    folder: str = Field(default="", description="files: where they are dropped.")
     department: str
     raw_topic: str
     quarantine_topic: str

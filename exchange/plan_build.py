@@ -14,7 +14,7 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import Topology
+from exchange.topology.model import FilesSystem, HttpSystem, Topology
 from exchange.view import View, ViewSpec, compile_view
 
 
@@ -39,23 +39,31 @@ def build_plan(
     steward_keys: department → X25519 public key, base64; schema_ids: subject (`<topic>-key`, `<topic>-value`)
     → registered id.
     """
-    systems = tuple(
-        PlannedSystem(
-            name=name,
-            kind=system.kind,
-            connection_env=system.connection_env,
-            publication=topology.publication(name) if system.kind == "postgres" else "",
-            slot=topology.slot(name) if system.kind == "postgres" else "",
-            protect_wal_bytes=system.protect_wal_bytes,
-            protect_by=system.protect_by,
-        )
-        for name, system in sorted(topology.systems.items())
-    )
+    systems = tuple(_planned_system(name, topology) for name in sorted(topology.systems))
     resources = tuple(
         _planned_resource(name, topology, contracts, steward_keys, schema_ids)
         for name in sorted(topology.resources)
     )
     return PublishedPlan(version=version, systems=systems, resources=resources)
+
+
+def _planned_system(name: str, topology: Topology) -> PlannedSystem:
+    system = topology.systems[name]
+    match system:
+        case HttpSystem():
+            return PlannedSystem(name=name, kind=system.kind, listen=system.listen, keys_env=system.keys_env)
+        case FilesSystem():
+            return PlannedSystem(name=name, kind=system.kind)
+        case _:
+            return PlannedSystem(
+                name=name,
+                kind=system.kind,
+                connection_env=system.connection_env,
+                publication=topology.publication(name) if system.kind == "postgres" else "",
+                slot=topology.slot(name) if system.kind == "postgres" else "",
+                protect_wal_bytes=system.protect_wal_bytes,
+                protect_by=system.protect_by,
+            )
 
 
 def _planned_resource(
@@ -71,6 +79,7 @@ def _planned_resource(
         name=name,
         system=resource.system,
         table=resource.table,
+        folder=resource.folder or "",
         department=department,
         raw_topic=raw_topic(resource.system, resource.table),
         quarantine_topic=quarantine_topic(name),

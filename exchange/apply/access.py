@@ -2,7 +2,7 @@
 
 | principal | may |
 | --- | --- |
-| connector-<system> | write its raw topics, quarantine, accounts; read and write positions; read the plan |
+| connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
 | steward-<department> | read the quarantine of its resources |
@@ -19,7 +19,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from exchange.cluster import SCHEMAS_TOPIC, Acl
-from exchange.plan import ACCOUNTS_TOPIC, PLAN_TOPIC, POSITIONS_TOPIC, quarantine_topic, raw_topic, view_topic
+from exchange.plan import (
+    ACCOUNTS_TOPIC,
+    PLAN_TOPIC,
+    POSITIONS_TOPIC,
+    RECEIPTS_TOPIC,
+    quarantine_topic,
+    raw_topic,
+    view_topic,
+)
 from exchange.topology.model import Topology
 
 WORKER: Final = "worker"
@@ -81,6 +89,9 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "topic", quarantine_topic(resource), "write")
     yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(who, "topic", POSITIONS_TOPIC, "read", "write")
+    if system not in topology.databases():
+        yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
+        yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
     yield Acl(who, "cluster", CLUSTER, "literal", "idempotent_write")

@@ -26,7 +26,7 @@ def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wante
     """Return what a valid topology captures from MySQL and MariaDB, by system."""
     return tuple(
         Wanted(name, system.kind, system.connection_env, _tables(topology, contracts, name))
-        for name, system in sorted(topology.systems.items())
+        for name, system in sorted(topology.databases().items())
         if system.kind in ("mysql", "mariadb") and topology.resources_of(name)
     )
 

@@ -133,7 +133,7 @@ def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wante
             publication=topology.publication(name),
             tables=tuple(_tables(topology, contracts, name)),
         )
-        for name, system in sorted(topology.systems.items())
+        for name, system in sorted(topology.databases().items())
         if system.kind == "postgres" and topology.resources_of(name)
     )
 

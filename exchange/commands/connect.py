@@ -32,6 +32,7 @@ def connect(
 ) -> None:
     """Capture a source system's changes until SIGTERM or Ctrl-C: snapshot first, then its log.
 
+    Of a system of kind http it serves `POST /ingest/<resource>`, of kind files it watches the folders.
     Goes on exactly where it was; that place is kept in Kafka. Waits while Kafka or the source is away.
     Exit codes: 0 stopped as asked, 1 a person must act, 3 start it again (the plan's tables changed).
 

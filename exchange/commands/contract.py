@@ -51,7 +51,8 @@ def draft(
     if system not in declared.systems:
         msg = f"{settings.topology}: no system is called {did_you_mean(system, declared.systems)}"
         raise ConfigError(msg)
-    if declared.systems[system].kind != "postgres":
+    database = declared.databases().get(system)
+    if database is None or database.kind != "postgres":
         msg = f"{system}: tables of kind {declared.systems[system].kind} cannot be drafted"
         raise ConfigError(msg)
     if table.count(".") != 1:
@@ -60,7 +61,7 @@ def draft(
     if out is not None and out.exists():
         msg = f"{out} exists; a draft never takes a contract's place"
         raise ConfigError(msg)
-    wish = Wanted(system, declared.systems[system].connection_env, declared.publication(system), ())
+    wish = Wanted(system, database.connection_env, declared.publication(system), ())
     live = read_table(wish, settings.secrets, table, sample=sample)
     made = make(live, name or _name(declared, system, table, out))
     text = json.dumps(made.document, ensure_ascii=False, indent=2) + "\n"

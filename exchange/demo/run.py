@@ -94,7 +94,7 @@ class Demo:
             if not (keys / f"{department}.pub").exists():
                 write_pair(department, keys)
                 self._say(f"{department}: a key pair for its steward")
-        secrets = {name: system.connection_env for name, system in declared.systems.items()}
+        secrets = {name: system.connection_env for name, system in declared.databases().items()}
         databases.prepare(self._settings, secrets, self._say)
         self._say("applying topology.yaml: topics, users, access rules, publications, schemas")
         applied = apply(self._settings, declared, contracts)

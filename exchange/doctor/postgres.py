@@ -87,7 +87,7 @@ def examine(patient: Patient, secrets: Secrets) -> Iterator[Finding]:
 
 def _wish(patient: Patient) -> source.Wanted:
     """Return the publication as the topology wants it, with the tables asked for besides."""
-    topology, system = patient.topology, patient.topology.systems[patient.system]
+    topology, system = patient.topology, patient.topology.databases()[patient.system]
     wishes = {wish.system: wish for wish in source.wanted(topology, patient.contracts)}
     empty = source.Wanted(patient.system, system.connection_env, topology.publication(patient.system), ())
     wish = wishes.get(patient.system, empty)

@@ -33,7 +33,7 @@ FROM pg_stat_wal
 
 def slot_findings(patient: Patient, connection: psycopg.Connection[DictRow]) -> Iterator[Finding]:
     """Return what is found about the system's slot, others' slots, and the room for log."""
-    system = patient.topology.systems[patient.system]
+    system = patient.topology.databases()[patient.system]
     ours = patient.topology.slot(patient.system)
     for slot in connection.execute(_SLOTS).fetchall():
         if slot["name"] == ours:

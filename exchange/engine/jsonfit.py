@@ -6,7 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,9 +19,10 @@ _EPOCH: Final = date(1970, 1, 1)
 _BITS: Final = {"int": 31, "long": 63}
 _FORMATS: Final = {"float": "<f", "double": "<d"}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_TIMESTAMP: Final = re.compile(
-    _DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
-)
+_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?", re.ASCII)
+_LOCAL_TIMESTAMP: Final = re.compile(f"{_DATE.pattern}[T ]{_TIME.pattern}", re.ASCII)
+_TIMESTAMP: Final = re.compile(_LOCAL_TIMESTAMP.pattern + r"(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 """One spelling each: Python's reader takes week dates and cuts off what is finer than a microsecond."""
 
 
@@ -30,7 +31,7 @@ def json_fit(type_: FieldType, path: str) -> Fit:
 
     Raises: ValueError when the type has one within that JSON cannot hold.
     """
-    fit, refusal = _fit(type_, path), Rejected(Reason.TYPE, path)
+    fit, refusal = value_fit(type_, path), Rejected(Reason.TYPE, path)
 
     def fit_text(text: Any, source_ms: int) -> Any:
         try:
@@ -42,7 +43,11 @@ def json_fit(type_: FieldType, path: str) -> Fit:
     return fit_text
 
 
-def _fit(type_: FieldType, path: str) -> Fit:
+def value_fit(type_: FieldType, path: str) -> Fit:
+    """Return the fit of a value that exchange.strictjson.loads has read.
+
+    Raises: ValueError when the type is one that JSON cannot hold.
+    """
     if type_.kind == "record":
         return _record(type_, path)
     if type_.kind == "array" and type_.items is not None:
@@ -57,7 +62,7 @@ def _fit(type_: FieldType, path: str) -> Fit:
 
 def _record(type_: FieldType, path: str) -> Fit:
     slots = tuple(
-        slot_of(field, f"{path}.{field.name}", _fit(field.type, f"{path}.{field.name}"))
+        slot_of(field, f"{path}.{field.name}", value_fit(field.type, f"{path}.{field.name}"))
         for field in type_.fields
     )
     refusal = Rejected(Reason.TYPE, path)
@@ -65,7 +70,7 @@ def _record(type_: FieldType, path: str) -> Fit:
 
 
 def _array(items: FieldType, path: str) -> Fit:
-    fit_items = items_fit(_fit(items, f"{path}[]"), items, f"{path}[]")
+    fit_items = items_fit(value_fit(items, f"{path}[]"), items, f"{path}[]")
     refusal = Rejected(Reason.TYPE, path)
     return lambda value, source_ms: fit_items(value, source_ms) if isinstance(value, list) else refusal
 
@@ -139,6 +144,25 @@ def _timestamp(_type: FieldType, path: str) -> Fit:
     return _time(_TIMESTAMP, lambda text: (datetime.fromisoformat(text) - first) // micro, path)
 
 
+def _local_timestamp(_type: FieldType, path: str) -> Fit:
+    first = datetime(1970, 1, 1)  # noqa: DTZ001 - a time of no zone, as Avro's local-timestamp is
+    micro = timedelta(microseconds=1)
+    return _time(_LOCAL_TIMESTAMP, lambda text: (datetime.fromisoformat(text) - first) // micro, path)
+
+
+def _time_of_day(_type: FieldType, path: str) -> Fit:
+    def read(text: str) -> int:
+        at = time.fromisoformat(text)
+        return ((at.hour * 60 + at.minute) * 60 + at.second) * 1_000_000 + at.microsecond
+
+    return _time(_TIME, read, path)
+
+
+def _uuid(_type: FieldType, path: str) -> Fit:
+    refusal = Rejected(Reason.TYPE, path)
+    return lambda value, _: value if isinstance(value, str) and _UUID.fullmatch(value) else refusal
+
+
 def _time(form: re.Pattern[str], read: Callable[[str], int], path: str) -> Fit:
     refusal = Rejected(Reason.TYPE, path)
 
@@ -163,5 +187,8 @@ _FITS: Final[dict[str, Callable[[FieldType, str], Fit]]] = {
     "enum": _enum,
     "date": _date,
     "timestamp": _timestamp,
+    "local_timestamp": _local_timestamp,
+    "time": _time_of_day,
+    "uuid": _uuid,
 }
 """Kind of the field → what makes the fit of a JSON value; numbers and texts are not taken for each other."""

@@ -10,7 +10,16 @@ from pydantic.fields import FieldInfo
 
 from exchange.masking import MaskSpec
 from exchange.model import Label, Model
-from exchange.topology.model import Department, Grant, Resource, Subscriber, System, Topology
+from exchange.topology.model import (
+    Department,
+    FilesSystem,
+    Grant,
+    HttpSystem,
+    Resource,
+    Subscriber,
+    System,
+    Topology,
+)
 from exchange.view import RowCondition, ViewSpec
 
 _HEAD = """\
@@ -25,7 +34,9 @@ repository's root is the worked example.
 
 SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("departments", Department),
-    ("systems", System),
+    ("systems: databases", System),
+    ("systems: HTTP push", HttpSystem),
+    ("systems: files", FilesSystem),
     ("resources", Resource),
     ("views", ViewSpec),
     ("rows of a view", RowCondition),
@@ -99,7 +110,7 @@ def _type(annotation: Any) -> str:
         return ", ".join(f"`{word}`" for word in arguments)
     if origin in (Union, UnionType):
         if len(arguments) > 2:
-            return "mask"
+            return "system" if System in arguments else "mask"
         return _type(next(part for part in arguments if part is not type(None)))
     if origin is dict:
         return f"{_type(arguments[0])} → {_type(arguments[1])}"

@@ -133,17 +133,25 @@ def _path(steps: Steps) -> str:
 
 def _explain(source: YamlSource, detail: ErrorDetails) -> Problem:
     """Return a pydantic error in words, at its place in the file."""
-    steps, kind = detail["loc"], detail["type"]
+    steps, kind = _in_the_file(detail), detail["type"]
     if kind == "missing":
         message = f"{_path(steps[:-1])}: '{steps[-1]}' is missing"
         return source.at(steps[:-1], message, key=True)
     if kind == "extra_forbidden":
-        allowed = _allowed_keys(steps[:-1])
+        allowed = _allowed_keys(detail["loc"][:-1])
         message = f"unknown key '{steps[-1]}' (allowed: {listing(allowed)}).{hint(steps[-1], allowed)}"
         return source.at(steps, f"{_path(steps[:-1])}: {message}", key=True)
     if steps and steps[-1] == "[key]":
         return source.at(steps[:-1], f"{_path(steps[:-2])}: {_words(detail)}", key=True)
     return source.at(steps, f"{_path(steps)}: {_words(detail)}")
+
+
+def _in_the_file(detail: ErrorDetails) -> Steps:
+    """Return the steps to an error as they are in the file: pydantic's name a system's kind on the way."""
+    steps = detail["loc"]
+    if steps[:1] != ("systems",):
+        return steps
+    return (*steps, "kind") if detail["type"] == "union_tag_invalid" else (*steps[:2], *steps[3:])
 
 
 def _words(detail: ErrorDetails) -> str:
@@ -164,6 +172,9 @@ def _words(detail: ErrorDetails) -> str:
         return f"{_shown(seen)} is not one of {listing(allowed)}.{hint(seen, allowed)}"
     if kind.startswith("date_"):
         return f"a date of the calendar is wanted, like 2027-12-31 (seen: {_shown(seen)})"
+    if kind == "union_tag_not_found" and detail["loc"][:1] == ("systems",):
+        meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
+        return f"'kind' is missing; a system is of kind postgres, http or files.{meant}"
     if kind == "union_tag_not_found":
         return "'kind' is missing; write a mask like `clear`, or `{kind: partial, keep_first: 1}`"
     if kind == "string_type" and isinstance(seen, int | float | dt.date):

@@ -81,6 +81,11 @@ PostgresName = Annotated[
 ]
 
 
+ListenAddress = Annotated[
+    str, _word(r"[A-Za-z0-9_.-]+:[0-9]{1,5}", "an address to listen on, like 127.0.0.1:8480")
+]
+
+
 class Department(Model):
     """A public body: it supplies data, receives data, or both."""
 
@@ -112,12 +117,42 @@ class System(Model):
     )
 
 
+class HttpSystem(Model):
+    """A department that sends its changes itself, to `POST /ingest/<resource>`."""
+
+    department: Name = Field(description="Department that owns it; its steward gets what is refused.")
+    kind: Literal["http"] = Field(description="Changes are pushed over HTTP; see docs/push.md.")
+    listen: ListenAddress = Field(
+        description="host:port that `exchange connect` serves it on; TLS is the reverse proxy's."
+    )
+    keys_env: EnvName = Field(
+        description="Name of the secret that holds the hashes of its API keys; made by `exchange push-key`."
+    )
+
+
+class FilesSystem(Model):
+    """A department that hands over files: CSV, Excel or JSON lines, dropped in a folder a resource."""
+
+    department: Name = Field(description="Department that owns it; its steward gets what is refused.")
+    kind: Literal["files"] = Field(description="Files are read from folders; see docs/files.md.")
+
+
+AnySystem = Annotated[System | HttpSystem | FilesSystem, Field(discriminator="kind")]
+"""A system of any kind."""
+
+
 class Resource(Model):
     """One entry of the catalogue, tied to its table and its contract."""
 
     label: Label = Field(description="Name shown in the console.")
     system: Name = Field(description="System that holds the table.")
-    table: TableName = Field(description="<schema>.<table> in that system.")
+    table: TableName = Field(
+        description="<schema>.<table> in that system; where it has no tables, the last part of the raw topic."
+    )
+    folder: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Folder that files are dropped in; for systems of kind `files`, and only there.",
+    )
     contract: ResourceName | None = Field(
         default=None,
         description="Contract in avro/<domain>/<resource>.avsc; the resource's own name when not given.",
@@ -168,7 +203,7 @@ class Topology(Model):
     """The bus as one file declares it."""
 
     departments: dict[Name, Department] = Field(description="Public bodies by their short name.")
-    systems: dict[Name, System] = Field(description="Source databases by their short name.")
+    systems: dict[Name, AnySystem] = Field(description="Sources by their short name.")
     resources: dict[ResourceName, Resource] = Field(description="Shared tables, named `<domain>.<resource>`.")
     views: dict[ViewName, ViewSpec] = Field(
         default={}, description="What subscribers can see, named `<domain>.<resource>.<view>`."
@@ -178,13 +213,17 @@ class Topology(Model):
     )
     grants: tuple[Grant, ...] = Field(default=(), description="Who may read which view.")
 
+    def databases(self) -> dict[str, System]:
+        """Return the systems that are databases."""
+        return {name: system for name, system in self.systems.items() if isinstance(system, System)}
+
     def publication(self, system: str) -> str:
-        """Return the publication of a system."""
-        return self.systems[system].publication or publication_name(system)
+        """Return the publication of a database."""
+        return self.databases()[system].publication or publication_name(system)
 
     def slot(self, system: str) -> str:
-        """Return the replication slot of a system."""
-        return self.systems[system].slot or slot_name(system)
+        """Return the replication slot of a database."""
+        return self.databases()[system].slot or slot_name(system)
 
     def contract_name(self, resource: str) -> str:
         """Return the name of a resource's contract."""

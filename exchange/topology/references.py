@@ -17,7 +17,8 @@ from exchange.errors import ConfigError
 from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
 from exchange.suggest import hint, listing
-from exchange.topology.model import Topology
+from exchange.topology.model import System, Topology
+from exchange.topology.push import push_problems
 from exchange.view import ViewSpec, compile_view
 
 MAX_TOPIC_LENGTH: Final = 249
@@ -95,15 +96,17 @@ def unknown(name: str, section: str, allowed: frozenset[str]) -> str:
 
 
 def check_systems(given: Given) -> Iterator[Finding]:
-    """No two systems share a replication slot or a publication, nor a database under two names."""
+    """No two systems share a replication slot or a publication, which are PostgreSQL's alone."""
     topology = given.topology
+    for system, declared in topology.databases().items():
+        for attribute in ("slot", "publication", "protect_wal_bytes", "protect_by"):
+            if declared.kind != "postgres" and attribute in declared.model_fields_set:
+                message = f"a {declared.kind} system has no {attribute}, only postgres has; take it out"
+                yield Finding(("systems", system, attribute), message, key=True)
     for attribute, name_of in (("slot", topology.slot), ("publication", topology.publication)):
         first: dict[str, str] = {}
-        for system, declared in topology.systems.items():
+        for system, declared in topology.databases().items():
             if declared.kind != "postgres":
-                if getattr(declared, attribute) is not None:
-                    message = f"a {declared.kind} system has no {attribute}, only postgres has; take it out"
-                    yield Finding(("systems", system, attribute), message, key=True)
                 continue
             name = name_of(system)
             other = first.setdefault(name, system)
@@ -121,7 +124,7 @@ def check_tables(given: Given) -> Iterator[Finding]:
     first: dict[tuple[str, str], str] = {}
     for name, resource in topology.resources.items():
         system = topology.systems.get(resource.system)
-        database = system.connection_env if system else resource.system
+        database = system.connection_env if isinstance(system, System) else resource.system
         other = first.setdefault((database, resource.table), name)
         if other != name:
             message = f"table {resource.table} is captured as '{other}' already; a table feeds one resource"
@@ -131,6 +134,11 @@ def check_tables(given: Given) -> Iterator[Finding]:
             known = given.contracts.keys()
             message = f"there is no contract '{wanted}' in avro/ ({listing(known)}).{hint(wanted, known)}"
             yield Finding(("resources", name, "contract"), message, key=resource.contract is None)
+
+
+def check_push(given: Given) -> Iterator[Finding]:
+    """See that systems without a database can be served; exchange/topology/push.py says what that takes."""
+    yield from (Finding(*told) for told in push_problems(given.topology, given.contracts))
 
 
 def check_views(given: Given) -> Iterator[Finding]:
@@ -255,6 +263,7 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_references,
     check_systems,
     check_tables,
+    check_push,
     check_views,
     check_principals,
     check_topics,

@@ -189,7 +189,7 @@ def test_the_judge_finds_a_position_that_was_committed_ahead_of_its_changes(make
     """Control: the same comparison, a connector that commits its position first and is killed just then."""
     subject = make()
     writer = story.Writer(subject, 3)
-    with subject.connector([str(Path(planted.__file__))], "position-first") as connector:
+    with subject.connector(str(Path(planted.__file__)), "position-first") as connector:
         connector.says("stream_started")
         writer.until(lambda: planted.AHEAD in connector.text(), "the fault")
         connector.kill()

@@ -98,7 +98,7 @@ ALTER TABLE person REPLICA IDENTITY FULL;
 SHARE = "share.applied.person."
 RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
 QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
-INTERNAL = ("_exchange.plan", "_exchange.positions", "_exchange.accounts", "_schemas")
+INTERNAL = ("_exchange.plan", "_exchange.positions", "_exchange.accounts", "_exchange.receipts", "_schemas")
 KAFKA_OWN = ("__consumer_offsets", "__transaction_state")
 
 
@@ -281,7 +281,13 @@ def test_only_granted_cells_of_the_access_matrix_can_be_read(bus: Bus) -> None:
         "reader-one": {near},
         "reader-two": {near, far},
         "worker": {*RAW, "_exchange.plan"},
-        "monitor": {"_exchange.plan", "_exchange.positions", "_exchange.accounts", "_schemas"},
+        "monitor": {
+            "_exchange.plan",
+            "_exchange.positions",
+            "_exchange.accounts",
+            "_exchange.receipts",
+            "_schemas",
+        },
         "connector-applied_a": {"_exchange.plan", "_exchange.positions"},
         "connector-applied_b": {"_exchange.plan", "_exchange.positions"},
         "steward-applied_north": {QUARANTINE[0]},

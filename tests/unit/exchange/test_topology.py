@@ -61,7 +61,7 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "unknown kind": (
         "kind: postgres",
         "kind: §oracle",
-        "is not one of mariadb, mysql, postgres",
+        "is not one of files, http, mariadb, mysql, postgres",
     ),
     "environment name": ("POPULATION_DSN", "§population", "an environment variable in capitals"),
     "bad department name": ("  tax:\n    label", "  §Tax:\n    label", "lower-case letters"),

@@ -1,0 +1,24 @@
+"""The socket that requests come in by."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from exchange.errors import ConfigError
+
+_BACKLOG: Final = 1024
+
+
+def listen(address: str) -> socket.socket:
+    """Return a socket that listens on host:port, by whichever family the host's first address has.
+
+    Raises: ConfigError when the address is taken or not this machine's.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        return socket.create_server(place[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        msg = f"push: {address} cannot be listened on ({error.strerror}); change `listen` in topology.yaml"
+        raise ConfigError(msg) from None

@@ -1,0 +1,331 @@
+"""A bus of departments that push or hand over files, for tests: applied by commands, run as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.checkers.committed import CommittedReader
+from tests.checkers.wire import Schemas, Stamp, stamp
+from tests.integration.capture import COMMAND, Running
+from tests.stack import Stack, wait_for
+
+RAW = "raw.hospitals.health.case"
+OTHER_RAW = "raw.clinics.health.visit"
+VIEW = "share.health.case.all"
+RECEIPTS = "_exchange.receipts"
+
+
+def contract_field(name: str, type_: Any, *rules: dict[str, Any], label: str = "") -> dict[str, Any]:
+    nullable = {"default": None} if isinstance(type_, list) else {}
+    words = {"zh": label or name, "en": name}
+    return {
+        "name": name,
+        "type": type_,
+        "classification": 1,
+        "label": words,
+        "rules": list(rules),
+        **nullable,
+    }
+
+
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
+PLACE = {
+    "type": "record",
+    "name": "Place",
+    "fields": [
+        contract_field("street", "string", {"rule": "length", "max": 20}),
+        contract_field("lift", ["null", "double"]),
+    ],
+}
+CASE: dict[str, Any] = {
+    "type": "record",
+    "namespace": "health",
+    "name": "case",
+    "contractVersion": 1,
+    "label": {"zh": "病例", "en": "Case"},
+    "key": ["case_id"],
+    "fields": [
+        contract_field("case_id", "string", {"rule": "length", "min": 1, "max": 40}, label="病例编号"),
+        contract_field("count", "int", {"rule": "range", "min": 0, "max": 1_000_000}, label="次数"),
+        contract_field("name", ["null", "string"], label="姓名"),
+        contract_field("amount", ["null", DECIMAL], label="金额"),
+        contract_field("day", ["null", {"type": "int", "logicalType": "date"}], label="日期"),
+        contract_field("at", ["null", {"type": "long", "logicalType": "timestamp-micros"}]),
+        contract_field("grade", ["null", {"type": "enum", "name": "Grade", "symbols": ["A", "B"]}]),
+        contract_field("open", ["null", "boolean"]),
+        contract_field("tags", ["null", {"type": "array", "items": "string"}]),
+        contract_field("place", ["null", PLACE]),
+    ],
+}
+TOPOLOGY = """\
+departments:
+  health:
+    label: {{zh: 卫健委, en: Health}}
+  tax:
+    label: {{zh: 税务局, en: Tax}}
+systems:
+  hospitals:
+    department: health
+    kind: http
+    listen: 127.0.0.1:{ports[0]}
+    keys_env: HOSPITALS_KEYS
+  clinics:
+    department: tax
+    kind: http
+    listen: 127.0.0.1:{ports[1]}
+    keys_env: CLINICS_KEYS
+  registry:
+    department: health
+    kind: files
+resources:
+  health.case:
+    label: {{zh: 病例, en: Cases}}
+    system: hospitals
+    table: health.case
+    catalogue_code: A-1
+    share: unconditional
+    partitions: 3
+  health.visit:
+    label: {{zh: 就诊, en: Visits}}
+    system: clinics
+    table: health.visit
+    contract: health.case
+    catalogue_code: A-2
+    share: unconditional
+    partitions: 3
+  health.paper:
+    label: {{zh: 档案, en: Papers}}
+    system: registry
+    table: health.paper
+    folder: {folder}
+    contract: health.case
+    catalogue_code: A-3
+    share: unconditional
+    partitions: 3
+views:
+  health.case.all:
+    resource: health.case
+    label: {{zh: 全部, en: All}}
+    fields: {{case_id: clear, count: clear, name: clear, amount: clear, tags: clear, place.street: clear}}
+subscribers:
+  tax:
+    department: tax
+    label: {{zh: 税务局, en: Tax}}
+grants:
+  - {{subscriber: tax, view: health.case.all}}
+"""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """One committed record of a raw topic."""
+
+    stamp: Stamp
+    key: Any
+    value: Any
+
+
+class PushBus:
+    """The bus of TOPOLOGY on a stack, applied."""
+
+    def __init__(self, stack: Stack, place: Path) -> None:
+        self.stack = stack
+        self.folder = place / "papers"
+        self.folder.mkdir()
+        self.ports = free_ports(2)
+        (place / "avro" / "health").mkdir(parents=True)
+        (place / "avro" / "health" / "case.avsc").write_text(json.dumps(CASE))
+        (place / "topology.yaml").write_text(TOPOLOGY.format(ports=self.ports, folder=self.folder))
+        self.environment = os.environ | {
+            "EXCHANGE_HOME": str(stack.home),
+            "EXCHANGE_TOPOLOGY": str(place / "topology.yaml"),
+            "EXCHANGE_CONTRACTS": str(place / "avro"),
+        }
+        for department in ("health", "tax"):
+            self.cli("keys", "create", department)
+        self.cli("apply", "--yes")
+        self.key = self.cli("push-key", "hospitals").stdout.strip()
+        self.other_key = self.cli("push-key", "clinics").stdout.strip()
+        self._schemas = Schemas(stack.settings.endpoints().registry)
+        self._count = 0
+        self.shared: Running | None = None
+
+    def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, *COMMAND, *args], env=self.environment, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def start(self, arguments: Sequence[str]) -> Running:
+        """Start a process of Python's `arguments`; the caller ends it."""
+        self._count += 1
+        log = self.stack.home / "logs" / f"push-{self._count}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        return Running(process, log)
+
+    @contextmanager
+    def running(self, arguments: Sequence[str]) -> Iterator[Running]:
+        """Run a process for a while; it is killed at the end if it is still there."""
+        running = self.start(arguments)
+        try:
+            yield running
+        finally:
+            running.kill()
+
+    @contextmanager
+    def door(self, *, system: str = "hospitals") -> Iterator[Running]:
+        """Run a system's connector, from when it is ready."""
+        with self.running([*COMMAND, "connect", system]) as running:
+            self.wait_until_ready(running, system)
+            yield running
+
+    def wait_until_ready(self, running: Running, system: str = "hospitals") -> None:
+        def ready() -> bool:
+            assert running.process.poll() is None, running.text()
+            try:
+                return httpx.get(f"{self.url(system)}/health", timeout=5).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(ready, f"{system} to be ready: {running.text()}")
+
+    def url(self, system: str = "hospitals") -> str:
+        return f"http://127.0.0.1:{self.ports[['hospitals', 'clinics'].index(system)]}"
+
+    def client(self, key: str | None = None, system: str = "hospitals") -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return httpx.Client(base_url=self.url(system), headers=headers, timeout=90)
+
+    def committed(self, topic: str) -> list[Any]:
+        """Return all committed messages of a topic."""
+        reader = CommittedReader(self.stack.settings.kafka_client("admin"), [topic])
+        try:
+            return reader.read_to_end()
+        finally:
+            reader.close()
+
+    def records(self, topic: str = RAW) -> list[Pushed]:
+        found = []
+        for message in self.committed(topic):
+            of = stamp(message.headers())
+            assert of is not None
+            key = None if message.key() is None else self._schemas.decode(message.key())
+            value = None if message.value() is None else self._schemas.decode(message.value())
+            found.append(Pushed(of, key, value))
+        return sorted(found, key=lambda record: record.stamp.at)
+
+
+def upsert(case_id: str, count: int = 1, **fields: Any) -> dict[str, Any]:
+    return {"upsert": {"case_id": case_id, "count": count, **fields}}
+
+
+def post(client: httpx.Client, body: Any, key: str, **headers: str) -> httpx.Response:
+    """Push a value as JSON, bytes as they are."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {"Idempotency-Key": key, "Content-Type": "application/json"} | headers
+    return client.post("/ingest/health.case", content=content, headers=given)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def ids(records: Sequence[Pushed]) -> list[str]:
+    return [record.key["case_id"] for record in records]
+
+
+CLIENTS = 6
+
+
+@dataclass
+class Load:
+    """Clients that push requests of one to three records, each again with its key until it is confirmed."""
+
+    bus: PushBus
+    name: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    confirmed: list[str] = field(default_factory=list)
+    unforeseen: list[str] = field(default_factory=list)
+    replayed: int = 0
+
+    def client(self, number: int) -> None:
+        dice = random.Random(number)
+        with self.bus.client() as client:
+            for request in range(100_000):
+                sent = [f"{self.name}-{number}-{request}-{part}" for part in range(dice.randint(1, 3))]
+                self.push(client, sent, f"{self.name}-{number}-{request}")
+                if self.stop.is_set():
+                    return
+
+    def push(self, client: httpx.Client, sent: list[str], key: str) -> None:
+        """Return once it is confirmed, or after the end of a load whose bus is gone."""
+        while True:
+            try:
+                answer = post(client, [upsert(one) for one in sent], key)
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.status_code == 202:
+                self.replayed += "Idempotent-Replayed" in answer.headers
+                self.confirmed += sent
+                return
+            if answer is not None and answer.status_code not in (429, 503):
+                self.unforeseen.append(answer.text)
+                return
+            self.stop.wait(0.05)  # the pace of a client that tries again
+
+    def until_more(self, requests: int) -> None:
+        enough = len(self.confirmed) + requests
+        wait_for(lambda: len(self.confirmed) >= enough, f"{requests} more to be confirmed")
+
+    def problems(self) -> dict[str, set[str]]:
+        """Compare what was confirmed with what is stored, as sets of names with their counts."""
+        stored = Counter(one for one in ids(self.bus.records()) if one.startswith(f"{self.name}-"))
+        assert self.unforeseen == []
+        found = {
+            "lost": set(self.confirmed) - set(stored),
+            "unconfirmed": set(stored) - set(self.confirmed),
+            "twice": {one for one, times in stored.items() if times > 1},
+        }
+        return {what: names for what, names in found.items() if names}
+
+
+@contextmanager
+def load(bus: PushBus, name: str) -> Iterator[Load]:
+    """Run a load; at the end every request under way is confirmed before this returns."""
+    made = Load(bus, name)
+    threads = [threading.Thread(target=made.client, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield made
+    finally:
+        made.stop.set()
+        for thread in threads:
+            thread.join()
