@@ -64,7 +64,8 @@ SCHEMA: Final[dict[str, Any]] = {
         {"name": "at_ms", "type": "long"},
     ],
 }
-_CODEC: Final = singleobject.Codec(SCHEMA)
+_WITHOUT_MARK: Final = SCHEMA | {"fields": [field for field in SCHEMA["fields"] if field["name"] != "mark"]}
+_CODEC: Final = singleobject.Codec(SCHEMA, _WITHOUT_MARK)
 
 
 @dataclass(frozen=True, slots=True)

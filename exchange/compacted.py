@@ -19,6 +19,14 @@ _OPEN_TRANSACTION_S: Final = 40.0
 """Longer than any writer's transaction.timeout.ms (30 s): an abandoned transaction has ended by then."""
 
 
+def reader_group(principal: str) -> str:
+    """Return the group that a principal names as a reader of such topics.
+
+    It is never joined, but librdkafka asks for its coordinator, each second where it may not know it.
+    """
+    return f"{principal}.reader"
+
+
 class CompactedTopic:
     """One reader of one topic: `read` once, then `poll` for what is new, then `close`."""
 
@@ -28,7 +36,7 @@ class CompactedTopic:
         self._partition = TopicPartition(topic, 0)
         self._last_error: KafkaError | None = None
         self._client = client | {
-            "group.id": f"{client.get('sasl.username', 'exchange')}.reader",  # never joined
+            "group.id": reader_group(client.get("sasl.username", "exchange")),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",

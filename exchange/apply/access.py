@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from exchange.cluster import SCHEMAS_TOPIC, Acl
+from exchange.compacted import reader_group
 from exchange.plan import (
     ACCOUNTS_TOPIC,
     PLAN_TOPIC,
@@ -93,6 +94,7 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
+    yield from _literal(who, "group", reader_group(who), "describe")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
     yield Acl(who, "cluster", CLUSTER, "literal", "idempotent_write")
 
@@ -104,6 +106,7 @@ def _worker() -> Iterator[Acl]:
     yield from _literal(WORKER, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(WORKER, "topic", PLAN_TOPIC, "read")
     yield from _literal(WORKER, "group", STREAM_GROUP, "read")
+    yield from _literal(WORKER, "group", reader_group(WORKER), "describe")
     yield from _prefixed(WORKER, "transactional_id", "stream-", "write", "describe")
 
 

@@ -17,13 +17,12 @@ _HEAD_BYTES: Final = len(_MARKER) + 8
 
 
 class Codec:
-    """Encodes and decodes the records of one schema."""
+    """Encodes the records of one schema; decodes those of earlier ones too, as Avro resolves schemas."""
 
-    def __init__(self, schema: dict[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any], *earlier: dict[str, Any]) -> None:
         self._schema = fastavro.parse_schema(schema)
-        canonical = fastavro.schema.to_parsing_canonical_form(schema)
-        fingerprint = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-        self._head = _MARKER + fingerprint
+        self._head = _head(schema)
+        self._writers = {_head(one): fastavro.parse_schema(one) for one in (schema, *earlier)}
 
     def encode(self, record: dict[str, Any]) -> bytes:
         """Return the marker, the fingerprint and the record's bytes."""
@@ -37,12 +36,13 @@ class Codec:
 
         Raises: ValueError when the bytes have another fingerprint, are cut short or have a tail.
         """
-        if encoded[:_HEAD_BYTES] != self._head:
+        writer = self._writers.get(encoded[:_HEAD_BYTES])
+        if writer is None:
             msg = "not a record of this schema: marker or fingerprint differ"
             raise ValueError(msg)
         source = io.BytesIO(encoded[_HEAD_BYTES:])
         try:
-            record = fastavro.schemaless_reader(source, self._schema, None)
+            record = fastavro.schemaless_reader(source, writer, self._schema)
         except Exception as error:  # fastavro raises bare EOFError, IndexError, UnicodeDecodeError, ...
             msg = f"undecodable record: {type(error).__name__}"
             raise ValueError(msg) from None
@@ -53,3 +53,8 @@ class Codec:
             msg = "not a record"
             raise ValueError(msg)
         return record
+
+
+def _head(schema: dict[str, Any]) -> bytes:
+    canonical = fastavro.schema.to_parsing_canonical_form(schema)
+    return _MARKER + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))

@@ -27,6 +27,19 @@ def test_position_is_read_as_written() -> None:
     assert codec().decode(codec().encode(POSITION)) == POSITION
 
 
+WRITTEN_BEFORE_MARKS = bytes.fromhex(
+    "c3015ccc9594ce6067fe14706f70756c6174696f6e263737313039343038373139313736393232343602266578636861"
+    "6e67655f706f70756c6174696f6ea08080802090808080200602107075626c69632e6100021e181a7075626c69632e70"
+    "6572736f6e78e1efffb0d8e2e61ffd9bf21b3f1b92b47d72ded1d8ed4bc0afe94e5df5adbc606989b1c4cc5c5ffde5e7"
+    "2c1be0549cc71edb96182d882f44a8b64ff69adbf8f3c168"
+)
+"""The position above, as it was written before there was a mark in the record."""
+
+
+def test_position_of_an_earlier_version_is_still_read() -> None:
+    assert codec().decode(WRITTEN_BEFORE_MARKS) == POSITION
+
+
 def test_primary_key_is_not_readable_in_the_record() -> None:
     encoded = codec().encode(POSITION)
     assert b"110101199003078515" not in encoded
