@@ -41,8 +41,6 @@ SYSTEM: Final = "bench"
 DATABASE: Final = "bench"
 DSN_SECRET: Final = "BENCH_DSN"  # noqa: S105 - a secret's name
 PARTITIONS: Final = 4
-# As Kafka's own start script runs a broker for good: with the optimising compiler.
-_KAFKA_JVM: Final = "-server -Xms1g -Xmx1g -XX:+UseG1GC -XX:MaxGCPauseMillis=20"
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Segments small and quickly gone: what is measured lies in the page cache and must not fill the disk.
 TOPIC_CONFIG: Final = {
@@ -187,9 +185,7 @@ class Ground:
 def ground(parts: Sequence[str] = stack.ALL_PARTS) -> Iterator[Ground]:
     """Bring parts up in a new home; at the end, or on a signal, stop them and delete it."""
     root = Path(tempfile.mkdtemp(prefix="exchange-bench-"))
-    settings = Settings(
-        home=root, contracts=person.CONTRACTS, topology=root / "topology.yaml", kafka_jvm=_KAFKA_JVM
-    )
+    settings = Settings(home=root, contracts=person.CONTRACTS, topology=root / "topology.yaml")
     with _ending_in_order():
         try:
             Home(root).make()

@@ -61,9 +61,6 @@ class Settings(BaseSettings):
         default="SASL_PLAINTEXT", description="SASL_SSL for any real network."
     )
     kafka_ca_file: Path | None = Field(default=None, description="CA certificate for SASL_SSL.")
-    kafka_jvm: str = Field(
-        default="", description="Options of the embedded Kafka's JVM, in place of those for a quick start."
-    )
     registry_url: str | None = Field(default=None, description="External registry; unset: the monitor's.")
     redis_url: str | None = Field(default=None, description="External Redis; unset: the embedded one.")
     clickhouse_url: str | None = Field(default=None, description="External ClickHouse; unset: embedded chDB.")
