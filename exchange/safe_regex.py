@@ -7,9 +7,11 @@ contract's pattern is therefore refused when the number of ways to try it could 
 from __future__ import annotations
 
 import re
-from re import _parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any, Final
 
+# Of the standard library, but typed by some stubs only.
+_parser: Final[Any] = import_module("re._parser")
 _MAX_CHARACTERS: Final = 500
 _MAX_WAYS: Final = 10_000
 """Ways of distributing a text over the pattern's optional parts; times the text's length bounds the work."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from re import _parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any, Final
 
+# Of the standard library, but typed by some stubs only.
+_parser: Final[Any] = import_module("re._parser")
 Run = tuple[int, int, int, int]
 """Set of ASCII characters as two 64-bit words, least and most of them."""
 

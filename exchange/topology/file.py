@@ -174,7 +174,7 @@ def _words(detail: ErrorDetails) -> str:
         return f"a date of the calendar is wanted, like 2027-12-31 (seen: {_shown(seen)})"
     if kind == "union_tag_not_found" and detail["loc"][:1] == ("systems",):
         meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
-        return f"'kind' is missing; a system is of kind postgres, http or files.{meant}"
+        return f"'kind' is missing; a system is of kind postgres, mariadb, mysql, http or files.{meant}"
     if kind == "union_tag_not_found":
         return "'kind' is missing; write a mask like `clear`, or `{kind: partial, keep_first: 1}`"
     if kind == "string_type" and isinstance(seen, int | float | dt.date):
