@@ -47,11 +47,14 @@ class Outputs:
         self._each = max(1, self.wanted // LOOKED_INTO)
 
     def complete(self) -> bool:
-        """Read to the end as it is now; return whether each topic has at least what was wanted.
+        """Read on until each topic has what was wanted, or to the end as it is now; return whether each has.
 
         Raises: PartError when Kafka no longer has what is to be read.
         """
-        self._read()
+        self._read(self._all_there)
+        return self._all_there()
+
+    def _all_there(self) -> bool:
         return all(self.counted.get(topic, 0) >= self.wanted for topic in self.judges)
 
     def check(self, expected_sum: int | None = None) -> None:
@@ -66,7 +69,7 @@ class Outputs:
                 msg = f"{topic}: as many records as asked for, but some came twice and others not at all"
                 raise WrongOutputError(msg)
 
-    def _read(self) -> None:
+    def _read(self, enough: Callable[[], bool] = lambda: False) -> None:
         consumer = Consumer(
             self.client
             | {
@@ -82,7 +85,7 @@ class Outputs:
         try:
             consumer.assign([TopicPartition(*place, offset) for place, offset in self._next.items()])
             unread = set(self._next)
-            while unread:
+            while unread and not enough():
                 for message in consumer.consume(10_000, 1.0):
                     self._take(message, unread)
         finally:

@@ -23,7 +23,6 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
-    negative_data_rejection,
     response_schema_conformance,
     status_code_conformance,
 )
@@ -43,8 +42,8 @@ CHECKS = [
     status_code_conformance,
     content_type_conformance,
     response_schema_conformance,
-    negative_data_rejection,
 ]
+"""Not `negative_data_rejection`: HTTP takes off the blanks round a header, and what is left may be right."""
 
 
 @pytest.fixture(scope="module")
