@@ -45,7 +45,7 @@ MOST_HELD_BYTES: Final = 64 * 1_048_576
 _BODY_S: Final = 30.0
 _COMMIT_S: Final = 60.0
 _LONGEST_KEY: Final = 255
-_KEY: Final = re.compile(rf"[!-~]{{1,{_LONGEST_KEY}}}")
+_KEY: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 @dataclass(eq=False, slots=True)
@@ -295,10 +295,10 @@ def _one(asked: Request, name: str) -> str | None:
 
 def _idempotency_key(key: str | None) -> str:
     """Return the key. Source: IETF draft-ietf-httpapi-idempotency-key-header, which lets one be required."""
-    if key is None or not _KEY.fullmatch(key):
+    if key is None or len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
         raise Problem(
             400,
-            f"header Idempotency-Key is wanted: 1 to {_LONGEST_KEY} visible ASCII characters, another for "
+            f"header Idempotency-Key is wanted: 1 to {_LONGEST_KEY} printable ASCII characters, another for "
             "each request, the same when a request is sent again",
         )
     return key

@@ -110,7 +110,7 @@ def _post(name: str, records: RowRecords) -> dict[str, Any]:
                 "in": "header",
                 "required": True,
                 "description": "Another for each request; the same when a request is sent again.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+                "schema": {"type": "string", "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
             }
         ],
         "requestBody": {
