@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from connectors.position import SnapshotProgress
+from connectors.sources.chunksize import FIRST_ROWS, next_limit
 from connectors.sources.mysql.columns import BINARIES, TEXTS, Column
 from connectors.sources.mysql.rowimage import Row
 from exchange.binlog import Session, quoted
-
-_FIRST_ROWS: Final = 200
-_MOST_ROWS: Final = 5_000
-_TARGET_BYTES: Final = 4_000_000
-_GROWTH: Final = 4
 
 _NUMBERS: Final = frozenset(
     ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year", "enum", "set", "bit"]
@@ -60,7 +56,7 @@ class Snapshot:
         self._session = session
         self._tables = dict(tables)
         self._progress = progress
-        self._limit = _FIRST_ROWS
+        self._limit = FIRST_ROWS
 
     def chunk(self) -> Chunk | None:
         """Return the next chunk, which is empty for an empty table's end; None when all tables are done."""
@@ -77,7 +73,7 @@ class Snapshot:
         else:
             key = _key_texts(table, rows[-1])
             self._progress = SnapshotProgress(self._progress.commit, done, table.name, key)
-        self._limit = _next_limit(self._limit, rows)
+        self._limit = next_limit(self._limit, rows)
         return Chunk(table, rows, self._progress, last)
 
     def close(self) -> None:
@@ -140,11 +136,3 @@ def _key_texts(table: SourceTable, row: Row) -> tuple[str, ...]:
     """Return the key in hex: its texts are bytes of the column's character set."""
     at = {column.name: number for number, column in enumerate(table.columns)}
     return tuple((row[at[name]] or b"").hex() for name in table.key)
-
-
-def _next_limit(limit: int, rows: Sequence[Row]) -> int:
-    """Aim at the same number of bytes whatever the width of the rows; grow step by step."""
-    if not rows:
-        return limit
-    width = sum(len(cell) for row in rows for cell in row if cell) / len(rows) + 1
-    return max(1, min(int(_TARGET_BYTES / width), limit * _GROWTH, _MOST_ROWS))

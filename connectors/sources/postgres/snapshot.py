@@ -9,11 +9,12 @@ last record of a key is its last state.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from connectors.position import SnapshotProgress
+from connectors.sources.chunksize import FIRST_ROWS, next_limit
 from connectors.sources.postgres.catalog import SourceTable
 from connectors.sources.postgres.libpq import Cells, Connection, identifier
 from exchange import log
@@ -21,10 +22,6 @@ from exchange.errors import TransientError
 
 _log = log.get(__name__)
 
-_FIRST_ROWS: Final = 200
-_MOST_ROWS: Final = 5_000
-_TARGET_BYTES: Final = 4_000_000
-_GROWTH: Final = 4
 _WAIT_LOG_S: Final = 10.0
 _WAIT_ROUND_S: Final = 0.2
 
@@ -48,7 +45,7 @@ class Snapshot:
         self._connection = connection
         self._tables = dict(tables)
         self._progress = progress
-        self._limit = _FIRST_ROWS
+        self._limit = FIRST_ROWS
 
     def begin(self, exported: str | None, stopping: Callable[[], bool]) -> None:
         """Bind the reads to an exported snapshot, or prepare fresh reads.
@@ -77,7 +74,7 @@ class Snapshot:
         else:
             key = _key_texts(table, rows[-1])
             self._progress = SnapshotProgress(self._progress.commit, done, table.name, key)
-        self._limit = _next_limit(self._limit, rows)
+        self._limit = next_limit(self._limit, rows)
         return Chunk(table, rows, self._progress, last)
 
     def close(self) -> None:
@@ -120,11 +117,3 @@ def _page(table: SourceTable, resumed: bool, limit: int) -> str:
 def _key_texts(table: SourceTable, row: Cells) -> tuple[str, ...]:
     at = {column.name: number for number, column in enumerate(table.relation.columns)}
     return tuple((row[at[name]] or b"").decode() for name in table.key)
-
-
-def _next_limit(limit: int, rows: Sequence[Cells]) -> int:
-    """Aim at the same number of bytes whatever the width of the rows; grow step by step."""
-    if not rows:
-        return limit
-    width = sum(len(cell) for row in rows for cell in row if cell) / len(rows) + 1
-    return max(1, min(int(_TARGET_BYTES / width), limit * _GROWTH, _MOST_ROWS))
