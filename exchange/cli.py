@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import signal
 import sys
 from typing import Final
 
@@ -149,6 +150,9 @@ def main() -> None:
             "error: not foreseen, and its text withheld as it may quote data; please report the line above\n"
         )
         sys.exit(1)
+    finally:
+        # The answer is out: a Ctrl-C while Python takes itself apart must not turn it into a death by signal.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
