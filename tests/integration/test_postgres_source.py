@@ -23,6 +23,7 @@ from exchange.change import Op, Reason
 from tests.integration.capture import PARTITIONS, Record, System
 from tests.stack import Stack, wait_for
 
+SHARES_STACK = True
 TABLE = "public.person"
 DDL = "CREATE TABLE person (id bigint PRIMARY KEY, name text, amount numeric(12,2))"
 ALL_TYPES = """
