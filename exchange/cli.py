@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "down": "exchange.commands.parts:down",
         "status": "exchange.commands.parts:status",
         "check": "exchange.commands.topology:check",
+        "plan": "exchange.commands.plan:plan",
         "apply": "exchange.commands.topology:apply",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
