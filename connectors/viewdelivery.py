@@ -173,14 +173,14 @@ class ViewDelivery:
             incomplete = reader.begin(self.progress.places)
         except PartError as error:
             msg = (
-                f"{error}. To have the view whole again: 1 {sink.begin_anew()}; 2 `exchange resnapshot SYSTEM`, "
-                "which reads its source anew"
+                f"{error}. To have the view whole again: 1 {sink.begin_anew()}; 2 `exchange resnapshot "
+                "SYSTEM`, which reads its source anew"
             )
             raise PartError(msg) from None
         if incomplete:
             self.progress.alarm = (
-                f"{self._name}: delivery began when the first records were no longer in Kafka; rows that have "
-                "not changed since are missing until `exchange resnapshot SYSTEM`"
+                f"{self._name}: delivery began when the first records were no longer in Kafka; rows that "
+                "have not changed since are missing until `exchange resnapshot SYSTEM`"
             )
         self.progress.state, self.progress.reason = "streaming", ""
         self.progress.lag_records = reader.lag_records(self.progress.places)

@@ -239,16 +239,17 @@ class BatchReader:
     def _failure(self, error: KafkaError) -> ExchangeError:
         if error.code() in DENIED:
             return DeniedError(
-                f"{self._topic}: Kafka denies it to {self._subscriber} ({error.name()}): there is no grant any "
-                "more. Grants stand in topology.yaml and take effect with `exchange apply`"
+                f"{self._topic}: Kafka denies it to {self._subscriber} ({error.name()}): there is no grant "
+                "any more. Grants stand in topology.yaml and take effect with `exchange apply`"
             )
         return TransientError(f"{self._topic}: Kafka answered {error.name()}")
 
     def _gap(self, partition: int | None, *numbers: int | None) -> PartError:
         place, there = numbers[0], f" (there are {numbers[1]} to {numbers[2]})" if len(numbers) > 1 else ""
         return PartError(
-            f"{self._topic} partition {partition}: offset {place}, where delivery stands, is no longer (or not "
-            f"yet) in Kafka{there}: records were removed before they were delivered, or the topic was made anew"
+            f"{self._topic} partition {partition}: offset {place}, where delivery stands, is no longer (or "
+            f"not yet) in Kafka{there}: records were removed before they were delivered, or the topic was made "
+            "anew"
         )
 
     def _on_error(self, error: KafkaError) -> None:
@@ -258,7 +259,7 @@ class BatchReader:
     def _expect_login(self) -> None:
         if self._refused_login:
             msg = (
-                f"Kafka does not accept {self._subscriber}'s password; `exchange apply` sets the one that is in "
-                "the secrets"
+                f"Kafka does not accept {self._subscriber}'s password; `exchange apply` sets the one that is "
+                "in the secrets"
             )
             raise ConfigError(msg)

@@ -222,7 +222,7 @@ class Subscriber(Model):
     label: Label = Field(description="Name shown in the console.")
     delivery: AnyDelivery | None = Field(
         default=None,
-        description="Store of its own that `exchange deliver` fills; without it the subscriber reads Kafka itself.",
+        description="Store of its own that `exchange deliver` fills; without it, Kafka alone is read.",
     )
 
 

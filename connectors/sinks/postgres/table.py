@@ -86,7 +86,7 @@ class Table:
                 self._add(connection, column)
 
     def text(self, statement: str, *names: str) -> str:
-        """Return a statement about the table for a person to run; {} stand for its name and those of columns."""
+        """Return a statement for a person to run; {} stand for the table and for columns."""
         identifiers = [self.name, *map(sql.Identifier, names)]
         return sql.SQL(statement).format(*identifiers).as_string(None)
 
@@ -134,16 +134,16 @@ class Table:
         if surplus:
             drops = " ".join(self.text("ALTER TABLE {} DROP COLUMN {};", name) for name in surplus)
             msg = (
-                f"{self._place}: the view shows {', '.join(surplus)} no more, and the table still holds it. To go "
-                f"on, run in the subscriber's database: {drops}"
+                f"{self._place}: the view shows {', '.join(surplus)} no more, and the table still holds it. "
+                f"To go on, run in the subscriber's database: {drops}"
             )
             raise SinkError(msg)
         for column in self.view.columns:
             seen = there.get(column.name)
             if seen is not None and seen != type_of(column):
                 msg = (
-                    f"{self._place}: column {column.name} is {seen}, the view's is {type_of(column)}. To go on, "
-                    "run in the subscriber's database: "
+                    f"{self._place}: column {column.name} is {seen}, the view's is {type_of(column)}. "
+                    "To go on, run in the subscriber's database: "
                     + self.text(f"ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {type_of(column)}", column.name)
                 )
                 raise SinkError(msg)
