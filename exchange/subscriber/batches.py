@@ -248,8 +248,8 @@ class BatchReader:
         place, there = numbers[0], f" (there are {numbers[1]} to {numbers[2]})" if len(numbers) > 1 else ""
         return PartError(
             f"{self._topic} partition {partition}: offset {place}, where delivery stands, is no longer (or "
-            f"not yet) in Kafka{there}: records were removed before they were delivered, or the topic was made "
-            "anew"
+            f"not yet) in Kafka{there}: records were removed before they were delivered, or the topic was "
+            "made anew"
         )
 
     def _on_error(self, error: KafkaError) -> None:
