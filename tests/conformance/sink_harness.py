@@ -329,7 +329,7 @@ class ClickhouseSinkSubject(SinkSubject):
         """Return rows of a consistent copy; None where the copy was torn, or has no such table yet."""
         with tempfile.TemporaryDirectory(dir=self.stack.home) as place:
             try:
-                shutil.copytree(self.path, Path(place) / "copy")
+                shutil.copytree(self.path, Path(place) / "copy", symlinks=True)
             except (shutil.Error, FileNotFoundError):  # files came and went meanwhile
                 return None
             looked = subprocess.run(
@@ -345,13 +345,11 @@ class ClickhouseSinkSubject(SinkSubject):
         return None if rows is None else {row["id"]: self.as_fed(row) for row in rows}
 
     def story(self, view: str = "person") -> Story:
-        rows = wait_for(
-            lambda: self.fetch(
-                f"SELECT id, _exchange_op AS op, name FROM views.{table_name(self.views[view])}_changes FINAL "  # noqa: S608
-                "WHERE op != 't' ORDER BY _exchange_partition, _exchange_offset"
-            ),
-            "a copy of the changes",
+        query = (
+            f"SELECT id, _exchange_op AS op, name FROM views.{table_name(self.views[view])}_changes FINAL "  # noqa: S608
+            "WHERE op != 't' ORDER BY _exchange_partition, _exchange_offset"
         )
+        rows = wait_for(lambda: self.fetch(query), "a copy of the changes")
         told: Story = {}
         for row in rows:
             told.setdefault(row["id"], []).append((row["op"], row["name"]))

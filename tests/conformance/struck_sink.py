@@ -73,7 +73,7 @@ def hook_within(sink: Any) -> None:
 
         sink._keep = keep_and_die  # type: ignore[method-assign]
     elif isinstance(sink, ClickhouseSink):
-        sink._write_changes = die  # type: ignore[method-assign]
+        sink._write_changes = die  # type: ignore[method-assign,assignment]
     elif isinstance(sink, FilesSink):
         written = sink._write_file
 
@@ -81,7 +81,7 @@ def hook_within(sink: Any) -> None:
             written(*arguments)
             die()
 
-        sink._write_file = write_and_die  # type: ignore[method-assign]
+        sink._write_file = write_and_die  # type: ignore[method-assign,assignment]
 
 
 def tell_kafka_first(number: int) -> None:
