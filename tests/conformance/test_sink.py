@@ -226,7 +226,7 @@ def postgres(stack: Stack, request: pytest.FixtureRequest) -> Iterator[PostgresS
 
 
 def test_postgres_parks_what_the_table_cannot_hold(postgres: PostgresSinkSubject) -> None:
-    """A text with NUL, and what the subscriber's own constraint refuses, found among good rows of one batch."""
+    """Texts with NUL, and what the subscriber's own constraint refuses, among the good rows of one batch."""
     feed = postgres.feed
     with postgres.deliverer() as deliverer:
         deliverer.says("delivery_started")
