@@ -20,19 +20,30 @@ SEEDS = int(os.environ.get("EXCHANGE_FAULT_SEEDS", "1"))
 Make = Callable[..., SinkSubject]
 
 
-@pytest.fixture(scope="module", params=SINK_SUBJECTS)
-def kind(request: pytest.FixtureRequest) -> type[SinkSubject]:
-    return SINK_SUBJECTS[request.param]
+long = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(name, marks=() if name == "postgres" else pytest.mark.slow_faults)
+        for name in SINK_SUBJECTS
+    ],
+)
+"""What takes long is done for every kind by `make test-faults`, by `make test` for the one to copy."""
+
+
+@pytest.fixture(params=SINK_SUBJECTS)
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def make(stack: Stack, kind: type[SinkSubject], request: pytest.FixtureRequest) -> Iterator[Make]:
+def make(stack: Stack, kind: str, request: pytest.FixtureRequest) -> Iterator[Make]:
     """Return a maker of deliveries, each with its own views and target."""
     made: list[SinkSubject] = []
 
     def build(*views: str) -> SinkSubject:
         number = abs(hash(request.node.nodeid)) % 10**8
-        subject = kind(stack, f"d{number}n{len(made)}", views or ("person",))
+        subject = SINK_SUBJECTS[kind](stack, f"d{number}n{len(made)}", views or ("person",))
         made.append(subject)
         return subject
 
@@ -70,6 +81,7 @@ def test_every_type_null_and_operation_arrives(make: Make) -> None:
     assert subject.parked() == []
 
 
+@long
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_killed_at_each_point_of_a_batch_nothing_is_lost_or_doubled(make: Make, seed: int) -> None:
     subject = make()
@@ -92,12 +104,12 @@ def test_killed_at_each_point_of_a_batch_nothing_is_lost_or_doubled(make: Make, 
     assert_accounted(subject)
 
 
+@long
 def test_the_judge_finds_places_that_went_before_their_rows(make: Make) -> None:
     """Control: the same comparison, a delivery that keeps its places first and is killed just then."""
     subject = make()
-    fault = "places-first" if subject.kind == "postgres" else "kafka-first"
     writer = Writer(subject.feed, 3)
-    with subject.deliverer(STRUCK, fault, "1", subject.kind) as deliverer:
+    with subject.deliverer(STRUCK, "places-first", "1", subject.kind) as deliverer:
         deliverer.says("delivery_started")
         writer.transaction()
         assert deliverer.ends() == -signal.SIGKILL
@@ -109,6 +121,7 @@ def test_the_judge_finds_places_that_went_before_their_rows(make: Make) -> None:
         assert lost - set(subject.state() or {})
 
 
+@long
 def test_while_the_target_is_away_it_waits_and_then_goes_on(make: Make) -> None:
     subject = make()
     if not subject.can_be_away:
@@ -129,6 +142,7 @@ def test_while_the_target_is_away_it_waits_and_then_goes_on(make: Make) -> None:
     assert_accounted(subject)
 
 
+@long
 def test_a_second_deliverer_takes_over_and_the_first_ends(make: Make) -> None:
     subject = make()
     writer = Writer(subject.feed, 5)
@@ -152,6 +166,7 @@ def test_a_second_deliverer_takes_over_and_the_first_ends(make: Make) -> None:
     assert_accounted(subject)
 
 
+@long
 def test_a_grant_that_ends_stops_its_view_and_no_other(make: Make) -> None:
     subject = make("person", "other")
     with subject.deliverer() as deliverer:
@@ -176,6 +191,7 @@ def test_a_grant_that_ends_stops_its_view_and_no_other(make: Make) -> None:
     assert set(subject.state("person") or {}) == {1}
 
 
+@long
 def test_what_cannot_be_decoded_is_parked_and_the_rest_goes_on(make: Make) -> None:
     subject = make()
     feed = subject.feed
@@ -194,6 +210,7 @@ def test_what_cannot_be_decoded_is_parked_and_the_rest_goes_on(make: Make) -> No
     assert_accounted(subject, refused=1, foreign=1)
 
 
+@long
 def test_records_that_kafka_removed_before_they_were_delivered_halt_the_view(make: Make) -> None:
     subject = make("person", "other")
     feed = subject.feed
