@@ -26,7 +26,7 @@ demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an u
 	@$(BIN)/exchange demo $(DEMO_ARGS)
 
 test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow_faults" $(TEST_ARGS)
 
 test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 each for connector, worker and kind of source
 	@EXCHANGE_FAULT_SEEDS=200 $(BIN)/python -m pytest tests/faults tests/conformance $(TEST_ARGS)
@@ -55,9 +55,9 @@ down: ## stop the embedded parts
 
 lock: setup-dev ## resolve the lock files anew from pyproject.toml
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
-	  --no-build --extra embedded --extra build pyproject.toml -o requirements.lock
+	  --no-build --extra embedded --extra parquet --extra build pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
-	  --no-build --extra embedded --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	  --no-build --extra embedded --extra parquet --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  --no-build --group bench -o requirements-bench.lock
 

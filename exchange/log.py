@@ -26,7 +26,7 @@ ALLOWED_KEYS: Final = frozenset(
         "lsn", "native", "offset", "part", "partition", "partitions", "path", "pid", "plan_version", "port",
         "principal", "publication", "reason", "records", "refused", "resource", "resources",
         "retry_after_s", "rule", "schema_id", "signal", "slot", "stage", "state", "stream",
-        "subject", "system", "table", "timeout_s", "timestamp", "took_ms", "topic",
+        "subject", "subscriber", "system", "table", "timeout_s", "timestamp", "took_ms", "topic",
         "transaction_rows", "url", "view", "views", "waited_s", "where", "worker",
     }
 )
