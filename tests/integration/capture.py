@@ -225,7 +225,7 @@ class System:
     def wait_for_positions(self, more: int) -> None:
         """Wait until that many more positions have been committed than there are now."""
         enough = self._end_of_positions() + 2 * more  # each commit also writes a marker
-        wait_for(lambda: self._end_of_positions() >= enough, f"{more} positions more")
+        wait_for(lambda: self._end_of_positions() >= enough, f"{more} positions more", 300)
 
     def heartbeat(self) -> dict[str, Any]:
         """Return what the connector said of itself last; empty when it is silent."""
@@ -242,11 +242,7 @@ class System:
         return int(row[0]), int(row[1])
 
     def _end_of_positions(self) -> int:
-        consumer = self._consumer()
-        try:
-            _, end = consumer.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), 30)
-        finally:
-            consumer.close()
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), 30)
         return int(end)
 
     def positions(self) -> list[bytes]:
@@ -309,28 +305,27 @@ class System:
 
     def _messages(self, topic: str) -> list[Any]:
         """Return all committed messages of a topic, partition by partition; reads on from the call before."""
-        kept = self._kept.setdefault(topic, {})
-        consumer = self._consumer()
-        try:
-            partitions = list(consumer.list_topics(topic, 30).topics[topic].partitions)
-            ends = {number: kept[number][-1].offset() + 1 if kept.get(number) else 0 for number in partitions}
-            consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
-            unread = set(partitions)
-            while unread:
-                message = consumer.poll(30)
-                assert message is not None, f"no answer from {topic}"
-                error = message.error()
-                if error is None:
-                    kept.setdefault(message.partition() or 0, []).append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    unread.discard(message.partition())
-                else:
-                    raise AssertionError(f"{topic}: {error.name()}")
-        finally:
-            consumer.close()
+        kept, consumer = self._kept.setdefault(topic, {}), self._consumer
+        partitions = list(consumer.list_topics(topic, 30).topics[topic].partitions)
+        ends = {number: kept[number][-1].offset() + 1 if kept.get(number) else 0 for number in partitions}
+        consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
+        unread = set(partitions)
+        while unread:
+            message = consumer.poll(30)
+            assert message is not None, f"no answer from {topic}"
+            error = message.error()
+            if error is None:
+                kept.setdefault(message.partition() or 0, []).append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unread.discard(message.partition())
+            else:
+                raise AssertionError(f"{topic}: {error.name()}")
+        consumer.unassign()
         return [message for number in partitions for message in kept.get(number, [])]
 
+    @cached_property
     def _consumer(self) -> Consumer:
+        """Reads for the whole test: a new one would log in anew each time."""
         return Consumer(
             self.stack.settings.kafka_client("admin")
             | {
