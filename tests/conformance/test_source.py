@@ -24,7 +24,7 @@ SEEDS = int(os.environ.get("EXCHANGE_PHASE_SEEDS", "1"))
 """Deaths of a connector in each phase."""
 FIRST_SEED = int(os.environ.get("EXCHANGE_FIRST_FAULT_SEED", "1"))
 PHASES = (struck.NOWHERE, *struck.POINTS)
-MOST_CHUNKS = 40
+MOST_CHUNKS = 25
 """Of a snapshot, that a connector reads from when it was seen to get on until its death; far too many."""
 killed_often = pytest.mark.timeout(600 + 240 * SEEDS)
 needs = pytest.mark.needs

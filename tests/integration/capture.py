@@ -37,6 +37,7 @@ from exchange.plan import (
     slot_name,
 )
 from exchange.registry import Registry
+from tests.integration.nursery import Forked, nursery
 from tests.stack import Stack, wait_for
 
 PARTITIONS = 3
@@ -61,7 +62,7 @@ class Record:
 class Running:
     """A connector process and its log."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
 
     def text(self) -> str:
@@ -188,10 +189,14 @@ class System:
         """Run `exchange connect` on this system, or one with a fault planted; killed if it still runs."""
         self._count += 1
         log = self.stack.home / "logs" / f"connect-{self.name}-{self._count}.log"
-        command = [sys.executable, *(program or COMMAND), "connect", self.name]
+        arguments = [*(program or COMMAND), "connect", self.name]
         environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)} | environment
         with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
+            process = (
+                subprocess.Popen([sys.executable, *arguments], stdout=out, stderr=out, env=environ)
+                if environment  # some of it is read when the bus is imported
+                else nursery().start(arguments, environ, log)
+            )
         running = Running(process, log)
         try:
             yield running
