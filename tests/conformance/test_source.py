@@ -81,10 +81,10 @@ def test_killed_at_any_point_it_tells_exactly_what_was_done(make: Make) -> None:
     with ExitStack() as at_work:
         for writer in writers:
             at_work.enter_context(writer)
-        for phase in PHASES:
-            for seed in range(SEEDS):
+        for seed in range(SEEDS):
+            for phase in PHASES:
                 die_once(subject, phase, dice)
-                say(subject, f"{phase}: {seed + 1} deaths")
+            say(subject, f"in each phase of the stream: {seed + 1} deaths")
     rows = commit_large_ones(subject, dice)
     with subject.connector():
         records = up_to_a_last_row(subject)
@@ -126,10 +126,10 @@ def test_killed_in_the_snapshot_it_sends_every_row_once(make: Make) -> None:
     dice = random.Random(FIRST_SEED)
     rows = range(struck.CHUNK_ROWS * (SEEDS * (MOST_CHUNKS + 3 * len(struck.POINTS)) + MOST_CHUNKS))
     subject.fill(rows)
-    for phase in PHASES:
-        for seed in range(SEEDS):
+    for seed in range(SEEDS):
+        for phase in PHASES:
             assert "snapshot_of_table_complete" not in die_once(subject, phase, dice)
-            say(subject, f"snapshot, {phase}: {seed + 1} deaths")
+        say(subject, f"in each phase of the snapshot: {seed + 1} deaths")
     with subject.connector() as connector:
         connector.says("snapshot_resumed")
         connector.says("stream_started", story.PATIENCE_S)

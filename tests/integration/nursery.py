@@ -117,16 +117,19 @@ def main() -> None:
     ended, told_of_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(told_of_end)
-    rest = b""
+    rest, alive = b"", set[int]()
     while True:
         for ready in select.select([0, ended], [], [])[0]:
             if ready == ended:
                 os.read(ended, 1024)
                 for pid, code in _reaped():
+                    alive.discard(pid)
                     _tell(tell, pid, code)
                 continue
             read = os.read(0, 1_000_000)
-            if not read:
+            if not read:  # the tests are over, or were killed
+                for pid in alive:
+                    os.kill(pid, signal.SIGKILL)
                 return
             *orders, rest = (rest + read).split(b"\n")
             for order in orders:
@@ -137,6 +140,7 @@ def main() -> None:
                     for inherited in (tell, ended, told_of_end):
                         os.close(inherited)
                     _be(json.loads(order))
+                alive.add(pid)
                 _tell(tell, pid, None)
 
 

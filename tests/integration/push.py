@@ -19,6 +19,7 @@ from confluent_kafka import Consumer
 from tests.checkers.committed import CommittedReader
 from tests.checkers.wire import Schemas, Stamp, stamp
 from tests.integration.capture import COMMAND, Running
+from tests.integration.nursery import nursery
 from tests.stack import Stack, wait_for
 
 RAW = "raw.hospitals.health.case"
@@ -175,15 +176,8 @@ class PushBus:
         """Start a process of Python's `arguments`; the caller ends it."""
         self._count += 1
         log = self.stack.home / "logs" / f"push-{self._count}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        return Running(process, log)
+        log.touch()
+        return Running(nursery().start(arguments, self.environment, log), log)
 
     @contextmanager
     def running(self, arguments: Sequence[str]) -> Iterator[Running]:
