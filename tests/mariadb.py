@@ -92,6 +92,7 @@ class Server:
             f"--datadir={self.root / 'data'}",
             f"--socket={self.root / 's'}",
             f"--pid-file={self.root / 'pid'}",
+            f"--tmpdir={self.root / 'tmp'}",  # another server's start would delete ours in /tmp
             f"--port={self.port}",
             "--skip-name-resolve",
             *_user(),
@@ -135,10 +136,12 @@ def running_mariadb() -> Iterator[Server]:
         port = taken.getsockname()[1]
     server = Server(root, port)
     try:
-        (root / "data").mkdir()
+        places = [root, root / "data", root / "tmp"]
+        for place in places[1:]:
+            place.mkdir()
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
-            for place in (root, root / "data"):
+            for place in places:
                 os.chown(place, nobody.pw_uid, nobody.pw_gid)
         server.install()
         server.start()
