@@ -16,14 +16,16 @@ from pydantic import SecretStr
 
 from connectors.position import SourcePosition
 from connectors.source import Captured
-from connectors.sources.mysql.binlog import Binlog, server_id
-from connectors.sources.mysql.charsets import CHARSETS
+from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.rowimage import RowReader
 from connectors.sources.mysql.shapes import Mapped, Shapes
 from connectors.sources.mysql.source import MariadbSource
 from exchange.apply import binlog as apply
-from exchange.binlog import Session, Table, address, problems
+from exchange.binlog.address import address, server_id
+from exchange.binlog.charsets import CHARSETS
+from exchange.binlog.fitness import Table, problems
+from exchange.binlog.session import Session
 from exchange.change import Op, Reason
 from exchange.errors import ConfigError, GapError, SourceError, TransientError
 from exchange.settings import Secrets

@@ -11,7 +11,6 @@ import logging
 import socket
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,7 +20,8 @@ import pymysql
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
-from exchange.binlog import Address, connection_settings, explained
+from exchange.binlog.address import Address, connection_settings, server_id
+from exchange.binlog.session import explained
 from exchange.errors import ExchangeError, GapError, SourceError, TransientError
 
 _HEARTBEAT_S: Final = 1
@@ -32,11 +32,6 @@ _CANNOT_READ_LOG: Final = 1236
 _SAME_SERVER_ID: Final = 4052
 _CONNECTIONS: Final = 2
 """The library makes one for the log and one for questions; a third would be its silent reconnect."""
-
-
-def server_id(system: str) -> int:
-    """Return the id that a system's reader has on its server: of the upper half, where no server's is."""
-    return 1 << 31 | zlib.crc32(f"exchange {system}".encode()) >> 1
 
 
 class Binlog:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from connectors.sources.mysql.columns import CATALOGUE, UnknownColumn, from_catalogue
 from connectors.sources.mysql.place import Mark, file_number, place, sorted_gtids
 from connectors.sources.mysql.snapshot import KEY_TYPES, SourceTable
-from exchange.binlog import Address, Session, Table, log_status, problems
+from exchange.binlog.address import Address
+from exchange.binlog.columns import CATALOGUE, UnknownColumn, from_catalogue
+from exchange.binlog.fitness import Table, problems
+from exchange.binlog.session import Session, log_status
 from exchange.errors import GapError, SourceError
 
 _KEY: Final = (

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors import avrobytes
-from connectors.sources.mysql.columns import Column, UnknownColumn, from_table_map
 from connectors.sources.mysql.rowimage import RowReader
 from connectors.sources.mysql.snapshot import SourceTable
+from connectors.sources.mysql.tablemap import from_table_map
 from connectors.sources.mysql.types import mapping
 from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape
+from exchange.binlog.columns import Column, UnknownColumn
 from exchange.errors import SourceError
 
 _VERSION: Final = "exchange-1"

@@ -14,9 +14,9 @@ from typing import Final
 
 from connectors.position import SnapshotProgress
 from connectors.sources.chunksize import FIRST_ROWS, next_limit
-from connectors.sources.mysql.columns import BINARIES, TEXTS, Column
 from connectors.sources.mysql.rowimage import Row
-from exchange.binlog import Session, quoted
+from exchange.binlog.columns import BINARIES, TEXTS, Column
+from exchange.binlog.session import Session, quoted
 
 _NUMBERS: Final = frozenset(
     ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year", "enum", "set", "bit"]

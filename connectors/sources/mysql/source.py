@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
-from connectors.sources.mysql.binlog import Binlog, server_id
+from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.catalog import Catalog, file_name
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log, where
 from connectors.sources.mysql.place import Mark, byte_of, number_of
@@ -21,7 +21,8 @@ from connectors.sources.mysql.stream import Stream
 from connectors.sources.mysql.transaction import Transactions
 from connectors.sources.postgres.record import Place, row_record, truncate_record
 from exchange import log
-from exchange.binlog import Session, address
+from exchange.binlog.address import address, server_id
+from exchange.binlog.session import Session
 from exchange.change import Op, Position, stream_id
 from exchange.errors import TransientError
 

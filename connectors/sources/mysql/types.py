@@ -30,9 +30,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from connectors import avrobytes
-from connectors.sources.mysql.charsets import CHARSETS, Decode
-from connectors.sources.mysql.columns import Column
 from connectors.sources.postgres.types import Convert, Mapping, Unrepresentable
+from exchange.binlog.charsets import CHARSETS, Decode
+from exchange.binlog.columns import Column
 
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
