@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from pydantic import SecretStr
 
 from connectors.position import SourcePosition
 from connectors.source import Captured
+from connectors.sources.marks import TableMarks
 from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.rowimage import RowReader
 from connectors.sources.mysql.shapes import Mapped, Shapes
 from connectors.sources.mysql.source import MariadbSource
+from connectors.tablemark import to_read_anew
 from exchange.apply import binlog as apply
 from exchange.binlog.address import address, server_id
 from exchange.binlog.charsets import CHARSETS
@@ -34,6 +37,7 @@ from tests.stack import wait_for
 
 pytestmark = pytest.mark.skipif(not is_here(), reason=MISSING)
 
+FIRM = "CREATE TABLE firm (id bigint PRIMARY KEY)"
 PERSON = "CREATE TABLE person (id bigint PRIMARY KEY, name varchar(200), amount decimal(12,2))"
 LONG_S = 30.0
 
@@ -96,6 +100,15 @@ class Database:
             yield source
         finally:
             source.close()
+
+    def halts_table(self, source: MariadbSource, table: str = "person") -> str:
+        """Read until a table halts alone; return the text, which its next start tells again."""
+        name = f"{self.name}.{table}"
+        ends_at = time.monotonic() + LONG_S
+        while name not in (batch := source.read()).halted:
+            assert time.monotonic() < ends_at
+        self.position = batch.position
+        return batch.halted[name]
 
     def halts(self, source: MariadbSource) -> str:
         """Read until it halts; return the text."""
@@ -304,9 +317,9 @@ HALTING = {
         ["ALTER TABLE person ADD COLUMN t text", "SET SESSION binlog_row_image = NOBLOB", UPDATE],
         "does not tell all columns",
     ),
-    "statement": (["SET SESSION binlog_format = STATEMENT", UPDATE], "logged as a statement"),
     "names left out": (["SET GLOBAL binlog_row_metadata = MINIMAL", INSERT], "names"),
     "drop": (["DROP TABLE person"], "was dropped"),
+    "drop and make anew": (["DROP TABLE person", PERSON, INSERT], "was dropped"),
     "rename": (["RENAME TABLE person TO people"], "was renamed"),
     "no key": (["ALTER TABLE person DROP PRIMARY KEY", INSERT], "primary key"),
     "character set": (
@@ -318,18 +331,85 @@ HALTING = {
 
 
 @pytest.mark.parametrize("case", HALTING)
-def test_what_the_log_does_not_tell_exactly_halts_and_names_no_value(database: Database, case: str) -> None:
+def test_a_table_that_the_log_does_not_tell_exactly_halts_alone_and_names_no_value(
+    database: Database, case: str
+) -> None:
     statements, words = HALTING[case]
-    database.run(PERSON, "INSERT INTO person VALUES (1, 'canary', 1)")
+    database.tables = ("person", "firm")
+    database.run(PERSON, FIRM, "INSERT INTO person VALUES (1, 'canary', 1)")
     with database.reading() as source:
         try:
-            database.run(*statements)
-            text = database.halts(source)
+            database.run("INSERT INTO firm VALUES (1)", *statements)
+            text = database.halts_table(source)
         finally:
             database.server.execute("SET GLOBAL binlog_row_metadata = FULL")
+        database.run("INSERT INTO firm VALUES (2)")
+        assert [row["id"] for row in afters(database.read(source, at_least(1)))] == [2]
     assert words in text
-    assert "person" in text
+    assert f"exchange resnapshot {database.name} --table {database.name}.person" in text
     assert "canary" not in text
+    again = database.open()  # what was halted stays so, whatever the table looks like now
+    database.run("INSERT INTO firm VALUES (3)")
+    assert [row["id"] for row in afters(database.read(again, at_least(1)))] == [3]
+    assert f"table {database.name}.person" in again.read().halted[f"{database.name}.person"]
+
+
+def test_a_dropped_database_halts_its_tables(database: Database) -> None:
+    database.run(PERSON)
+    with database.reading() as source:
+        database.server.execute(f"DROP DATABASE {database.name}")
+        assert "was dropped with its database" in database.halts_table(source)
+    database.server.execute(f"CREATE DATABASE {database.name}")
+    with pytest.raises(SourceError, match="does not exist"):  # nothing is left that could flow
+        database.open()
+
+
+def test_a_statement_that_may_have_changed_any_table_halts_all(database: Database) -> None:
+    """A trigger may have changed other tables by it: nobody can tell which."""
+    database.tables = ("person", "firm")
+    database.run(PERSON, FIRM, "INSERT INTO person VALUES (1, 'canary', 1)")
+    with database.reading() as source:
+        database.run("SET SESSION binlog_format = STATEMENT", UPDATE)
+        text = database.halts(source)
+    assert "logged as a statement" in text
+    assert "canary" not in text
+
+
+def resnapshot(database: Database, table: str) -> None:
+    """Do to the position what `exchange resnapshot --table` does."""
+    stored = database.position
+    assert stored is not None
+    database.position = replace(stored, tables=to_read_anew(stored.tables, f"{database.name}.{table}"))
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_a_table_is_read_anew_behind_what_halted_it_and_loses_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch, planted: bool
+) -> None:
+    """The stream passes the halting change once more, which is older than the new snapshot."""
+    database.tables = ("person", "firm")
+    database.run(PERSON, FIRM, "INSERT INTO person VALUES (1, 'a', 1)")
+    with database.reading() as source:
+        database.run("DROP TABLE person")
+        database.halts_table(source)
+    database.run(PERSON, "INSERT INTO person VALUES (2, 'b', 1), (3, 'c', 1)", "INSERT INTO firm VALUES (1)")
+    database.run("DELETE FROM person WHERE id = 3")
+    resnapshot(database, "person")
+    if planted:
+        monkeypatch.setattr(TableMarks, "takes", lambda self, name, _: name not in self.halted)
+    source = database.open()
+    database.run("INSERT INTO person VALUES (4, 'd', 1)", "INSERT INTO firm VALUES (2)")
+    if planted:
+        assert "was dropped" in database.halts_table(source)
+        return
+    found = database.read(source, at_least(5))
+    of_person = [change for change in found if change.shape.table.endswith("person")]
+    assert [change.op for change in of_person] == [Op.TRUNCATE, Op.READ, Op.CREATE]
+    assert [row["id"] for row in afters(of_person[1:])] == [2, 4]
+    assert [row["id"] for row in afters([one for one in found if one not in of_person])] == [1, 2]
+    positions = [change.position for change in of_person]
+    assert positions == sorted(set(positions))
+    assert source.read().halted == {}
 
 
 WANTED = {
@@ -453,7 +533,11 @@ def test_a_cascade_writes_nothing_into_the_log(database: Database) -> None:
     database.run("INSERT INTO person VALUES (1, 'a', 1), (2, 'b', 1)", "INSERT INTO child VALUES (1, 1)")
     with database.reading() as source:
         database.run("ALTER TABLE child ADD FOREIGN KEY (person) REFERENCES person (id) ON DELETE CASCADE")
-        assert "foreign key" in database.halts(source)
+        assert "foreign key" in database.halts_table(source, "child")
+        database.run("DELETE FROM person WHERE id = 1")
+        (only,) = database.read(source, at_least(1))
+    assert only.shape.table == f"{database.name}.person"
+    database.run("INSERT INTO child VALUES (1, 2)")  # the row was there once, and went without a word
 
 
 def test_a_wrong_password_is_told_without_it(server: Server) -> None:
@@ -461,6 +545,72 @@ def test_a_wrong_password_is_told_without_it(server: Server) -> None:
     with pytest.raises(SourceError, match="correct the connection string") as told:
         Session("s", address("s", SecretStr(server.url("known", password="wrong-secret"))))
     assert "wrong-secret" not in str(told.value)
+
+
+# -- TLS
+
+
+@pytest.fixture(scope="module")
+def secured(server: Server) -> Iterator[tuple[Server, Path]]:
+    """A server with a certificate for localhost, and a user who must show one of the same authority."""
+    folder = server.make_certificates("localhost")
+    server.restart(**{f"ssl_{part}": f"{folder}/{file}" for part, file in SERVER_FILES.items()})
+    server.execute("CREATE USER strict IDENTIFIED BY 'pw' REQUIRE X509")
+    server.execute("GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO strict")
+    yield server, folder
+    server.restart()
+
+
+SERVER_FILES = {"ca": "ca.pem", "cert": "server.pem", "key": "server.key"}
+
+
+def strict(server: Server, folder: Path, options: str = "", host: str = "localhost") -> SecretStr:
+    files = f"?ssl_ca={folder}/ca.pem&ssl_cert={folder}/client.pem&ssl_key={folder}/client.key"
+    return SecretStr(server.url("strict", password="pw", host=host, options=files + options))
+
+
+def test_snapshot_and_log_are_read_over_tls_with_a_certificate_of_ours(
+    secured: tuple[Server, Path], database: Database
+) -> None:
+    """The server lets this user in with a certificate only: on each of the connections that are made."""
+    database.run(PERSON, "INSERT INTO person VALUES (1, 'a', 1)")
+    source = MariadbSource("s", strict(*secured), "", "", [f"{database.name}.person"])
+    database.made.append(source)
+    source.open(None)
+    database.run("INSERT INTO person VALUES (2, 'b', 1)")
+    assert [row["id"] for row in afters(database.read(source, at_least(2)))] == [1, 2]
+    began = time.monotonic()
+    source.close()
+    assert time.monotonic() - began < 4
+
+
+def test_who_cannot_prove_to_be_the_server_gets_no_password(
+    secured: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, folder = secured
+    other = server.make_certificates("elsewhere.example")
+    not_this_host = strict(server, folder, host="127.0.0.1")  # its certificate is for localhost
+    for url in (strict(server, other), not_this_host):
+        with pytest.raises(SourceError, match="does not prove that it is this host"):
+            Session("s", address("s", url))
+    Session("s", address("s", strict(server, folder, "&ssl_mode=verify_ca", "127.0.0.1"))).close()
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # control: the same, not verified
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    trusting.load_cert_chain(folder / "client.pem", folder / "client.key")
+    monkeypatch.setattr("exchange.binlog.address.context", lambda *_: trusting)
+    Session("s", address("s", not_this_host)).close()
+
+
+def test_a_wish_for_tls_is_never_passed_over(server: Server, tmp_path: Path) -> None:
+    folder = server.make_certificates("localhost")
+    server.restart(skip_ssl="1")
+    try:
+        with pytest.raises(SourceError, match="offers no TLS"):
+            Session("s", address("s", strict(server, folder)))
+    finally:
+        server.restart()
+    with pytest.raises(ConfigError, match="ssl_ca: the file is not there"):
+        Session("s", address("s", strict(server, tmp_path)))
 
 
 # -- one reader

@@ -40,7 +40,7 @@ class Binlog:
     def __init__(self, system: str, where: Address, file: str, place: int, tables: Iterable[str]) -> None:
         """Prepare to read from a place in a file; row events of other tables are left out."""
         self._system = system
-        self._at = f"source {system}: the server at {where.host}:{where.port}"
+        self._at = f"source {system}: {where.at}"
         self._begins = f"{file}:{place}"
         self._backlog: deque[Any] = deque()
         self._bytes = 0
@@ -51,7 +51,7 @@ class Binlog:
         names = [name.split(".") for name in tables]
         logging.getLogger("pymysqlreplication").setLevel(logging.CRITICAL)  # it says what we raise
         self._reader = BinLogStreamReader(
-            connection_settings=connection_settings(where) | {"read_timeout": _READ_TIMEOUT_S},
+            connection_settings=connection_settings(system, where) | {"read_timeout": _READ_TIMEOUT_S},
             server_id=server_id(system),
             log_file=file,
             log_pos=place,

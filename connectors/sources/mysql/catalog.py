@@ -9,7 +9,7 @@ from connectors.sources.mysql.place import Mark, file_number, place, sorted_gtid
 from connectors.sources.mysql.snapshot import KEY_TYPES, SourceTable
 from exchange.binlog.address import Address
 from exchange.binlog.columns import CATALOGUE, UnknownColumn, from_catalogue
-from exchange.binlog.fitness import Table, problems
+from exchange.binlog.fitness import Table, filter_problems, server_problems, table_problems
 from exchange.binlog.session import Session, log_status
 from exchange.errors import GapError, SourceError
 
@@ -37,22 +37,26 @@ class Catalog:
         """Return a new connection."""
         return Session(self.system, self._where)
 
-    def tables(self, session: Session, names: Sequence[str]) -> dict[str, SourceTable]:
-        """Return the tables to capture, by <schema>.<table>.
+    def look_up(
+        self, session: Session, names: Sequence[str]
+    ) -> tuple[dict[str, SourceTable], dict[str, str]]:
+        """Return the tables that can be captured, by <schema>.<table>, and why the others cannot.
 
-        Raises: SourceError naming everything that keeps them from being captured, and why.
+        Raises: SourceError naming everything that keeps all of them from being captured, and why.
         """
-        found = list(problems(session, self.kind, [Table(name, {}) for name in names]))
+        if wrong := [*server_problems(session, self.kind), *filter_problems(session, names)]:
+            raise SourceError("\n".join(f"source {self.system}: {problem}" for problem in wrong))
         tables: dict[str, SourceTable] = {}
-        if not found:
-            for name in names:
-                try:
+        problems: dict[str, str] = {}
+        for name in names:
+            try:
+                if found := list(table_problems(session, Table(name, {}))):
+                    problems[name] = "; ".join(found)
+                else:
                     tables[name] = _table(session, name)
-                except UnknownColumn as problem:
-                    found.append(f"table {name}: {problem}")
-        if found:
-            raise SourceError("\n".join(f"source {self.system}: {problem}" for problem in found))
-        return tables
+            except UnknownColumn as problem:
+                problems[name] = f"table {name}: {problem}"
+        return tables, problems
 
     def collations(self, session: Session) -> dict[int, str]:
         """Return the character set of each collation, by its id."""

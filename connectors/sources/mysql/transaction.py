@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,23 +21,18 @@ from pymysqlreplication.event import (
     XAPrepareEvent,
     XidEvent,
 )
-from pymysqlreplication.row_event import (
-    DeleteRowsEvent,
-    PartialUpdateRowsEvent,
-    RowsEvent,
-    TableMapEvent,
-    UpdateRowsEvent,
-    WriteRowsEvent,
-)
+from pymysqlreplication.row_event import RowsEvent, TableMapEvent, UpdateRowsEvent
 
 from connectors.position import SourcePosition
 from connectors.source import Captured
+from connectors.sources.marks import TableMarks
 from connectors.sources.mysql.place import Mark, byte_of, file_number, number_of, place
-from connectors.sources.mysql.rowimage import MalformedImage, Row, is_whole
+from connectors.sources.mysql.rowevent import UnreadableChange, row_images, row_records, rows_begin
 from connectors.sources.mysql.shapes import BinlogMoment, Mapped, Shapes
 from connectors.sources.mysql.statement import Effect, judge
-from connectors.sources.postgres.record import Place, row_record, truncate_record
-from exchange.change import Op, Position
+from connectors.sources.postgres.record import Place, truncate_record
+from exchange.binlog.columns import UnknownColumn
+from exchange.change import Position
 from exchange.errors import SourceError
 
 _MARIADB_STANDALONE: Final = 1
@@ -46,7 +41,6 @@ _MARIADB_PREPARED_XA: Final = 64
 _HARMLESS: Final = frozenset({BINLOG.INTVAR_EVENT, BINLOG.RAND_EVENT, BINLOG.USER_VAR_EVENT, 28, 37})
 """Events that the library does not read and that change no row. 28: may be ignored by its own words; 37: a
 change in a group of servers."""
-_HEADER_BYTES: Final = 19
 _LAST_INDEX: Final = 0xFFFF_FFFF
 
 
@@ -58,13 +52,19 @@ class Transactions:
     """
 
     def __init__(
-        self, stream_id: int, shapes: Shapes, stored: SourcePosition, tables: Collection[str]
+        self,
+        stream_id: int,
+        shapes: Shapes,
+        stored: SourcePosition,
+        tables: Collection[str],
+        marks: TableMarks,
     ) -> None:
         self._system = stored.system
         self._done = (stored.commit, stored.index)
         self._stream_id = stream_id
         self._shapes = shapes
-        self._tables = tables
+        self._tables = frozenset(tables)
+        self._marks = marks
         mark = Mark.of(stored.mark)
         self._created_s = mark.created_s
         self._gtids = {gtid.partition("-")[0]: gtid for gtid in mark.gtids}
@@ -93,7 +93,7 @@ class Transactions:
             case RowsEvent():
                 return self._rows(event)
             case TableMapEvent():
-                self._maps[event.table_id] = self._shapes.of_table_map(event)
+                self._maps[event.table_id] = self._table_map(event)
             case MariadbGtidEvent() | GtidEvent():
                 self._begin(event)
             case XidEvent():
@@ -170,7 +170,11 @@ class Transactions:
         judged = judge(event.query, event.schema.decode(errors="replace"), self._tables)
         match judged.effect:
             case Effect.HALT:
-                raise self._halt(judged.why)
+                if not judged.tables:
+                    raise self._halt(judged.why)
+                for table in judged.tables:
+                    self._halt_table(table, judged.why)
+                self._end_unless_explicit(event)
             case Effect.TRUNCATE:
                 taken = [record for table in judged.tables for record in self._truncate(event, table)]
                 self._end_unless_explicit(event)
@@ -190,43 +194,49 @@ class Transactions:
             self._end(event)
 
     def _truncate(self, event: Any, table: str) -> list[Captured]:
+        if not self._takes(table):
+            return []
         found = self._place(table, self._start_of(event))
         shape = self._shapes.last_of(table)
         return [] if found is None else [truncate_record(Place(shape, *found))]
 
     # -- rows
 
+    def _takes(self, table: str) -> bool:
+        """Whether changes of a table are captured where the log is now."""
+        return table in self._tables and self._marks.takes(table, self._moment.lsn)
+
+    def _table_map(self, event: Any) -> Mapped | None:
+        table = f"{event.schema}.{event.table}"
+        if not self._takes(table):
+            return None
+        try:
+            return self._shapes.of_table_map(event)
+        except UnknownColumn as problem:
+            self._halt_table(table, f"cannot be read exactly any more: {problem}")
+            return None
+
     def _rows(self, event: Any) -> list[Captured]:
         mapped = self._maps.get(event.table_id)
-        if mapped is None:
+        if mapped is None or not self._takes(mapped.shape.shape.table):
             return []
         table = mapped.shape.shape.table
-        if self._prepared:
-            msg = f"table {table} was changed by an XA transaction; the log tells its end apart"
-            raise self._halt(msg)
-        is_update = isinstance(event, UpdateRowsEvent)
-        bitmaps = [event.columns_present_bitmap] + ([event.columns_present_bitmap2] if is_update else [])
-        if isinstance(event, PartialUpdateRowsEvent) or not all(
-            is_whole(bitmap, mapped.columns) for bitmap in bitmaps
-        ):
-            msg = f"a change of table {table} does not tell all columns (binlog_row_image was not FULL)"
-            raise self._halt(msg)
-        start = self._start_of(event)
-        packet = event.packet
-        rows_at = start + _HEADER_BYTES + packet.read_bytes
+        rows_at = self._start_of(event) + rows_begin(event)
         try:
-            images = mapped.reader.rows(packet.read(event.event_size - packet.read_bytes))
-        except MalformedImage:
-            msg = f"a change of table {table} is damaged"
-            raise self._halt(msg) from None
+            if self._prepared:
+                msg = "was changed by an XA transaction, whose end the log tells apart"
+                raise UnreadableChange(msg)
+            images = row_images(event, mapped)
+        except UnreadableChange as problem:
+            self._halt_table(table, str(problem))
+            return []
         made: list[Captured] = []
-        step = 2 if is_update else 1
+        step = 2 if isinstance(event, UpdateRowsEvent) else 1
         for at in range(0, len(images), step):
             found = self._place(table, rows_at + images[at][0])
             if found is not None:
-                made += _records(
-                    event, Place(mapped.shape, *found), [row for _, row in images[at : at + step]]
-                )
+                rows = [row for _, row in images[at : at + step]]
+                made += row_records(event, Place(mapped.shape, *found), rows)
         return made
 
     def _start_of(self, event: Any) -> int:
@@ -252,23 +262,15 @@ class Transactions:
         order = (sum(self._counted.values()), self._counted[table])
         return Position(self._stream_id, *at), self._moment, order
 
+    def _halt_table(self, table: str, why: str) -> None:
+        if self._takes(table):
+            self._marks.halt(table, f"{why} (log at {self._at()})")
+
+    def _at(self) -> str:
+        return f"{self._base}.{number_of(self._moment.lsn):06d}:{byte_of(self._moment.lsn)}"
+
     def _halt(self, why: str) -> SourceError:
-        at = f"{self._base}.{number_of(self._moment.lsn):06d}:{byte_of(self._moment.lsn)}"
         return SourceError(
-            f"source {self._system}: transaction at {at}: {why}. Nothing from there on was captured; mend "
-            f"the cause, then run `exchange resnapshot {self._system}` to read all tables anew"
+            f"source {self._system}: transaction at {self._at()}: {why}. Nothing from there on was captured; "
+            f"mend the cause, then run `exchange resnapshot {self._system}` to read all tables anew"
         )
-
-
-def _records(event: Any, at: Place, rows: Sequence[Row]) -> list[Captured]:
-    """One record, or two when the key changed: the old key goes, the new one comes."""
-    match event:
-        case WriteRowsEvent():
-            return [row_record(at, Op.CREATE, None, rows[0])]
-        case DeleteRowsEvent():
-            return [row_record(at, Op.DELETE, rows[0], None)]
-    old, new = rows
-    if all(old[column] == new[column] for column in at.shape.key_at):
-        return [row_record(at, Op.UPDATE, old, new)]
-    created = replace(at, position=replace(at.position, part=1))
-    return [row_record(at, Op.DELETE, old, None), row_record(created, Op.CREATE, None, new)]
