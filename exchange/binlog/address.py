@@ -5,10 +5,11 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from exchange.binlog.tls import OPTIONS, Tls, context, tls
 from exchange.errors import ConfigError
 
 WANTED_URL: Final = "mysql://user:password@host:3306/database"
@@ -27,6 +28,12 @@ class Address:
     user: str
     password: SecretStr
     database: str
+    tls: Tls
+
+    @property
+    def at(self) -> str:
+        """How people call it."""
+        return f"the server at {self.host}:{self.port}"
 
 
 def address(system: str, url: SecretStr) -> Address:
@@ -42,10 +49,11 @@ def address(system: str, url: SecretStr) -> Address:
     if parts is None or parts.scheme not in KINDS or not parts.hostname or not parts.username:
         msg = f"source {system}: its connection string is not a URL like {WANTED_URL}"
         raise ConfigError(msg)
-    if parts.query or parts.fragment:  # a wish for TLS, say, must not be passed over
+    options = dict(parse_qsl(parts.query))
+    if parts.fragment or bool(parts.query) != bool(options) or not set(options) <= set(OPTIONS):
         msg = (
-            f"source {system}: its connection string has options, and none is known; wanted: {WANTED_URL} "
-            "(a ? or # in a password is written %3F or %23)"
+            f"source {system}: its connection string has an option that is not known; wanted: {WANTED_URL}, "
+            f"and behind a ? some of {', '.join(OPTIONS)} (a ? or # in a password is written %3F or %23)"
         )
         raise ConfigError(msg)
     return Address(
@@ -54,11 +62,16 @@ def address(system: str, url: SecretStr) -> Address:
         user=unquote(parts.username),
         password=SecretStr(unquote(parts.password or "")),
         database=unquote(parts.path.lstrip("/")),
+        tls=tls(f"source {system}", parts.hostname, options),
     )
 
 
-def connection_settings(where: Address) -> dict[str, Any]:
-    """Return what every connection of ours is made with."""
+def connection_settings(system: str, where: Address) -> dict[str, Any]:
+    """Return what every connection of ours is made with.
+
+    Raises: ConfigError when a file that TLS needs cannot be used.
+    """
+    secured = context(f"source {system}", where.tls)
     return {
         "host": where.host,
         "port": where.port,
@@ -66,6 +79,7 @@ def connection_settings(where: Address) -> dict[str, Any]:
         "password": where.password.get_secret_value(),
         "charset": "utf8mb4",
         "connect_timeout": _CONNECT_TIMEOUT_S,
+        **({"ssl_disabled": True} if secured is None else {"ssl": secured}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from typing import Final
 
@@ -44,10 +45,10 @@ class Session:
         Raises: TransientError when the server cannot be reached now; SourceError when it refuses us for good.
         """
         self.system = system
-        self._at = f"source {system}: the server at {where.host}:{where.port}"
+        self._at = f"source {system}: {where.at}"
         try:
             self._raw = pymysql.connect(
-                **connection_settings(where),
+                **connection_settings(system, where),
                 database=where.database or None,
                 read_timeout=_READ_TIMEOUT_S,
                 use_unicode=False,
@@ -100,6 +101,16 @@ class Session:
 def explained(at: str, error: pymysql.Error, what: str) -> SourceError | TransientError:
     """Return an error by its number, without the server's text: that may quote values."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
+        return SourceError(
+            f"{at} and this side agree on no TLS, or its certificate does not prove that it is this host "
+            "(ssl_ca names the authority that signed it; ssl_mode=verify_ca leaves the host's name out)"
+        )
+    if code == CR.CR_SSL_CONNECTION_ERROR:
+        return SourceError(
+            f"{at} offers no TLS; set it up there, or say ssl_mode=disabled in the connection string where "
+            "the network between is trusted"
+        )
     if code in _REFUSED:
         return SourceError(f"{at} {_REFUSED[code]}")
     if code in _PASSING or code == 0:

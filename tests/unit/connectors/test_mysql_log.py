@@ -106,6 +106,40 @@ def test_a_connection_string_may_hold_any_password() -> None:
     assert "p@/:" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("host", "options", "mode"),
+    [
+        ("127.0.0.1", "", "disabled"),
+        ("localhost", "", "disabled"),
+        ("[::1]", "", "disabled"),
+        ("10.0.0.1", "", "verify_identity"),
+        ("db.example", "", "verify_identity"),
+        ("db.example", "?ssl_mode=disabled", "disabled"),
+        ("db.example", "?ssl_mode=verify_ca", "verify_ca"),
+        ("localhost", "?ssl_ca=/ca.pem", "verify_identity"),
+    ],
+)
+def test_only_this_machine_is_spoken_to_in_clear_without_being_told_so(
+    host: str, options: str, mode: str
+) -> None:
+    assert address("shop", SecretStr(f"mysql://u:p@{host}/d{options}")).tls.mode == mode
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("ssl_mode=required", "none of disabled, verify_ca, verify_identity"),
+        ("ssl_mode=disabled&ssl_ca=/ca.pem", "take either out"),
+        ("ssl_key=/k.pem", "without ssl_cert"),
+        ("ssl_verify=1", "an option that is not known"),
+        ("ssl_ca", "an option that is not known"),
+    ],
+)
+def test_contradicting_wishes_for_tls_are_told(options: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        address("shop", SecretStr(f"mysql://u:p@h/d?{options}"))
+
+
 def column(type_: int, **given: Any) -> Any:
     return SimpleNamespace(type=type_, unsigned=False, **given)
 
