@@ -14,6 +14,7 @@ from exchange.binlog.address import Address, connection_settings
 from exchange.errors import SourceError, TransientError
 
 _READ_TIMEOUT_S: Final = 600
+_QUESTION_TIMEOUT: Final = {"mariadb": "max_statement_time = 15", "mysql": "max_execution_time = 15000"}
 _PASSING: Final = (
     ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED,
     ER.TABLE_DEF_CHANGED, 1226, 1317, 3168,
@@ -80,6 +81,11 @@ class Session:
         rows = self.texts("SHOW GLOBAL VARIABLES LIKE %s", [name])
         return rows[0][1] if rows else None
 
+    def only_look(self, kind: str) -> None:
+        """Let the session change nothing and take no question for long."""
+        self.query(f"SET SESSION {_QUESTION_TIMEOUT[kind]}")
+        self.query("SET SESSION TRANSACTION READ ONLY")
+
     def close(self) -> None:
         """Close the connection; may be called twice."""
         if self._raw.open:
@@ -119,8 +125,13 @@ def explained(at: str, error: pymysql.Error, what: str) -> SourceError | Transie
 
 
 def quoted(name: str) -> str:
-    """Return <schema>.<table>, or one name, quoted for SQL."""
-    return ".".join(f"`{part.replace('`', '``')}`" for part in name.split("."))
+    """Return <schema>.<table> quoted for SQL."""
+    return ".".join(map(quoted_name, name.split(".")))
+
+
+def quoted_name(name: str) -> str:
+    """Return one name quoted for SQL; it may hold dots."""
+    return f"`{name.replace('`', '``')}`"
 
 
 def log_status(session: Session) -> tuple[str, ...]:

@@ -29,7 +29,6 @@ from exchange.doctor.finding import Finding, Level, Patient, clock, of_problem, 
 from exchange.errors import SourceError, TransientError
 from exchange.settings import Secrets
 
-_STATEMENT_TIMEOUT: Final = {"mariadb": "max_statement_time = 15", "mysql": "max_execution_time = 15000"}
 _WHY_SETTING: Final = {
     "log_bin": "the log is what changes are read from",
     "binlog_format": "changes that are logged as statements do not tell which rows they changed",
@@ -67,8 +66,7 @@ def examine(patient: Patient, secrets: Secrets) -> Iterator[Finding]:
         yield unreachable(error, "the server's bind-address")
         return
     with session:
-        session.query(f"SET SESSION {_STATEMENT_TIMEOUT[wish.kind]}")
-        session.query("SET SESSION TRANSACTION READ ONLY")
+        session.only_look(wish.kind)
         yield from _examine(session, wish)
 
 

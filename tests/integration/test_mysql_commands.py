@@ -1,4 +1,4 @@
-"""`exchange doctor` on a real MariaDB: wrong on purpose, and the same server once its advice is taken."""
+"""`exchange doctor` and `contract draft` on a real MariaDB: wrong on purpose, then as its advice says."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from exchange.binlog.fitness import IN_CONFIGURATION
 from exchange.doctor import binlog, finding
 from exchange.doctor.finding import Finding, Level, Patient
 from exchange.files import yaml_source
+from exchange.files.contracts import load_contracts
 from exchange.settings import Secrets
 from tests.mariadb import MISSING, Server, is_here, running_mariadb
+from tests.trial.people import id_number
 from tests.unit.exchange.topologies import PERSON
 
 pytestmark = pytest.mark.skipif(not is_here(), reason=MISSING)
@@ -87,13 +89,16 @@ class Shop:
     settings: dict[str, str] = field(default_factory=dict)
 
     def doctor(self, *args: str, login: str = "weak:pw") -> subprocess.CompletedProcess[str]:
+        return self.run("doctor", "shop", *args, login=login)
+
+    def run(self, *args: str, login: str = "root:") -> subprocess.CompletedProcess[str]:
         environ = os.environ | {
             "EXCHANGE_HOME": str(self.files),
             "EXCHANGE_TOPOLOGY": str(self.files / "topology.yaml"),
             "EXCHANGE_CONTRACTS": str(self.files / "avro"),
             "SHOP_URL": f"mysql://{login}@127.0.0.1:{self.server.port}/",
         }
-        command = [sys.executable, "-m", "exchange.cli", "doctor", "shop", *args]
+        command = [sys.executable, "-m", "exchange.cli", *args]
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
     def findings(self, *tables: str) -> list[dict[str, str]]:
@@ -210,3 +215,74 @@ def test_a_server_that_lets_nobody_in_is_a_finding_without_the_password(shop: Sh
     assert done.returncode == 2
     assert "reachable: source shop: the server at 127.0.0.1" in done.stdout
     assert "canary-password" not in done.stdout + done.stderr
+
+
+# -- contract draft
+
+
+DRAFTED = """
+CREATE TABLE shop.customer (
+    sfzh varchar(18) PRIMARY KEY, xm varchar(50) NOT NULL, c1 text, c2 bigint, c3 text, ti tinyint(1),
+    big bigint unsigned, un int unsigned, amount decimal(12,2), born date, seen timestamp NULL,
+    local datetime(6), at time, f float, g double, b1 bit(1), b9 bit(9), m enum('ok','bad'),
+    o enum('a b','好'), st set('x','y'), bin varbinary(9), u uuid, y year, j json, p point,
+    t5 varchar(9) CHARACTER SET big5) COMMENT '常住人口';
+ALTER TABLE shop.customer MODIFY c1 text COMMENT '家庭住址', MODIFY born date COMMENT '出生日期'
+"""
+
+
+def test_the_draft_is_a_contract_with_strict_guesses_and_no_value(shop: Shop) -> None:
+    for statement in DRAFTED.split(";"):
+        shop.server.execute(statement)
+    for number in range(40):
+        values = f"'{id_number(number)}', '王canary', '浙江省杭州市canary路1号', {13800000000 + number}"
+        row = f"{values}, '见{id_number(number + 50)}', X'ff'"
+        insert = "INSERT INTO shop.customer (sfzh, xm, c1, c2, c3, bin) VALUES "
+        shop.server.execute(f"{insert}({row})")
+    file = shop.files / "avro" / "shop" / "customer.avsc"
+    done = shop.run("contract", "draft", "shop", "shop.customer", "-o", str(file))
+    assert done.returncode == 0, done.stderr
+    contract = load_contracts(shop.files / "avro")["shop.customer"]
+    assert (contract.key, contract.label_zh) == (("sfzh",), "常住人口")
+    fields = contract.fields
+    assert {name: field.type.kind for name, field in fields.items()} == {
+        **dict.fromkeys(("sfzh", "xm", "c1", "c3", "o", "st", "j"), "string"),
+        **dict.fromkeys(("c2", "un"), "long"),
+        **dict.fromkeys(("ti", "y"), "int"),
+        **dict.fromkeys(("big", "amount"), "decimal"),
+        **dict.fromkeys(("b9", "bin", "u", "p"), "bytes"),
+        **{"born": "date", "seen": "timestamp", "local": "local_timestamp", "at": "time"},
+        **{"f": "float", "g": "double", "b1": "boolean", "m": "enum"},
+    }
+    assert (fields["sfzh"].type.nullable, fields["c1"].type.nullable) == (False, True)
+    assert (fields["big"].type.precision, fields["amount"].type.scale) == (20, 2)
+    grades = {name: (field.sensitivity, field.classification) for name, field in fields.items()}
+    assert grades["sfzh"] == ("id_number", 4)
+    assert grades["xm"] == ("person_name", 3)
+    assert grades["c1"] == ("address", 3)
+    assert grades["c2"] == ("mobile", 3)
+    assert grades["c3"] == ("free_text", 4)
+    assert grades["born"] == ("birth_date", 3)
+    assert [rule.name for rule in fields["sfzh"].rules] == ["length", "cn_id_number"]
+    assert [rule.name for rule in fields["o"].rules] == ["codes"]
+    written = file.read_text() + done.stdout + done.stderr
+    assert "canary" not in written
+    assert not any(id_number(number) in written for number in range(100))
+    assert "138000000" not in written
+    assert (
+        "t5                       left out               varchar: column t5 has character set big5"
+        in done.stderr
+    )
+
+
+def test_what_cannot_be_drafted_is_told(shop: Shop) -> None:
+    shop.server.execute("CREATE TABLE shop.keyless (id int)")
+    for login, table, told in (
+        ("root:", "shop.keyless", "table shop.keyless has no primary key; give it one"),
+        ("root:", "shop.nowhere", "there is no table shop.nowhere, or its user may not read it"),
+        ("weak:pw", "shop.keyless", "there is no table shop.keyless, or its user may not read it"),
+        ("weak:no", "shop.parent", "refused user or password"),
+    ):
+        done = shop.run("contract", "draft", "shop", table, login=login)
+        assert done.returncode == 1
+        assert told in done.stderr
