@@ -173,7 +173,7 @@ def _certificate(folder: Path, name: str, signer: tuple[Any, Any] | None, host: 
 
 
 @contextmanager
-def running_mariadb() -> Iterator[Server]:
+def running_mariadb(**settings: str) -> Iterator[Server]:
     """Start a new server; stop it and delete its data at the end, whatever happens."""
     root = Path(tempfile.mkdtemp(prefix="exchange-mariadb-"))
     with socket.socket() as taken:
@@ -185,7 +185,7 @@ def running_mariadb() -> Iterator[Server]:
         for place in (root, root / "data"):
             os.chown(place, *_owner())
         server.install()
-        server.start()
+        server.start(**settings)
         yield server
     finally:
         server.stop()

@@ -14,6 +14,7 @@ from connectors.source import Batch, Frame
 from connectors.sources.marks import TableMarks
 from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.catalog import Catalog, file_name
+from connectors.sources.mysql.failover import follow
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log, where
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.shapes import BinlogMoment, Shapes
@@ -84,6 +85,7 @@ class MariadbSource:
             to_empty = self._names if stored is not None else ()
         else:
             self._files = self._catalog.files(session)
+            stored = follow(self._catalog, session, stored, self._files)
             self._refuse_gap(session, identity, stored)
             self._marks.compare(stored.tables, stored.resume, usable, problems)
             self._position = replace(stored, tables=self._marks.entries())
