@@ -101,6 +101,6 @@ def _prepared(session: Session) -> Iterator[Finding]:
             "prepared_transactions",
             Level.WARNING,
             f"{waiting} prepared XA transactions wait for their end",
-            "the log tells their end apart from their changes",
+            "a snapshot waits for them, and every start of the connector reads the log from there again",
             "XA RECOVER; -- then XA COMMIT or XA ROLLBACK each, as its owner says",
         )

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 from pydantic import SecretStr
 
@@ -29,92 +25,26 @@ from exchange.binlog.address import address, server_id
 from exchange.binlog.charsets import CHARSETS
 from exchange.binlog.fitness import Table, problems
 from exchange.binlog.session import Session
-from exchange.change import Op, Reason
+from exchange.block import ReadBlock, Record
+from exchange.change import Op, Reason, RecordHeader
+from exchange.contract import Contract
+from exchange.encoding import wire
 from exchange.errors import ConfigError, GapError, SourceError, TransientError
+from exchange.keys import Sealer
+from exchange.process import Programs, process_batch
 from exchange.settings import Secrets
+from tests.integration.mysql_source import FIRM, PERSON, Database, afters, at_least, value
 from tests.mariadb import MISSING, Server, is_here, running_mariadb
 from tests.stack import wait_for
+from tests.unit.exchange.samples import KEYS, STEWARD_PUBLIC, resource, spec
 
 pytestmark = pytest.mark.skipif(not is_here(), reason=MISSING)
-
-FIRM = "CREATE TABLE firm (id bigint PRIMARY KEY)"
-PERSON = "CREATE TABLE person (id bigint PRIMARY KEY, name varchar(200), amount decimal(12,2))"
-LONG_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with running_mariadb() as running:
         yield running
-
-
-@dataclass
-class Database:
-    """A database of a test's own, and sources that read it."""
-
-    server: Server
-    name: str
-    tables: tuple[str, ...] = ("person",)
-    position: SourcePosition | None = None
-    made: list[MariadbSource] = field(default_factory=list)
-
-    def run(self, *statements: str) -> None:
-        """Run statements in one session, each committed."""
-        with self.server.connect(self.name) as connection, connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-
-    def open(self, stored: SourcePosition | None = None, system: str | None = None) -> MariadbSource:
-        url = SecretStr(self.server.url(database=self.name))
-        tables = [f"{self.name}.{table}" for table in self.tables]
-        source = MariadbSource(system or self.name, url, "", "", tables)
-        self.made.append(source)
-        try:
-            source.open(stored or self.position)
-        except BaseException:
-            source.close()
-            raise
-        return source
-
-    def read(self, source: MariadbSource, enough: Callable[[list[Captured]], bool]) -> list[Captured]:
-        """Read until there is enough, and keep the position, as Kafka would."""
-        found: list[Captured] = []
-        ends_at = time.monotonic() + LONG_S
-        while not enough(found):
-            assert time.monotonic() < ends_at, f"{len(found)} records"
-            batch = source.read()
-            found += [change for change in batch.changes if isinstance(change, Captured)]
-            self.position = batch.position
-        return found
-
-    def streaming(self) -> MariadbSource:
-        """Return a source whose snapshot is behind it; what follows comes from the log."""
-        source = self.open()
-        self.read(source, lambda _: source._snapshot is None and source._stream is not None)
-        return source
-
-    @contextmanager
-    def reading(self) -> Iterator[MariadbSource]:
-        source = self.streaming()
-        try:
-            yield source
-        finally:
-            source.close()
-
-    def halts_table(self, source: MariadbSource, table: str = "person") -> str:
-        """Read until a table halts alone; return the text, which its next start tells again."""
-        name = f"{self.name}.{table}"
-        ends_at = time.monotonic() + LONG_S
-        while name not in (batch := source.read()).halted:
-            assert time.monotonic() < ends_at
-        self.position = batch.position
-        return batch.halted[name]
-
-    def halts(self, source: MariadbSource) -> str:
-        """Read until it halts; return the text."""
-        with pytest.raises(SourceError) as told:
-            self.read(source, lambda _: False)
-        return str(told.value)
 
 
 @pytest.fixture
@@ -126,20 +56,6 @@ def database(server: Server, request: pytest.FixtureRequest) -> Iterator[Databas
     for source in made.made:
         source.close()
     server.execute(f"DROP DATABASE IF EXISTS {name}")
-
-
-def value(change: Captured) -> dict[str, Any]:
-    decoded = fastavro.schemaless_reader(io.BytesIO(change.value), change.shape.value_schema, None)
-    assert isinstance(decoded, dict)
-    return decoded
-
-
-def afters(changes: list[Captured]) -> list[Any]:
-    return [value(change)["after"] for change in changes]
-
-
-def at_least(count: int) -> Callable[[list[Captured]], bool]:
-    return lambda found: len(found) >= count
 
 
 # -- the log
@@ -193,6 +109,55 @@ def test_names_of_today_would_show_a_value_in_its_neighbours_column(
     assert (row["city"] == "canary") is planted
 
 
+LABEL = {"zh": "列", "en": "Column"}
+PHONE = b"13912345678"
+
+
+def shown(changes: list[Captured], *columns: str) -> bytes:
+    """Return all that a view of these columns writes, whatever else the table has."""
+    fields = [
+        {"name": name, "type": ["null", "string"], "default": None, "classification": 1, "label": LABEL}
+        for name in columns
+    ]
+    key = {"name": "id", "type": "long", "classification": 1, "label": LABEL}
+    document = {"type": "record", "namespace": "shop", "name": "person", "label": LABEL, "key": ["id"]}
+    contract = Contract.parse(document | {"contractVersion": 1, "fields": [key, *fields]}, "test")
+    planned = resource(contract, spec(contract, dict.fromkeys(("id", *columns), "clear")))
+    schemas = dict(enumerate({change.shape: None for change in changes}, 1))
+    numbers = {shape: number for number, shape in schemas.items()}
+    batch = ReadBlock()
+    for offset, change in enumerate(changes):
+        number = numbers[change.shape]
+        key_bytes = wire.prefix(1000 + number) + (change.key or b"")
+        header = RecordHeader(change.position, change.op, change.source_ms).pack()
+        batch.add(Record(offset, 0, key_bytes, wire.prefix(number) + change.value, header))
+    programs = Programs(
+        planned, KEYS, lambda n: schemas[n % 1000].key_schema if n > 1000 else schemas[n].value_schema
+    )
+    sealer = Sealer({planned.name: STEWARD_PUBLIC})
+    done = process_batch(batch, "raw", 0, planned, programs, sealer, writer="w", plan_version=1, now_ms=1)
+    assert done.halt is None
+    outgoing = list(done.outgoing)
+    assert len(outgoing) == len(changes)
+    return b"".join(out.value or b"" for out in outgoing)
+
+
+def test_a_new_sensitive_column_reaches_no_view_until_one_lists_it(database: Database) -> None:
+    database.run("CREATE TABLE person (id bigint PRIMARY KEY, name varchar(20))")
+    with database.reading() as source:
+        database.run(
+            "INSERT INTO person VALUES (1, 'before')",
+            "ALTER TABLE person ADD COLUMN phone varchar(20) AFTER id",
+            "INSERT INTO person VALUES (2, '13912345678', 'after')",
+        )
+        found = database.read(source, at_least(2))
+    written = shown(found, "name")
+    assert b"before" in written
+    assert b"after" in written
+    assert PHONE not in written
+    assert PHONE in shown(found[1:], "name", "phone")  # control: the search finds what is shown
+
+
 def test_positions_grow_over_log_files_and_restarts_of_the_server(database: Database) -> None:
     database.run(PERSON, "INSERT INTO person VALUES (1, 'snapshot', 1)")
     with database.reading() as source:
@@ -234,6 +199,34 @@ def test_a_large_transaction_is_taken_up_again_at_any_of_its_rows(database: Data
         assert [(change.key, change.value[-8:]) for change in rest] == [
             (change.key, change.value[-8:]) for change in whole[taken:]
         ]
+
+
+def test_stopped_after_every_event_it_loses_and_repeats_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between table maps and rows, behind BEGIN, in the middle of a transaction, before a statement."""
+    monkeypatch.setattr("connectors.sources.mysql.stream._MOST_CHANGES", 1)
+    database.run(PERSON)
+    with database.reading():
+        pass
+    database.run(
+        "INSERT INTO person VALUES (1, 'a', 1)",
+        "BEGIN",
+        "INSERT INTO person VALUES (2, 'b', 1)",
+        "UPDATE person SET name = 'c' WHERE id = 1",
+        "DELETE FROM person WHERE id = 2",
+        "COMMIT",
+        "ALTER TABLE person ADD COLUMN more int",
+        "INSERT INTO person VALUES (3, 'd', 1, 1)",
+    )
+    found: list[Captured] = []
+    while len(found) < 5:
+        source = database.open()
+        found += database.read(source, at_least(1))
+        source.close()
+    assert [change.op.value for change in found] == ["c", "c", "u", "d", "c"]
+    positions = [change.position for change in found]
+    assert positions == sorted(set(positions))
 
 
 def test_it_moves_on_while_others_write_and_stops_within_a_moment(
@@ -306,99 +299,6 @@ def test_another_server_is_a_gap(database: Database) -> None:
         database.server.restart()
 
 
-# -- failover
-
-
-REPLICA = {"server_id": "8", "gtid_strict_mode": "ON", "log_slave_updates": "ON"}
-
-
-@contextmanager
-def replica_of(database: Database) -> Iterator[Server]:
-    """A replica that has taken all that its primary has logged since now."""
-    primary = database.server
-    primary.execute("RESET MASTER")
-    primary.execute("CREATE OR REPLACE USER follower IDENTIFIED BY 'pw'")
-    primary.execute("GRANT REPLICATION SLAVE ON *.* TO follower")
-    with running_mariadb(**REPLICA) as replica:
-        with replica.connect() as connection, connection.cursor() as cursor:
-            for statement in ("SET sql_log_bin = 0", f"CREATE DATABASE {database.name}"):
-                cursor.execute(statement)
-        replica.execute(
-            f"CHANGE MASTER TO master_host = '127.0.0.1', master_port = {primary.port},"
-            " master_user = 'follower', master_password = 'pw', master_use_gtid = slave_pos"
-        )
-        replica.execute("FLUSH BINARY LOGS")  # its files and bytes are others than the primary's
-        replica.execute("START SLAVE")
-        yield replica
-
-
-def caught_up(database: Database, replica: Server) -> None:
-    ((at,),) = database.server.execute("SELECT @@gtid_binlog_pos")
-    wait_for(lambda: replica.execute("SELECT @@gtid_slave_pos") == ((at,),), "the replica")
-
-
-def promote(replica: Server) -> None:
-    replica.execute("STOP SLAVE")
-    replica.execute("RESET SLAVE ALL")
-
-
-def test_it_goes_on_at_a_promoted_replica_with_nothing_lost_or_twice(database: Database) -> None:
-    with replica_of(database) as replica:
-        database.run(PERSON, "INSERT INTO person VALUES (1, 'snapshot', 1)")
-        with database.reading() as source:
-            database.run("INSERT INTO person VALUES (2, 'a', 1), (3, 'b', 1)", "UPDATE person SET name = 'c'")
-            told = database.read(source, at_least(5))
-        database.run("INSERT INTO person VALUES (4, 'before the failover, not yet captured', 1)")
-        caught_up(database, replica)
-        promote(replica)
-        primary, database.server = database.server, replica
-        database.run("INSERT INTO person VALUES (5, 'at the new primary', 1)")
-        source = database.open()
-        told += database.read(source, at_least(2))
-        source.close()
-        assert [(change.op, value(change)["after"]["id"]) for change in told] == [
-            *((Op.CREATE, 2), (Op.CREATE, 3), (Op.UPDATE, 1), (Op.UPDATE, 2), (Op.UPDATE, 3)),
-            *((Op.CREATE, 4), (Op.CREATE, 5)),
-        ]
-        assert len({change.position for change in told}) == len(told)
-        assert len({change.position.stream for change in told}) == 2
-        replica.restart(**REPLICA)
-        database.run("INSERT INTO person VALUES (6, 'after a restart there', 1)")
-        assert [row["id"] for row in afters(database.read(database.open(), at_least(1)))] == [6]
-        database.server = primary
-
-
-def same_numbers(seen: Iterable[str], wanted: tuple[str, ...]) -> bool:
-    return [gtid.rpartition("-")[2] for gtid in seen] == [gtid.rpartition("-")[2] for gtid in wanted]
-
-
-def test_a_replica_that_was_behind_or_went_another_way_is_a_gap(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with replica_of(database) as replica:
-        database.run(PERSON)
-        caught_up(database, replica)
-        promote(replica)
-        with database.reading() as source:
-            database.run("INSERT INTO person VALUES (1, 'captured, and lost with the old primary', 1)")
-            database.read(source, at_least(1))
-        primary, database.server = database.server, replica
-        try:
-            with pytest.raises(GapError, match="it was behind, or went another way"):
-                database.open()
-            database.run("INSERT INTO person VALUES (1, 'another way', 1), (2, 'b', 1)")
-            with pytest.raises(GapError, match="it was behind, or went another way"):
-                database.open()
-            # Control: told by number alone, the new primary's transaction passes for the old one's.
-            monkeypatch.setattr("connectors.sources.mysql.failover._same", same_numbers)
-            monkeypatch.setattr("connectors.sources.mysql.source.refuse_gap", lambda *_: None)
-            source = database.open()
-            database.run("INSERT INTO person VALUES (3, 'c', 1)")
-            assert [row["id"] for row in afters(database.read(source, at_least(1)))] == [3]
-        finally:
-            database.server = primary
-
-
 # -- refusals
 
 
@@ -419,7 +319,6 @@ HALTING = {
         ["ALTER TABLE person MODIFY name varchar(20) CHARACTER SET big5", INSERT],
         "character set big5",
     ),
-    "xa": (["XA START 'x'", INSERT, "XA END 'x'", "XA PREPARE 'x'", "XA ROLLBACK 'x'"], "XA transaction"),
 }
 
 
@@ -638,72 +537,6 @@ def test_a_wrong_password_is_told_without_it(server: Server) -> None:
     with pytest.raises(SourceError, match="correct the connection string") as told:
         Session("s", address("s", SecretStr(server.url("known", password="wrong-secret"))))
     assert "wrong-secret" not in str(told.value)
-
-
-# -- TLS
-
-
-@pytest.fixture(scope="module")
-def secured(server: Server) -> Iterator[tuple[Server, Path]]:
-    """A server with a certificate for localhost, and a user who must show one of the same authority."""
-    folder = server.make_certificates("localhost")
-    server.restart(**{f"ssl_{part}": f"{folder}/{file}" for part, file in SERVER_FILES.items()})
-    server.execute("CREATE USER strict IDENTIFIED BY 'pw' REQUIRE X509")
-    server.execute("GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO strict")
-    yield server, folder
-    server.restart()
-
-
-SERVER_FILES = {"ca": "ca.pem", "cert": "server.pem", "key": "server.key"}
-
-
-def strict(server: Server, folder: Path, options: str = "", host: str = "localhost") -> SecretStr:
-    files = f"?ssl_ca={folder}/ca.pem&ssl_cert={folder}/client.pem&ssl_key={folder}/client.key"
-    return SecretStr(server.url("strict", password="pw", host=host, options=files + options))
-
-
-def test_snapshot_and_log_are_read_over_tls_with_a_certificate_of_ours(
-    secured: tuple[Server, Path], database: Database
-) -> None:
-    """The server lets this user in with a certificate only: on each of the connections that are made."""
-    database.run(PERSON, "INSERT INTO person VALUES (1, 'a', 1)")
-    source = MariadbSource("s", strict(*secured), "", "", [f"{database.name}.person"])
-    database.made.append(source)
-    source.open(None)
-    database.run("INSERT INTO person VALUES (2, 'b', 1)")
-    assert [row["id"] for row in afters(database.read(source, at_least(2)))] == [1, 2]
-    began = time.monotonic()
-    source.close()
-    assert time.monotonic() - began < 4
-
-
-def test_who_cannot_prove_to_be_the_server_gets_no_password(
-    secured: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, folder = secured
-    other = server.make_certificates("elsewhere.example")
-    not_this_host = strict(server, folder, host="127.0.0.1")  # its certificate is for localhost
-    for url in (strict(server, other), not_this_host):
-        with pytest.raises(SourceError, match="does not prove that it is this host"):
-            Session("s", address("s", url))
-    Session("s", address("s", strict(server, folder, "&ssl_mode=verify_ca", "127.0.0.1"))).close()
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # control: the same, not verified
-    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    trusting.load_cert_chain(folder / "client.pem", folder / "client.key")
-    monkeypatch.setattr("exchange.binlog.address.context", lambda *_: trusting)
-    Session("s", address("s", not_this_host)).close()
-
-
-def test_a_wish_for_tls_is_never_passed_over(server: Server, tmp_path: Path) -> None:
-    folder = server.make_certificates("localhost")
-    server.restart(skip_ssl="1")
-    try:
-        with pytest.raises(SourceError, match="offers no TLS"):
-            Session("s", address("s", strict(server, folder)))
-    finally:
-        server.restart()
-    with pytest.raises(ConfigError, match="ssl_ca: the file is not there"):
-        Session("s", address("s", strict(server, tmp_path)))
 
 
 # -- one reader

@@ -115,8 +115,8 @@ class Catalog:
             return
         if waiting:
             msg = (
-                f"source {self.system}: {waiting} prepared XA transactions wait for their end (XA RECOVER lists "
-                "them); the snapshot begins once each is committed or rolled back"
+                f"source {self.system}: {waiting} prepared XA transactions wait for their end (XA RECOVER); "
+                "the snapshot begins once each is committed or rolled back"
             )
             raise TransientError(msg)
 

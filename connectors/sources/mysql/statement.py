@@ -21,8 +21,11 @@ class Effect(Enum):
     BEGIN = auto()
     END = auto()
     """COMMIT or ROLLBACK."""
-    PREPARED = auto()
-    """XA START: what follows is committed or not by a later statement."""
+    XA_START = auto()
+    """What follows is committed or not by a later statement."""
+    XA_END = auto()
+    XA_COMMIT = auto()
+    XA_ROLLBACK = auto()
     TRUNCATE = auto()
     HALT = auto()
 
@@ -32,11 +35,13 @@ class Judged:
     """tables: those that a TRUNCATE empties or that a HALT concerns, all of the system's if there are none.
 
     why: of a HALT, without any text of the statement; where it is about tables, their names go before it.
+    xid: of an XA statement, as the log writes it.
     """
 
     effect: Effect
     tables: tuple[str, ...] = ()
     why: str = ""
+    xid: str = ""
 
 
 _TOKEN: Final = re.compile(
@@ -51,11 +56,9 @@ _CONTROL: Final = {
     "SAVEPOINT": Effect.NOTHING, "RELEASE": Effect.NOTHING,
 }  # fmt: skip
 _XA: Final = {
-    "START": Effect.PREPARED,
-    "BEGIN": Effect.PREPARED,
-    "COMMIT": Effect.END,
-    "ROLLBACK": Effect.END,
-}
+    "START": Effect.XA_START, "BEGIN": Effect.XA_START, "END": Effect.XA_END,
+    "COMMIT": Effect.XA_COMMIT, "ROLLBACK": Effect.XA_ROLLBACK,
+}  # fmt: skip
 _DEFINITIONS: Final = frozenset(
     [
         "CREATE",
@@ -89,7 +92,7 @@ def judge(statement: str, database: str, tables: Collection[str]) -> Judged:
         to_savepoint = words[0] == "ROLLBACK" and "TO" in words
         return Judged(Effect.NOTHING if to_savepoint else _CONTROL[words[0]])
     if words[0] == "XA":
-        return Judged(_XA.get(words[1], Effect.NOTHING))
+        return Judged(_XA.get(words[1], Effect.NOTHING), xid=statement.split(None, 2)[2].strip())
     meant = _meant(tokens, database, tables)
     if words[0] == "TRUNCATE":
         return Judged(Effect.TRUNCATE, meant) if meant else Judged(Effect.NOTHING)

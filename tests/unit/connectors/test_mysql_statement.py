@@ -106,10 +106,16 @@ def test_a_statement_in_a_database_that_is_not_captured_passes() -> None:
         ("BEGIN", Effect.BEGIN),
         ("COMMIT", Effect.END),
         ("ROLLBACK", Effect.END),
-        ("XA START X'01',X'',1", Effect.PREPARED),
-        ("XA END X'01',X'',1", Effect.NOTHING),
-        ("XA ROLLBACK X'01',X'',1", Effect.END),
+        ("XA START X'01',X'',1", Effect.XA_START),
+        ("XA END X'01',X'',1", Effect.XA_END),
+        ("XA COMMIT X'01',X'',1", Effect.XA_COMMIT),
+        ("XA ROLLBACK X'01',X'',1", Effect.XA_ROLLBACK),
     ],
 )
 def test_bounds_of_transactions_are_known(statement: str, effect: Effect) -> None:
     assert judge(statement, "shop", TABLES).effect is effect
+
+
+def test_the_statements_of_an_xa_transaction_name_it_alike() -> None:
+    ends = [judge(f"XA {what} X'01',X'',1", "shop", TABLES).xid for what in ("END", "COMMIT", "ROLLBACK")]
+    assert set(ends) == {"X'01',X'',1"}
