@@ -8,8 +8,9 @@ import pytest
 
 from exchange.change import Op
 from tests.conformance import story
-from tests.conformance.harness import DDL, MariadbSubject
+from tests.conformance.harness import MariadbSubject
 from tests.integration.capture import PARTITIONS, Record
+from tests.integration.mysql_source import FIRM, PERSON
 from tests.mariadb import MISSING, is_here, running_mariadb
 from tests.stack import Stack, wait_for
 
@@ -22,7 +23,7 @@ def shop(stack: Stack) -> Iterator[MariadbSubject]:
         MariadbSubject.server = server
         subject = MariadbSubject(stack, "shop", ())
         subject.tables = ["shop.person", "shop.firm"]
-        for statement in (DDL, "CREATE TABLE firm (id bigint PRIMARY KEY)"):
+        for statement in (PERSON, FIRM):
             subject.run_sql(statement)
         subject.publish()
         yield subject
@@ -52,7 +53,7 @@ def test_a_dropped_table_halts_alone_and_comes_back_whole_under_writers_and_kill
         assert "table shop.person was dropped" in halt_of(shop)
         firm_flows(shop, 1)
         connector.kill()
-    shop.run_sql(DDL)
+    shop.run_sql(PERSON)
     values = ",".join(f"({key}, 'again', 1)" for key in range(50_000, 58_000))
     shop.run_sql(f"INSERT INTO person VALUES {values}")  # noqa: S608 - our own numbers
     with shop.connector() as connector:  # what it missed is still not known

@@ -11,12 +11,12 @@ from pydantic import SecretStr
 from pymysqlreplication.constants import FIELD_TYPE
 
 from connectors.position import PositionCodec, SourcePosition
+from connectors.sources.convert import Unrepresentable
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log
 from connectors.sources.mysql.place import Mark, byte_of, number_of, place
 from connectors.sources.mysql.rowimage import MalformedImage, RowReader, is_whole
 from connectors.sources.mysql.snapshot import SourceTable, _after
 from connectors.sources.mysql.types import mapping
-from connectors.sources.postgres.types import Unrepresentable
 from exchange.binlog.address import address, server_id
 from exchange.binlog.charsets import CHARSETS
 from exchange.binlog.columns import Column, UnknownColumn, from_catalogue
