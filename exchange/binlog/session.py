@@ -46,6 +46,7 @@ class Session:
         Raises: TransientError when the server cannot be reached now; SourceError when it refuses us for good.
         """
         self.system = system
+        self.where = where
         self._at = f"source {system}: {where.at}"
         try:
             self._raw = pymysql.connect(

@@ -34,7 +34,7 @@ def tls(at: str, host: str, options: Mapping[str, str]) -> Tls:
 
     Raises: ConfigError when they contradict each other.
     """
-    mode = options.get("ssl_mode") or ("disabled" if _is_here(host) and not options else "verify_identity")
+    mode = options.get("ssl_mode") or ("disabled" if is_here(host) and not options else "verify_identity")
     if mode not in get_args(Mode):
         msg = f"{at}: its ssl_mode is none of {', '.join(get_args(Mode))}"
         raise ConfigError(msg)
@@ -75,7 +75,8 @@ def _load(at: str, what: str, load: Callable[[], None]) -> None:
         raise ConfigError(msg) from None
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -24,6 +24,7 @@ from exchange.binlog.fitness import (
     table_problems,
 )
 from exchange.binlog.session import Refused, Session
+from exchange.binlog.tls import is_here
 from exchange.doctor.binlog_log import log_findings
 from exchange.doctor.finding import Finding, Level, Patient, clock, of_problem, unreachable
 from exchange.errors import SourceError, TransientError
@@ -91,6 +92,7 @@ def _examine(session: Session, wish: binlog.Wanted) -> Iterator[Finding]:
             yield _told("table", problem, "the table cannot be captured whole and exactly")
     yield from _identity(session, wish)
     yield from _superuser(session)
+    yield from _in_clear(session)
     yield from _clock(session)
     yield from log_findings(session, wish.kind)
     yield from _sessions(session, wish.kind)
@@ -142,6 +144,17 @@ def _superuser(session: Session) -> Iterator[Finding]:
             f"the connection's user {account(session)} has all privileges",
             "whoever gets hold of the connection string then owns the department's databases",
             "CREATE USER exchange_capture IDENTIFIED BY '...'; -- and grant it what this command then names",
+        )
+
+
+def _in_clear(session: Session) -> Iterator[Finding]:
+    if session.where.tls.mode == "disabled" and not is_here(session.where.host):
+        yield Finding(
+            "tls",
+            Level.WARNING,
+            "the connection string says ssl_mode=disabled, and the server is another machine",
+            "whoever is in between reads every row",
+            "set up TLS on the server, take ssl_mode=disabled out of the connection string, and name ssl_ca",
         )
 
 

@@ -191,12 +191,13 @@ def examined(shop: Shop, monkeypatch: pytest.MonkeyPatch, user: str = "root") ->
     return {one.check: one for one in found if one.level is not Level.NOTE}
 
 
-def test_a_superuser_a_wrong_clock_and_waiting_transactions_are_found(
+def test_a_superuser_a_wrong_clock_a_plain_connection_and_waiting_transactions_are_found(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.server.restart(gtid_strict_mode="ON", binlog_expire_logs_seconds="604800")
     assert examined(shop, monkeypatch).keys() == {"superuser"}
     monkeypatch.setattr(finding, "_MOST_SKEW_S", -1.0)
+    monkeypatch.setattr(binlog, "is_here", lambda _: False)
     shop.server.execute("SET GLOBAL binlog_expire_logs_seconds = 0, binlog_row_image = FULL")
     with shop.server.connect("shop") as connection, connection.cursor() as cursor:
         for statement in ("XA START 'x'", "INSERT INTO parent VALUES (1)", "XA END 'x'", "XA PREPARE 'x'"):
@@ -204,7 +205,7 @@ def test_a_superuser_a_wrong_clock_and_waiting_transactions_are_found(
         found = examined(shop, monkeypatch)
         cursor.execute("XA ROLLBACK 'x'")
     assert found.keys() == {
-        *("superuser", "clock", "prepared_transactions", "binlog_expire_logs_seconds", "sessions")
+        *("superuser", "clock", "tls", "prepared_transactions", "binlog_expire_logs_seconds", "sessions")
     }
     assert "never removed by age" in found["binlog_expire_logs_seconds"].seen
     assert "binlog_row_image was set while the server ran" in found["sessions"].seen

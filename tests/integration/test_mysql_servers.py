@@ -209,7 +209,7 @@ def test_what_was_prepared_before_the_capture_is_waited_for_and_never_left_out(d
         with pytest.raises(TransientError, match="1 prepared XA transactions wait for their end"):
             database.open()
         with pytest.MonkeyPatch.context() as patch:  # as if it had been prepared unseen at just that moment
-            patch.setattr("connectors.sources.mysql.catalog.Catalog._refuse_prepared", lambda *_: None)
+            patch.setattr("connectors.sources.mysql.catalog.Catalog.refuse_prepared", lambda *_: None)
             source = database.streaming()
     finally:
         database.run("XA COMMIT 'early'")

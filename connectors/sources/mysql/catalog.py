@@ -100,12 +100,11 @@ class Catalog:
         if not file:
             msg = f"source {self.system}: the server writes no binary log"
             raise GapError(msg)
-        self._refuse_prepared(session)
         mark = Mark(file.rpartition(".")[0], 0, self.gtids(session, file, byte) or ())
         return place(file_number(file), byte), mark
 
-    def _refuse_prepared(self, session: Session) -> None:
-        """Wait for prepared XA transactions to end: their changes may stand in the log before this place.
+    def refuse_prepared(self, session: Session) -> None:
+        """See that no XA transaction is prepared: its changes may stand in the log before the capture.
 
         Raises: TransientError.
         """

@@ -168,6 +168,7 @@ class MariadbSource:
         """Begin the snapshot and take the log's place at it; return the session that reads it."""
         reading = self._catalog.connect()
         resume, mark = self._catalog.begin_snapshot(reading)
+        self._catalog.refuse_prepared(reading)
         # Another number at each beginning, so that positions of two readings are never those of one history.
         timeline = time.time_ns() // 1_000_000
         if before is not None:
