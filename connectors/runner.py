@@ -126,9 +126,6 @@ class Connector:
             if table is not None and table not in known:
                 msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
                 raise PlanError(msg)
-            if table is not None and system.kind != "postgres":
-                msg = f"system {self._system}: one table alone is for PostgreSQL; leave --table out"
-                raise PlanError(msg)
             writer = self._writer(plan, system, registry)
             try:
                 writer.begin()
