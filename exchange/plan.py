@@ -73,12 +73,20 @@ class PlannedResource(Model):
     views: tuple[PlannedView, ...]
 
 
+class PlannedSubscriber(Model):
+    """A subscriber that pulls over HTTP; what it may read Kafka knows alone."""
+
+    name: str = Field(description="Its Kafka user.")
+    pull_keys_env: str = Field(description="Name of the secret with the hashes of its API keys.")
+
+
 class PublishedPlan(Model):
     """Everything a worker needs besides keys; `version` counts up with every change of content."""
 
     version: int = Field(ge=1)
     systems: tuple[PlannedSystem, ...]
     resources: tuple[PlannedResource, ...]
+    subscribers: tuple[PlannedSubscriber, ...] = ()
 
     def by_raw_topic(self) -> dict[str, PlannedResource]:
         """Return the resources by the topic their changes arrive on."""

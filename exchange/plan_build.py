@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from exchange.contract import Contract
 from exchange.plan import (
     PlannedResource,
+    PlannedSubscriber,
     PlannedSystem,
     PlannedView,
     PublishedPlan,
@@ -44,7 +45,11 @@ def build_plan(
         _planned_resource(name, topology, contracts, steward_keys, schema_ids)
         for name in sorted(topology.resources)
     )
-    return PublishedPlan(version=version, systems=systems, resources=resources)
+    subscribers = tuple(
+        PlannedSubscriber(name=name, pull_keys_env=secret)
+        for name, secret in sorted(topology.pull_keys().items())
+    )
+    return PublishedPlan(version=version, systems=systems, resources=resources, subscribers=subscribers)
 
 
 def _planned_system(name: str, topology: Topology) -> PlannedSystem:

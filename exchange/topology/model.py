@@ -177,6 +177,11 @@ class Subscriber(Model):
 
     department: Name = Field(description="Department that the data goes to.")
     label: Label = Field(description="Name shown in the console.")
+    pull_keys_env: EnvName | None = Field(
+        default=None,
+        description="Name of the secret that holds the hashes of its API keys for HTTP pull, made by "
+        "`exchange pull-key`; without it the subscriber cannot pull. See docs/pull.md.",
+    )
 
 
 class Grant(Model):
@@ -251,6 +256,11 @@ class Topology(Model):
         """Return the views a subscriber may read on a day."""
         held = (grant for grant in self.grants if grant.subscriber == subscriber and grant.holds_on(today))
         return tuple(sorted(grant.view for grant in held))
+
+    def pull_keys(self) -> dict[str, str]:
+        """Return the subscribers that may pull over HTTP, each with the name of its keys' secret."""
+        named = ((name, subscriber.pull_keys_env) for name, subscriber in self.subscribers.items())
+        return {name: secret for name, secret in named if secret is not None}
 
     def data_topics(self) -> dict[str, str]:
         """Return every data topic and the resource it belongs to."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from connectors.http.problem import CONTENT_TYPE
 from connectors.rowrecord import RowRecords
-from connectors.sources.http.problem import CONTENT_TYPE
 from connectors.sources.http.request import JSON, MOST_RECORDS, NDJSON
 from exchange.contract import Contract
 from exchange.fieldtype import ContractField, FieldType
