@@ -36,6 +36,8 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "monitor": "exchange.commands.monitor:monitor",
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
+        "serve-pull": "exchange.commands.pull:serve_pull",
+        "pull-key": "exchange.commands.pull:pull_key",
     },
     "contract": {
         "draft": "exchange.commands.contract:draft",

@@ -73,11 +73,11 @@ class PlannedResource(Model):
     views: tuple[PlannedView, ...]
 
 
-class PlannedSubscriber(Model):
-    """A subscriber that pulls over HTTP; what it may read Kafka knows alone."""
+class PlannedPull(Model):
+    """A subscriber that may pull over HTTP; which views it may read, Kafka alone says."""
 
-    name: str = Field(description="Its Kafka user.")
-    pull_keys_env: str = Field(description="Name of the secret with the hashes of its API keys.")
+    subscriber: str
+    keys_env: str = Field(description="Name of the secret with the hashes of its API keys.")
 
 
 class PublishedPlan(Model):
@@ -86,7 +86,7 @@ class PublishedPlan(Model):
     version: int = Field(ge=1)
     systems: tuple[PlannedSystem, ...]
     resources: tuple[PlannedResource, ...]
-    subscribers: tuple[PlannedSubscriber, ...] = ()
+    pulls: tuple[PlannedPull, ...] = ()
 
     def by_raw_topic(self) -> dict[str, PlannedResource]:
         """Return the resources by the topic their changes arrive on."""

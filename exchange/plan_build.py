@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from exchange.contract import Contract
 from exchange.plan import (
+    PlannedPull,
     PlannedResource,
-    PlannedSubscriber,
     PlannedSystem,
     PlannedView,
     PublishedPlan,
@@ -45,11 +45,10 @@ def build_plan(
         _planned_resource(name, topology, contracts, steward_keys, schema_ids)
         for name in sorted(topology.resources)
     )
-    subscribers = tuple(
-        PlannedSubscriber(name=name, pull_keys_env=secret)
-        for name, secret in sorted(topology.pull_keys().items())
+    pulls = tuple(
+        PlannedPull(subscriber=name, keys_env=secret) for name, secret in sorted(topology.pull_keys().items())
     )
-    return PublishedPlan(version=version, systems=systems, resources=resources, subscribers=subscribers)
+    return PublishedPlan(version=version, systems=systems, resources=resources, pulls=pulls)
 
 
 def _planned_system(name: str, topology: Topology) -> PlannedSystem:

@@ -70,5 +70,23 @@ def make_key(secrets: Secrets, name: str, *, only: bool) -> str:
     """
     key = random_secrets.token_urlsafe(32)
     before = [] if only else read_hashes(secrets, name)
-    secrets.put(name, " ".join([hashed(key), *before][:_KEPT]))
+    _keep(secrets, name, [hashed(key), *before][:_KEPT])
     return key
+
+
+def revoke_keys(secrets: Secrets, name: str) -> None:
+    """Make every key invalid: the one hash that is kept is that of a key which nobody has.
+
+    Raises: ConfigError when the secret cannot be written.
+    """
+    _keep(secrets, name, [hashed(random_secrets.token_urlsafe(32))])
+
+
+def _keep(secrets: Secrets, name: str, hashes: list[str]) -> None:
+    secrets.put(name, " ".join(hashes))
+    if read_hashes(secrets, name) != hashes:
+        msg = (
+            f"secret {name}: the environment variable {name} goes before the file that was written just now, "
+            "so nothing has changed; take the variable away, here and where the bus runs"
+        )
+        raise ConfigError(msg)
