@@ -17,6 +17,15 @@ _MOST_WAITING_BYTES: Final = 4 * 1_048_576
 
 
 @dataclass(slots=True)
+class _Waiting:
+    """A record, and the offset at which to go on behind it."""
+
+    message: Message
+    header: RecordHeader | None
+    next: int
+
+
+@dataclass(slots=True)
 class Lane:
     """Takes a partition's messages in, in offset order, and gives its records out.
 
@@ -29,17 +38,26 @@ class Lane:
     most: int
     end: int | None = None
     full: bool = False
-    duplicates: int = 0
-    _waiting: deque[Message] = field(default_factory=deque)
+    _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
 
     def put(self, message: Message) -> None:
-        """Take a message in, unless the lane is or was full."""
+        """Take a message in, unless the lane is or was full.
+
+        A tombstone is passed over: it says again what the delete before it said.
+        """
         self.end = None
+        behind, header = (message.offset() or 0) + 1, header_of(message)
+        if header is not None and header.tombstone and not self.full:
+            if self._waiting:
+                self._waiting[-1].next = behind
+            else:
+                self.offset = behind
+            return
         if self.full or len(self._waiting) >= self.most or self._waiting_bytes >= _MOST_WAITING_BYTES:
             self.full = True
             return
-        self._waiting.append(message)
+        self._waiting.append(_Waiting(message, header, behind))
         self._waiting_bytes += len(message)
 
     def reach(self, offset: int) -> None:
@@ -47,18 +65,15 @@ class Lane:
         self.end = None if self.full else offset
 
     def take(self) -> tuple[Message, RecordHeader | None] | None:
-        """Return the next record; None when none waits. Tombstones and duplicates are passed over.
+        """Return the next record, one without a valid header too; None when none waits.
 
-        A tombstone says again what the delete before it said. A record without a valid header is given out.
+        What was seen before is passed over.
         """
         while self._waiting:
-            message = self._waiting.popleft()
-            self.offset = (message.offset() or 0) + 1
-            header = header_of(message)
-            if header is not None and not self.seen.is_new(header):
-                self.duplicates += 1
-            elif header is None or not header.tombstone:
-                return message, header
+            record = self._waiting.popleft()
+            self.offset = record.next
+            if record.header is None or self.seen.is_new(record.header):
+                return record.message, record.header
         return None
 
     @property
