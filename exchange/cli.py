@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "push-key": "exchange.commands.push:push_key",
         "stream": "exchange.commands.stream:stream",
         "monitor": "exchange.commands.monitor:monitor",
+        "deliver": "exchange.commands.deliver:deliver",
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
         "serve-pull": "exchange.commands.pull:serve_pull",

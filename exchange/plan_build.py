@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 
 from exchange.contract import Contract
 from exchange.plan import (
+    PlannedDelivery,
     PlannedPull,
     PlannedResource,
     PlannedSystem,
@@ -15,7 +17,14 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import FilesSystem, HttpSystem, Topology
+from exchange.topology.model import (
+    ClickhouseDelivery,
+    FilesDelivery,
+    FilesSystem,
+    HttpSystem,
+    PostgresDelivery,
+    Topology,
+)
 from exchange.view import View, ViewSpec, compile_view
 
 
@@ -34,8 +43,11 @@ def build_plan(
     steward_keys: Mapping[str, str],
     schema_ids: Mapping[str, int],
     version: int,
+    today: dt.date,
 ) -> PublishedPlan:
     """Return the plan of a valid topology; the same input gives the same plan, whatever the file's order.
+
+    today: what grants give on that day is delivered.
 
     steward_keys: department → X25519 public key, base64; schema_ids: subject (`<topic>-key`, `<topic>-value`)
     → registered id.
@@ -48,7 +60,35 @@ def build_plan(
     pulls = tuple(
         PlannedPull(subscriber=name, keys_env=secret) for name, secret in sorted(topology.pull_keys().items())
     )
-    return PublishedPlan(version=version, systems=systems, resources=resources, pulls=pulls)
+    deliveries = tuple(
+        _planned_delivery(name, topology, today)
+        for name in sorted(topology.subscribers)
+        if topology.subscribers[name].delivery is not None
+    )
+    return PublishedPlan(
+        version=version, systems=systems, resources=resources, deliveries=deliveries, pulls=pulls
+    )
+
+
+def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedDelivery:
+    declared = topology.subscribers[name].delivery
+    match declared:
+        case PostgresDelivery():
+            given = {"connection_env": declared.connection_env, "namespace": declared.namespace}
+        case ClickhouseDelivery():
+            given = {"connection_env": declared.connection_env, "namespace": declared.database}
+        case FilesDelivery():
+            given = {"folder": declared.folder, "format": declared.format}
+        case None:
+            given = {}
+    return PlannedDelivery.model_validate(
+        {
+            "subscriber": name,
+            "kind": declared and declared.kind,
+            "views": topology.delivered_views(name, today),
+            **given,
+        }
+    )
 
 
 def _planned_system(name: str, topology: Topology) -> PlannedSystem:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from connectors.pull.page import Page
 from connectors.pull.question import NDJSON
 from exchange import log
-from exchange.subscriber.jsonform import dump
+from exchange.subscriber.plain import json_text
 
 _SEND_S: Final = 60.0
 _CHUNK_BYTES: Final = 65_536
@@ -25,7 +25,9 @@ def body(page: Page, cursor: str, media: str) -> bytes:
 
     Whoever reads lines knows by the last one that nothing is missing.
     """
-    rest = dump({"next": cursor, "more": page.more, "lag_records": page.lag_records, "lag_s": page.lag_s})
+    rest = json_text(
+        {"next": cursor, "more": page.more, "lag_records": page.lag_records, "lag_s": page.lag_s}
+    )
     if media == NDJSON:
         return "".join(f"{line}\n" for line in (*page.records, rest)).encode()
     return f'{{"records":[{",".join(page.records)}],{rest[1:]}'.encode()

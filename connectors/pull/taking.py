@@ -1,11 +1,11 @@
-"""Taking a page's records out of its lanes, and what a record looks like."""
+"""Taking a page's records out of its lanes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from confluent_kafka import Message
 
@@ -14,7 +14,8 @@ from connectors.pull.cursor import Cursor
 from connectors.pull.lane import Lane
 from exchange.change import HEADER, RecordHeader
 from exchange.subscriber.decoder import WireDecoder
-from exchange.subscriber.jsonform import dump, position
+from exchange.subscriber.plain import change_json
+from exchange.subscriber.reader import Received
 
 AGAIN: Final = "ask again with the same cursor"
 MOST_BYTES: Final = 4 * 1_048_576
@@ -99,33 +100,24 @@ class Taking:
     def _text(self, message: Message, header: RecordHeader | None) -> str:
         if header is not None:
             self._last_source_ms = header.source_ms
-        return record_json(message, header, self._decoder)
+        return change_json(_received(message, header, self._decoder))
 
     def _pass_on(self) -> None:
         self._at = (self._at + 1) % len(self._order)
 
 
-def record_json(message: Message, header: RecordHeader | None, decoder: WireDecoder) -> str:
-    """Return a record's JSON; one that cannot be decoded says why, in its place."""
-    at: dict[str, Any] = {
-        "position": position(header),
-        "source_ms": None if header is None else header.source_ms,
-        "partition": message.partition(),
-        "offset": message.offset(),
-    }
-    nothing = {"op": None, "key": None, "before": None, "after": None}
-    if header is None:
-        return dump(nothing | at | {"problem": f"no valid {HEADER} header: not written by this bus"})
+def _received(message: Message, header: RecordHeader | None, decoder: WireDecoder) -> Received:
+    """Return a record, with `problem` where it cannot be decoded."""
+    key = value = None
+    problem = "" if header is not None else f"no valid {HEADER} header: not written by this bus"
+    raw_key, raw_value = message.key(), message.value()
     try:
-        raw_key, raw_value = message.key(), message.value()
-        key = decoder.decode(raw_key) if isinstance(raw_key, bytes) else None
-        value = decoder.decode(raw_value) if isinstance(raw_value, bytes) else {}
-    except LookupError:
-        return dump(nothing | at | {"problem": "the registry does not know its schema id"})
+        if header is not None:
+            key = decoder.decode(raw_key) if isinstance(raw_key, bytes) else None
+            value = decoder.decode(raw_value) if isinstance(raw_value, bytes) else None
     except ValueError as error:
-        return dump(nothing | at | {"problem": str(error)})
-    images = {"before": value.get("before"), "after": value.get("after")}
-    try:
-        return dump({"op": header.op.value, "key": key} | images | at, strict=True)
-    except ValueError:
-        return dump(nothing | at | {"problem": "holds a number that JSON does not have"})
+        problem = str(error)
+    except LookupError:
+        problem = "the registry does not know its schema id"
+    topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+    return Received(topic, partition, offset, header, key, value, 0, problem)

@@ -207,7 +207,9 @@ class Work:
         )
 
     def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
-        return build_plan(self._topology, self._contracts, steward_keys, self._schemas.ids, version)
+        return build_plan(
+            self._topology, self._contracts, steward_keys, self._schemas.ids, version, self._today
+        )
 
     def _last_plan(self) -> publish.LastPlan:
         return publish.read_last(self._settings.kafka_client(ADMIN))

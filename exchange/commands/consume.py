@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from exchange.counting import counted
-from exchange.subscriber.jsonform import dump, position
+from exchange.subscriber.plain import json_text, position_text
 
 if TYPE_CHECKING:
     from exchange.subscriber.reader import Received, ViewReader
@@ -106,7 +106,7 @@ def _as_json(record: Received) -> str:
         "key": record.key,
         "before": value.get("before"),
         "after": value.get("after"),
-        "position": position(record.header),
+        "position": position_text(record.header),
         "delay_ms": record.delay_ms,
         "topic": record.topic,
         "partition": record.partition,
@@ -114,7 +114,7 @@ def _as_json(record: Received) -> str:
     }
     if record.problem:
         document["problem"] = record.problem
-    return dump(document) + "\n"
+    return json_text(document) + "\n"
 
 
 def _as_text(record: Received) -> str:
@@ -123,8 +123,10 @@ def _as_text(record: Received) -> str:
         return f"{at}  undecodable: {record.problem}\n"
     value = record.value or {}
     delay = "" if record.delay_ms is None else f"  {record.delay_ms / 1000:.3f} s after the source's commit"
-    lines = [f"{_operation(record)}  {dump(record.key)}  {at}  position {position(record.header)}{delay}"]
-    lines += [f"   {image:6} {dump(value[image])}" for image in ("before", "after") if value.get(image)]
+    lines = [
+        f"{_operation(record)}  {json_text(record.key)}  {at}  position {position_text(record.header)}{delay}"
+    ]
+    lines += [f"   {image:6} {json_text(value[image])}" for image in ("before", "after") if value.get(image)]
     return "\n".join(lines) + "\n"
 
 

@@ -172,11 +172,58 @@ class Resource(Model):
     )
 
 
+class PostgresDelivery(Model):
+    """Views kept as tables of the subscriber's own PostgreSQL: one row a key, exactly once."""
+
+    kind: Literal["postgres"] = Field(description="Tables in PostgreSQL.")
+    connection_env: EnvName = Field(
+        description="Name of the secret that holds the connection string; never the string itself."
+    )
+    namespace: PostgresName = Field(
+        alias="schema", description="Schema of the tables; made when it is absent."
+    )
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+class ClickhouseDelivery(Model):
+    """Views kept in the subscriber's own ClickHouse: each change, and the latest state of each key."""
+
+    kind: Literal["clickhouse"] = Field(description="Tables in ClickHouse.")
+    connection_env: EnvName = Field(
+        description="Name of the secret that holds the address, like https://user:password@host:8443."
+    )
+    database: Name = Field(description="Database of the tables; made when it is absent.")
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+class FilesDelivery(Model):
+    """Each change of the views as a line of a file; files by hour, whole ones only."""
+
+    kind: Literal["files"] = Field(description="Files in a folder, one subfolder a view.")
+    folder: Annotated[str, Field(min_length=1)] = Field(description="Folder that the bus writes to.")
+    format: Literal["csv", "parquet"] = Field(default="csv", description="What the files are.")
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+AnyDelivery = Annotated[PostgresDelivery | ClickhouseDelivery | FilesDelivery, Field(discriminator="kind")]
+"""A delivery of any kind."""
+
+
 class Subscriber(Model):
     """A Kafka principal that reads views."""
 
     department: Name = Field(description="Department that the data goes to.")
     label: Label = Field(description="Name shown in the console.")
+    delivery: AnyDelivery | None = Field(
+        default=None,
+        description="Store of its own that `exchange deliver` fills; without it, Kafka alone is read.",
+    )
     pull_keys_env: EnvName | None = Field(
         default=None,
         description="Name of the secret that holds the hashes of its API keys for HTTP pull, made by "
@@ -256,6 +303,14 @@ class Topology(Model):
         """Return the views a subscriber may read on a day."""
         held = (grant for grant in self.grants if grant.subscriber == subscriber and grant.holds_on(today))
         return tuple(sorted(grant.view for grant in held))
+
+    def delivered_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
+        """Return the views that are delivered to a subscriber's own store on a day."""
+        delivery = self.subscribers[subscriber].delivery
+        if delivery is None:
+            return ()
+        granted = self.granted_views(subscriber, today)
+        return tuple(view for view in granted if not delivery.views or view in delivery.views)
 
     def pull_keys(self) -> dict[str, str]:
         """Return the subscribers that may pull over HTTP, each with the name of its keys' secret."""

@@ -17,6 +17,7 @@ from exchange.errors import ConfigError
 from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
 from exchange.suggest import hint, listing
+from exchange.topology.delivery import delivery_problems
 from exchange.topology.model import HttpSystem, System, Topology
 from exchange.topology.push import push_problems
 from exchange.view import ViewSpec, compile_view
@@ -25,7 +26,7 @@ MAX_TOPIC_LENGTH: Final = 249
 """Source: Apache Kafka, org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH."""
 
 _RESERVED_NAMES: Final = frozenset({"admin", "worker", "monitor", "pull"})
-_RESERVED_BEGINNINGS: Final = ("connector-", "redrive-", "steward-")
+_RESERVED_BEGINNINGS: Final = ("connector-", "deliver-", "redrive-", "steward-")
 
 
 REFERENCES: Final = (
@@ -200,7 +201,7 @@ def check_principals(given: Given) -> Iterator[Finding]:
             variable = f"EXCHANGE_KAFKA_PASSWORD_{folded.upper()}"
             message = f"'{name}' and '{other}' would share the password variable {variable}; rename one"
             yield Finding(("subscribers", name), message, key=True)
-        elif folded.startswith(("connector_", "redrive_", "steward_")):
+        elif folded.startswith(("connector_", "deliver_", "redrive_", "steward_")):
             message = f"'{name}' would share a password variable with one of the bus's own users; rename it"
             yield Finding(("subscribers", name), message, key=True)
 
@@ -272,6 +273,11 @@ def check_grants(given: Given) -> Iterator[Finding]:
                     yield Finding(("grants", index, wanted), message)
 
 
+def check_deliveries(given: Given) -> Iterator[Finding]:
+    """See what exchange/topology/delivery.py says that delivery takes."""
+    yield from (Finding(*told) for told in delivery_problems(given.topology, given.declared("views")))
+
+
 CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_references,
     check_systems,
@@ -282,4 +288,5 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_pull,
     check_topics,
     check_grants,
+    check_deliveries,
 )

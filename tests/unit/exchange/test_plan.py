@@ -24,7 +24,7 @@ def plan(text: str = GOOD, version: int = 1) -> PublishedPlan:
         f"{topic}-{part}" for topic in compiled_views(topology, CONTRACTS) for part in ("key", "value")
     )
     ids = {subject: number for number, subject in enumerate(subjects, 1)}
-    return build_plan(topology, CONTRACTS, KEYS, ids, version)
+    return build_plan(topology, CONTRACTS, KEYS, ids, version, TODAY)
 
 
 def topology(text: str = GOOD) -> Topology:

@@ -1,0 +1,307 @@
+"""What the conformance suite needs of a kind of sink: a target of its own, and what it holds by now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, ClassVar
+
+import psycopg
+from confluent_kafka import Consumer, Producer, TopicPartition
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from exchange import heartbeat
+from exchange.account import Account
+from exchange.cluster import Acl, TopicSpec
+from exchange.compacted import reader_group
+from exchange.model import Label
+from exchange.plan import (
+    ACCOUNTS_TOPIC,
+    PLAN_TOPIC,
+    PlannedDelivery,
+    PlannedResource,
+    PlannedView,
+    PublishedPlan,
+    delivery_group,
+    table_name,
+)
+from exchange.quarantine.entries import Topics
+from exchange.registry import Registry
+from exchange.view import ViewSpec
+from tests.conformance.feed import PARTITIONS, TYPES, Feed, key_schema, value_schema
+from tests.integration.capture import COMMAND, Running
+from tests.stack import Stack, wait_for
+
+State = dict[int, dict[str, Any]]
+Story = dict[int, list[tuple[str, str | None]]]
+
+
+class SinkSubject(ABC):
+    """A delivery under test: subscriber, views, plan and access of its own, and the target.
+
+    The view `person` has every type; `other` is there to go on while the first one does not.
+    """
+
+    kind: ClassVar[str]
+    tells_story: ClassVar[bool]
+    """Whether the target keeps every change, not only the last state."""
+    parks_undecodable: ClassVar[bool] = True
+
+    def __init__(self, stack: Stack, name: str, views: Sequence[str] = ("person",)) -> None:
+        self.stack = stack
+        self.name = name
+        self.views = {view: f"{name}.{view}.all" for view in views}
+        self.types: dict[str, dict[str, Any]] = dict.fromkeys(views, TYPES)
+        self.version = 0
+        self.count = 0
+        self.feeds = {view: Feed(self.client(), full) for view, full in self.views.items()}
+        self.make_target()
+        self.make_kafka_objects()
+        self.publish()
+
+    @property
+    def feed(self) -> Feed:
+        return self.feeds["person"]
+
+    @property
+    def secret(self) -> str:
+        return f"{self.name.upper()}_TARGET"
+
+    @cached_property
+    def registry(self) -> Registry:
+        settings = self.stack.settings
+        return Registry(settings.endpoints().registry, settings.secrets.get("EXCHANGE_REGISTRY_PASSWORD"))
+
+    @abstractmethod
+    def make_target(self) -> None:
+        """Make an empty target, and the secret that leads there."""
+
+    @abstractmethod
+    def planned(self) -> dict[str, Any]:
+        """Return what the plan says of the target."""
+
+    @abstractmethod
+    def state(self, view: str = "person") -> State | None:
+        """Return the rows in the target as Python has them, None while there is no table."""
+
+    def story(self, view: str = "person") -> Story:
+        """Return every change of each key in order, where the target keeps them."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def parked(self) -> list[tuple[int, int]]:
+        """Return partition and offset of what was parked."""
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Have the target away while the body runs."""
+        raise NotImplementedError
+        yield
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove the target."""
+
+    def client(self, principal: str = "admin") -> dict[str, Any]:
+        return self.stack.settings.kafka_client(principal)
+
+    def make_kafka_objects(self) -> None:
+        admin, who = self.stack.admin, f"deliver-{self.name}"
+        topics = [f"share.{view}" for view in self.views.values()]
+        admin.ensure_topics(TopicSpec(topic, PARTITIONS) for topic in topics)
+        admin.ensure_scram_user(self.name)
+        admin.ensure_scram_user(who)
+        acls = [Acl(user, "topic", topic, "literal", "read") for topic in topics for user in (self.name, who)]
+        acls += [
+            Acl(self.name, "group", f"{self.name}.", "prefixed", "read"),
+            Acl(who, "group", delivery_group(self.name, ""), "prefixed", "read"),
+            Acl(who, "group", reader_group(who), "literal", "describe"),
+            Acl(who, "topic", ACCOUNTS_TOPIC, "literal", "write"),
+            Acl(who, "topic", PLAN_TOPIC, "literal", "read"),
+            *(
+                Acl(who, "transactional_id", f"{who}.", "prefixed", operation)
+                for operation in ("write", "describe")
+            ),
+        ]
+        admin.ensure_acls(acls)
+
+    def publish(self, *, without: str = "") -> None:
+        """Register the views' schemas and publish a plan, as `exchange apply` does."""
+        self.version += 1
+        delivered = tuple(full for view, full in self.views.items() if view != without)
+        delivery = PlannedDelivery(subscriber=self.name, kind=self.kind, views=delivered, **self.planned())  # type: ignore[arg-type]
+        plan = PublishedPlan(
+            version=self.version,
+            systems=(),
+            resources=tuple(self._resource(view) for view in self.views),
+            deliveries=(delivery,),
+        )
+        producer = Producer(self.client())
+        producer.produce(PLAN_TOPIC, plan.model_dump_json().encode(), b"plan", 0)
+        assert producer.flush(30) == 0
+
+    def _resource(self, view: str) -> PlannedResource:
+        full = self.views[view]
+        resource, _, name = full.rpartition(".")
+        key, value = key_schema(full), value_schema(full, self.types[view])
+        topic = f"share.{full}"
+        self.registry.set_compatibility(f"{topic}-value", "FULL_TRANSITIVE")
+        ids = self.registry.register(f"{topic}-key", key), self.registry.register(f"{topic}-value", value)
+        feed = self.feeds[view]
+        feed.use(ids[0], key, ids[1], value)
+        feed.plan_version = self.version
+        label = Label(zh="视图", en="View")
+        planned = PlannedView(
+            name=name,
+            topic=topic,
+            spec=ViewSpec(resource=resource, label=label, fields={}),
+            key_schema_id=ids[0],
+            value_schema_id=ids[1],
+        )
+        return PlannedResource(
+            name=resource,
+            system="s",
+            table="public.t",
+            department="d",
+            raw_topic=f"raw.{resource}",
+            quarantine_topic=f"quarantine.{resource}",
+            partitions=PARTITIONS,
+            contract={},
+            steward_public_key="",
+            views=(planned,),
+        )
+
+    @contextmanager
+    def deliverer(self, *program: str, **environment: str) -> Iterator[Running]:
+        """Run `exchange deliver`, or one with a fault planted; killed if it still runs."""
+        self.count += 1
+        log = self.stack.home / "logs" / f"deliver-{self.name}-{self.count}.log"
+        command = [sys.executable, *(program or COMMAND), "deliver", self.name]
+        environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)} | environment
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
+        running = Running(process, log)
+        try:
+            yield running
+        finally:
+            if process.poll() is None:
+                running.kill()
+
+    def wait_for_state(self, view: str = "person", timeout_s: float = 120) -> None:
+        """Wait until the target holds what was fed."""
+        wanted = self.feeds[view].state
+        try:
+            wait_for(lambda: self.state(view) == wanted, "the view's rows", timeout_s)
+        except AssertionError:
+            assert self.state(view) == wanted
+
+    def heartbeat(self) -> dict[str, Any]:
+        beats = heartbeat.read_all(heartbeat.connect(self.stack.settings))
+        return next((beat for beat in beats if beat["writer"] == f"deliver-{self.name}"), {})
+
+    def accounts(self, view: str = "person") -> list[Account]:
+        """Return the accounts of a view's delivery."""
+        topics = Topics(self.client(), "test")
+        first, _ = topics.spans(ACCOUNTS_TOPIC)[0]
+        found = (Account.decode(message.value()) for message in topics.read(ACCOUNTS_TOPIC, 0, first))  # type: ignore[arg-type]
+        return [one for one in found if one.topic == self.feeds[view].topic and one.stage == "deliver"]
+
+    def kept(self, view: str = "person") -> int:
+        """Return how many offsets the group holds to be done."""
+        full = self.views[view]
+        consumer = Consumer(self.client() | {"group.id": delivery_group(self.name, full)})
+        try:
+            wanted = [TopicPartition(f"share.{full}", number) for number in range(PARTITIONS)]
+            return sum(max(0, at.offset) for at in consumer.committed(wanted, timeout=30))
+        finally:
+            consumer.close()
+
+    def wait_for_kept(self, more: int, view: str = "person") -> None:
+        """Wait until so many more offsets are done than are now."""
+        enough = self.kept(view) + more
+        wait_for(lambda: self.kept(view) >= enough, f"{more} offsets more")
+
+    def drop_records(self, view: str) -> None:
+        """Have Kafka remove all records of a view, as retention does."""
+        topic = self.feeds[view].topic
+        ends = {number: end for number, (_, end) in Topics(self.client(), "test").spans(topic).items()}
+        wanted = [TopicPartition(topic, number, end) for number, end in ends.items()]
+        for answer in self.stack.admin.client.delete_records(wanted).values():
+            answer.result(30)
+
+    def close(self) -> None:
+        self.registry.close()
+        self.remove()
+
+
+class PostgresSinkSubject(SinkSubject):
+    kind = "postgres"
+    tells_story = False
+
+    def make_target(self) -> None:
+        self.dsn = self.stack.create_database(self.name)
+        self.stack.settings.secrets.put(self.secret, self.dsn)
+
+    def planned(self) -> dict[str, Any]:
+        return {"connection_env": self.secret, "namespace": "views"}
+
+    def fetch(self, statement: str, *names: str) -> list[dict[str, Any]]:
+        """Return rows; {} stand for names."""
+        with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
+            query = sql.SQL(statement).format(*(sql.Identifier(*name.split(".", 1)) for name in names))  # type: ignore[arg-type]
+            cursor = connection.execute(query)
+            return cursor.fetchall() if cursor.description else []
+
+    def table(self, view: str = "person") -> str:
+        return f"views.{table_name(self.views[view])}"
+
+    def state(self, view: str = "person") -> State | None:
+        try:
+            rows = self.fetch("SELECT * FROM {}", self.table(view))
+        except psycopg.errors.UndefinedTable:
+            return None
+        for row in rows:
+            row.pop("_exchange_partition")
+            row.pop("_exchange_offset")
+        return {row["id"]: from_json(row) for row in rows}
+
+    def parked(self) -> list[tuple[int, int]]:
+        rows = self.fetch("SELECT partition, kafka_offset FROM {}", "views._exchange_parked")
+        return [(row["partition"], row["kafka_offset"]) for row in rows]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        with psycopg.connect(self.stack.postgres_dsn(), autocommit=True) as admin:
+            name = sql.Identifier(self.name)
+            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [self.name]
+            )
+            try:
+                yield
+            finally:
+                admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+
+    def remove(self) -> None:
+        with psycopg.connect(self.stack.postgres_dsn(), autocommit=True) as admin:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
+
+
+def from_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose nested values are as they were fed: JSON holds their dates as texts."""
+    from datetime import date
+
+    address = row.get("address")
+    if address and address["since"]:
+        row["address"] = address | {"since": date.fromisoformat(address["since"])}
+    return row
+
+
+SINK_SUBJECTS: dict[str, type[SinkSubject]] = {"postgres": PostgresSinkSubject}
+"""Kind of sink → its harness. A new kind is one entry and its class."""

@@ -1,0 +1,93 @@
+"""A delivery that is killed, by itself and with signal 9, at a chosen point; or that has a fault built in.
+
+Run as `python struck_sink.py <fault> <batch> <arguments of exchange>`; batches with records count, from 1.
+
+before-write       nothing of the batch is in the target
+within-write       all of it is on its way, nothing is committed in the target
+after-write        it is in the target, Kafka has not heard of it
+after-keep         Kafka has heard of it
+places-first       planted: the target's places go before the rows, and it dies between the two
+kafka-first        planted: Kafka hears of the batch before the target has it, and it dies between the two
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import Any
+from unittest.mock import patch
+
+from connectors import ledger, viewdelivery
+from connectors.sinks import SINKS
+from connectors.sinks.postgres.sink import PostgresSink
+from exchange import cli
+from exchange.subscriber.batches import Batch
+from tests.conformance.struck import die
+
+POINTS = ("before-write", "within-write", "after-write", "after-keep")
+PLANTED = ("places-first", "kafka-first")
+
+
+def strike(fault: str, number: int, kind: str) -> None:
+    """Build the fault in."""
+    sink: Any = SINKS[kind]
+    write, keep, counter = sink.write, ledger.Ledger.keep, itertools.count(1)
+    struck: list[bool] = []
+
+    def write_it(self: Any, batch: Batch) -> Any:
+        is_it = bool(batch.records) and next(counter) == number
+        struck.append(is_it)
+        if is_it and fault == "before-write":
+            die()
+        if is_it and fault == "within-write":
+            hook_within(self)
+        if is_it and fault == "places-first":
+            write(self, Batch((), batch.places))
+            die()
+        parked = write(self, batch)
+        if is_it and fault == "after-write":
+            die()
+        return parked
+
+    def keep_it(self: Any, *arguments: Any) -> None:
+        keep(self, *arguments)
+        if struck and struck[-1] and fault == "after-keep":
+            die()
+
+    patch.object(sink, "write", write_it).start()
+    patch.object(ledger.Ledger, "keep", keep_it).start()
+    if fault == "kafka-first":
+        tell_kafka_first(number)
+
+
+def hook_within(sink: Any) -> None:
+    """Die where the target has been given everything and has been told to keep nothing."""
+    if isinstance(sink, PostgresSink):
+        keep = sink._keep
+
+        def keep_and_die(places: Any) -> None:
+            keep(places)
+            die()
+
+        sink._keep = keep_and_die  # type: ignore[method-assign]
+
+
+def tell_kafka_first(number: int) -> None:
+    deliver, counter = viewdelivery.ViewDelivery._deliver, itertools.count(1)
+
+    def deliver_late(
+        self: Any, plan: Any, view: Any, batch: Batch, sink: Any, books: Any, reader: Any
+    ) -> None:
+        if batch.records and next(counter) == number:
+            books.keep(batch.places, (), reader.group_metadata)
+            die()
+        deliver(self, plan, view, batch, sink, books, reader)
+
+    patch.object(viewdelivery.ViewDelivery, "_deliver", deliver_late).start()
+
+
+if __name__ == "__main__":
+    viewdelivery.HALTED_WAIT_S = 1.0  # type: ignore[misc]
+    strike(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    sys.argv = ["exchange", *sys.argv[4:]]
+    cli.main()
