@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "client-config": "exchange.commands.parts:client_config",
         "serve-pull": "exchange.commands.pull:serve_pull",
         "pull-key": "exchange.commands.pull:pull_key",
+        "webhook-key": "exchange.commands.webhook:webhook_key",
     },
     "contract": {
         "draft": "exchange.commands.contract:draft",

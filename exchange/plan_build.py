@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from typing import Any
 
 from exchange.contract import Contract
 from exchange.plan import (
@@ -24,6 +25,7 @@ from exchange.topology.model import (
     HttpSystem,
     PostgresDelivery,
     Topology,
+    WebhookDelivery,
 )
 from exchange.view import View, ViewSpec, compile_view
 
@@ -72,6 +74,7 @@ def build_plan(
 
 def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedDelivery:
     declared = topology.subscribers[name].delivery
+    given: dict[str, Any]
     match declared:
         case PostgresDelivery():
             given = {"connection_env": declared.connection_env, "namespace": declared.namespace}
@@ -79,6 +82,8 @@ def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedD
             given = {"connection_env": declared.connection_env, "namespace": declared.database}
         case FilesDelivery():
             given = {"folder": declared.folder, "format": declared.format}
+        case WebhookDelivery():
+            given = declared.model_dump(exclude={"kind", "views"})
         case None:
             given = {}
     return PlannedDelivery.model_validate(

@@ -70,7 +70,7 @@ def make_key(secrets: Secrets, name: str, *, only: bool) -> str:
     """
     key = random_secrets.token_urlsafe(32)
     before = [] if only else read_hashes(secrets, name)
-    _keep(secrets, name, [hashed(key), *before][:_KEPT])
+    put_in_force(secrets, name, [hashed(key), *before][:_KEPT])
     return key
 
 
@@ -79,12 +79,16 @@ def revoke_keys(secrets: Secrets, name: str) -> None:
 
     Raises: ConfigError when the secret cannot be written.
     """
-    _keep(secrets, name, [hashed(random_secrets.token_urlsafe(32))])
+    put_in_force(secrets, name, [hashed(random_secrets.token_urlsafe(32))])
 
 
-def _keep(secrets: Secrets, name: str, hashes: list[str]) -> None:
-    secrets.put(name, " ".join(hashes))
-    if read_hashes(secrets, name) != hashes:
+def put_in_force(secrets: Secrets, name: str, words: list[str]) -> None:
+    """Keep words as a secret, with spaces between.
+
+    Raises: ConfigError when it cannot be written, or the environment has another one.
+    """
+    secrets.put(name, " ".join(words))
+    if secrets.get(name).get_secret_value().split() != words:
         msg = (
             f"secret {name}: the environment variable {name} goes before the file that was written just now, "
             "so nothing has changed; take the variable away, here and where the bus runs"

@@ -7,11 +7,12 @@ from typing import Final
 
 from connectors.sink import DeliveredView, Sink
 from connectors.sinks.postgres.sink import PostgresSink
+from connectors.sinks.webhook.sink import WebhookSink
 from exchange.plan import PlannedDelivery
 from exchange.settings import Secrets
 
 Make = Callable[[PlannedDelivery, DeliveredView, Secrets], Sink]
 """Of the delivery as planned, one view of it, and the secrets; nothing connects before `open`."""
 
-SINKS: Final[dict[str, Make]] = {"postgres": PostgresSink}
+SINKS: Final[dict[str, Make]] = {"postgres": PostgresSink, "webhook": WebhookSink}
 """Kind → maker."""

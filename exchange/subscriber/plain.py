@@ -30,7 +30,7 @@ def json_text(content: Any, *, allow_nan: bool = True) -> str:
 
 
 def change_json(record: Received) -> str:
-    """Return a record as subscribers without a Kafka client get it; an undecodable one says why, in its place."""
+    """Return a record as subscribers without Kafka get it; an undecodable one says why, in its place."""
     header, value, problem = record.header, record.value or {}, record.problem
     at = {
         "position": position_text(header),

@@ -20,6 +20,7 @@ from unittest.mock import patch
 from connectors import ledger, viewdelivery
 from connectors.sinks import SINKS
 from connectors.sinks.postgres.sink import PostgresSink
+from connectors.sinks.webhook.sink import WebhookSink
 from exchange import cli
 from exchange.subscriber.batches import Batch
 from tests.conformance.struck import die
@@ -70,6 +71,15 @@ def hook_within(sink: Any) -> None:
             die()
 
         sink._keep = keep_and_die  # type: ignore[method-assign]
+    if isinstance(sink, WebhookSink):
+        assert sink._receiver is not None
+        post = sink._receiver.post
+
+        def post_and_die(message_id: str, body: bytes) -> None:
+            post(message_id, body)
+            die()
+
+        sink._receiver.post = post_and_die  # type: ignore[method-assign]
 
 
 def tell_kafka_first(number: int) -> None:

@@ -140,7 +140,7 @@ class PullBus(PushBus):
         messages = self.committed(VIEW)
         [old] = [m for m in messages if (m.partition(), m.offset()) == (like["partition"], like["offset"])]
         producer = Producer(self.stack.settings.kafka_client("admin"))
-        headers = [(HEADER, header)] if header is not None else None
+        headers: Any = [(HEADER, header)] if header is not None else None
         producer.produce(VIEW, value or old.value(), old.key(), old.partition(), headers=headers)
         assert producer.flush(30) == 0
 
