@@ -142,7 +142,7 @@ class SinkSubject(ABC):
         """Register the views' schemas and publish a plan, as `exchange apply` does."""
         self.version += 1
         delivered = tuple(full for view, full in self.views.items() if view != without)
-        delivery = PlannedDelivery(subscriber=self.name, kind=self.kind, views=delivered, **self.planned())  # type: ignore[arg-type]
+        delivery = PlannedDelivery(subscriber=self.name, kind=self.kind, views=delivered, **self.planned())
         plan = PublishedPlan(
             version=self.version,
             systems=(),
@@ -261,7 +261,7 @@ class PostgresSinkSubject(SinkSubject):
     def fetch(self, statement: str, *names: str) -> list[dict[str, Any]]:
         """Return rows; {} stand for names."""
         with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
-            query = sql.SQL(statement).format(*(sql.Identifier(*name.split(".", 1)) for name in names))  # type: ignore[arg-type]
+            query = sql.SQL(statement).format(*(sql.Identifier(*name.split(".", 1)) for name in names))
             cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else []
 

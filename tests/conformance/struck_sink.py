@@ -7,11 +7,13 @@ within-write       all of it is on its way, nothing is committed in the target
 after-write        it is in the target, Kafka has not heard of it
 after-keep         Kafka has heard of it
 places-first       planted: the target's places go before the rows, and it dies between the two
+swallow            planted: a webhook that was not accepted is taken for accepted
 kafka-first        planted: Kafka hears of the batch before the target has it, and it dies between the two
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from typing import Any
@@ -20,13 +22,15 @@ from unittest.mock import patch
 from connectors import ledger, viewdelivery
 from connectors.sinks import SINKS
 from connectors.sinks.postgres.sink import PostgresSink
+from connectors.sinks.webhook import post
 from connectors.sinks.webhook.sink import WebhookSink
 from exchange import cli
+from exchange.errors import ExchangeError
 from exchange.subscriber.batches import Batch
 from tests.conformance.struck import die
 
 POINTS = ("before-write", "within-write", "after-write", "after-keep")
-PLANTED = ("places-first", "kafka-first")
+PLANTED = ("places-first", "kafka-first", "swallow")
 
 
 def strike(fault: str, number: int, kind: str) -> None:
@@ -57,6 +61,8 @@ def strike(fault: str, number: int, kind: str) -> None:
 
     patch.object(sink, "write", write_it).start()
     patch.object(ledger.Ledger, "keep", keep_it).start()
+    if fault == "swallow":
+        swallow_refusals()
     if fault == "kafka-first":
         tell_kafka_first(number)
 
@@ -73,13 +79,23 @@ def hook_within(sink: Any) -> None:
         sink._keep = keep_and_die  # type: ignore[method-assign]
     if isinstance(sink, WebhookSink):
         assert sink._receiver is not None
-        post = sink._receiver.post
+        post_it = sink._receiver.post
 
         def post_and_die(message_id: str, body: bytes) -> None:
-            post(message_id, body)
+            post_it(message_id, body)
             die()
 
         sink._receiver.post = post_and_die  # type: ignore[method-assign]
+
+
+def swallow_refusals() -> None:
+    post_it = post.Receiver.post
+
+    def post_and_forget(self: Any, message_id: str, body: bytes) -> None:
+        with contextlib.suppress(ExchangeError):
+            post_it(self, message_id, body)
+
+    patch.object(post.Receiver, "post", post_and_forget).start()
 
 
 def tell_kafka_first(number: int) -> None:

@@ -1,4 +1,4 @@
-"""A receiver of webhooks, as a subscriber would write it: signatures verified by its own means, records kept."""
+"""A receiver of webhooks, as a subscriber writes it: signatures verified by its own means, records kept."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class WebhookReceiver:
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
     def accepted(self, view: str) -> Iterator[dict[str, Any]]:
-        """Yield the records of a view in the order of their coming, each once by its place, as it should be."""
+        """Yield the records of a view in the order of their coming, each once by its place."""
         seen: set[tuple[int, int]] = set()
         for one in list(self.posted):
             if one.status != 200 or one.data["view"] != view:

@@ -1,8 +1,8 @@
 """Signatures of webhooks. Source: Standard Webhooks 1.0, github.com/standard-webhooks/standard-webhooks.
 
 The secret that `keys_env` names holds one or two keys, newest first, with a space between: `whsec_…` for
-HMAC, `whsk_…` for Ed25519, each base64 of 32 bytes. A request is signed with each of them, so that a receiver
-may change over from one to the next.
+HMAC, `whsk_…` for Ed25519, each base64 of 32 bytes (HMAC: 24 to 64). A request is signed with each of them, so
+that a receiver may change over from one to the next.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from exchange.settings import Secrets
 _PREFIX: Final = {"hmac": "whsec_", "ed25519": "whsk_"}
 _PUBLIC_PREFIX: Final = "whpk_"
 _KEY_BYTES: Final = 32
+_HMAC_KEY_BYTES: Final = range(24, 65)
 _KEPT: Final = 2
 
 
@@ -65,8 +66,8 @@ def read_keys(secrets: Secrets, name: str, signature: str) -> list[SigningKey]:
     keys = [SigningKey(signature, one) for one in raw if one is not None]
     if len(keys) != len(words) or not 1 <= len(keys) <= _KEPT:
         msg = (
-            f"secret {name}: wanted are one or two keys, {_PREFIX[signature]}<base64 of {_KEY_BYTES} bytes> "
-            "each, with a space between; `exchange webhook-key` makes them"
+            f"secret {name}: wanted are one or two keys, {_PREFIX[signature]}<base64> each, with "
+            "a space between; `exchange webhook-key` makes them"
         )
         raise ConfigError(msg)
     return keys
@@ -89,7 +90,8 @@ def _raw(word: str, prefix: str) -> bytes | None:
         raw = base64.b64decode(word.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
         return None
-    return raw if word.startswith(prefix) and len(raw) == _KEY_BYTES else None
+    fits = len(raw) == _KEY_BYTES or (prefix == _PREFIX["hmac"] and len(raw) in _HMAC_KEY_BYTES)
+    return raw if fits and word.startswith(prefix) else None
 
 
 def _base64(raw: bytes) -> str:
