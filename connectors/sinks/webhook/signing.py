@@ -1,8 +1,8 @@
 """Signatures of webhooks. Source: Standard Webhooks 1.0, github.com/standard-webhooks/standard-webhooks.
 
 The secret that `keys_env` names holds one or two keys, newest first, with a space between: `whsec_…` for
-HMAC, `whsk_…` for Ed25519, each base64 of 32 bytes (HMAC: 24 to 64). A request is signed with each of them, so
-that a receiver may change over from one to the next.
+HMAC, `whsk_…` for Ed25519, each base64 of 32 bytes (HMAC: 24 to 64). A request is signed with each of
+them, so that a receiver may change over from one to the next.
 """
 
 from __future__ import annotations
