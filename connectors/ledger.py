@@ -18,9 +18,9 @@ from connectors.sink import DeliveredView, Parked
 from exchange.account import Account, minute_of
 from exchange.change import Op, Reason
 from exchange.errors import FencedError, RestartError
-from exchange.librdkafka import AUTHENTICATION, FENCED, explain, quiet_logger
+from exchange.librdkafka import AUTHENTICATION, DENIED, FENCED, explain, quiet_logger
 from exchange.plan import ACCOUNTS_TOPIC
-from exchange.subscriber.batches import Batch, Place
+from exchange.subscriber.batches import Batch, DeniedError, Place
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
 _CALL_S: Final = 10.0
@@ -100,6 +100,11 @@ class Ledger:
                 f"{self._id}: another process delivers to this store and has taken over; stop either of them"
             )
             return FencedError(msg)
+        if problem.code() in DENIED:
+            return DeniedError(
+                f"{self._topic}: Kafka denies it to {self._id} ({problem.name()}): there is no grant any "
+                "more. Grants stand in topology.yaml and take effect with `exchange apply`"
+            )
         if problem.fatal():
             return RestartError(f"{self._id}: Kafka's client cannot go on ({problem.name()})")
         return explain(self._id, self._refusal or problem)

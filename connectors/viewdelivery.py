@@ -250,7 +250,7 @@ def start_places(accounted: Mapping[int, Place], there: Mapping[int, Place] | No
     if there is None:
         return dict(accounted)
     return {
-        partition: min(place, accounted.get(partition, place), key=lambda one: one.offset)
+        partition: min(accounted.get(partition, place), place, key=lambda one: one.offset)
         for partition, place in there.items()
     }
 

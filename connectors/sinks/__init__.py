@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from connectors.sink import DeliveredView, Sink
+from connectors.sinks.clickhouse.sink import ClickhouseSink
+from connectors.sinks.files.sink import FilesSink
 from connectors.sinks.postgres.sink import PostgresSink
 from connectors.sinks.webhook.sink import WebhookSink
 from exchange.plan import PlannedDelivery
@@ -14,5 +16,10 @@ from exchange.settings import Secrets
 Make = Callable[[PlannedDelivery, DeliveredView, Secrets], Sink]
 """Of the delivery as planned, one view of it, and the secrets; nothing connects before `open`."""
 
-SINKS: Final[dict[str, Make]] = {"postgres": PostgresSink, "webhook": WebhookSink}
+SINKS: Final[dict[str, Make]] = {
+    "postgres": PostgresSink,
+    "clickhouse": ClickhouseSink,
+    "files": FilesSink,
+    "webhook": WebhookSink,
+}
 """Kind → maker."""

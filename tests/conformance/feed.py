@@ -125,7 +125,9 @@ class Feed:
         self._commit = 0
         self._key: tuple[int, Any] = (0, None)
         self._value: tuple[int, Any] = (0, None)
-        self._producer = Producer(client | {"transactional.id": f"feed-{view}", "linger.ms": 2})
+        self._producer = Producer(
+            client | {"transactional.id": f"feed-{view}", "linger.ms": 2, "log_level": 0}
+        )
         self._producer.init_transactions(30)
 
     def use(self, key_id: int, key: dict[str, Any], value_id: int, value: dict[str, Any]) -> None:

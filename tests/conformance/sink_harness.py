@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import pickle
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from datetime import time as clock
 from decimal import Decimal
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -40,13 +46,20 @@ from exchange.plan import (
 from exchange.quarantine.entries import Topics
 from exchange.registry import Registry
 from exchange.view import ViewSpec
+from tests.conformance import struck_sink
 from tests.conformance.feed import PARTITIONS, TYPES, Feed, key_schema, value_schema
 from tests.conformance.webhook_receiver import WebhookReceiver
-from tests.integration.capture import COMMAND, Running
+from tests.integration.capture import Running
 from tests.stack import Stack, wait_for
 
+STRUCK = str(Path(struck_sink.__file__))
 State = dict[int, dict[str, Any]]
 Story = dict[int, list[tuple[str, str | None]]]
+
+
+def quick(kind: str) -> tuple[str, ...]:
+    """Return the program that delivers without a fault, and waits for seconds where it would for a minute."""
+    return STRUCK, "none", "0", kind
 
 
 class SinkSubject(ABC):
@@ -58,7 +71,7 @@ class SinkSubject(ABC):
     kind: ClassVar[str]
     tells_story: ClassVar[bool]
     """Whether the target keeps every change, not only the last state."""
-    parks_undecodable: ClassVar[bool] = True
+    can_be_away: ClassVar[bool] = True
 
     def __init__(self, stack: Stack, name: str, views: Sequence[str] = ("person",)) -> None:
         self.stack = stack
@@ -189,7 +202,7 @@ class SinkSubject(ABC):
         """Run `exchange deliver`, or one with a fault planted; killed if it still runs."""
         self.count += 1
         log = self.stack.home / "logs" / f"deliver-{self.name}-{self.count}.log"
-        command = [sys.executable, *(program or COMMAND), "deliver", self.name]
+        command = [sys.executable, *(program or quick(self.kind)), "deliver", self.name]
         environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)} | environment
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
@@ -300,6 +313,189 @@ class PostgresSinkSubject(SinkSubject):
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
 
 
+class ClickhouseSinkSubject(SinkSubject):
+    """On the embedded engine, which is one process's alone: the tests look at a copy of its files."""
+
+    kind = "clickhouse"
+    tells_story = True
+    can_be_away = False
+
+    def make_target(self) -> None:
+        self.path = self.stack.home / f"chdb-{self.name}"
+        self.stack.settings.secrets.put(self.secret, f"chdb:{self.path}")
+
+    def planned(self) -> dict[str, Any]:
+        return {"connection_env": self.secret, "namespace": "views"}
+
+    def fetch(self, statement: str) -> list[dict[str, Any]] | None:
+        """Return rows of a consistent copy; None where the copy was torn, or has no such table yet."""
+        with tempfile.TemporaryDirectory(dir=self.stack.home) as place:
+            try:
+                shutil.copytree(self.path, Path(place) / "copy", symlinks=True)
+            except (shutil.Error, FileNotFoundError):  # files came and went meanwhile
+                return None
+            looked = subprocess.run(
+                [sys.executable, "-c", _LOOK, str(Path(place) / "copy"), statement],
+                capture_output=True,
+                check=False,
+                timeout=120,
+            )
+        return pickle.loads(looked.stdout) if looked.returncode == 0 else None  # noqa: S301 - our own bytes
+
+    def state(self, view: str = "person") -> State | None:
+        rows = self.fetch(f"SELECT * FROM views.{table_name(self.views[view])}")  # noqa: S608 - our own name
+        return None if rows is None else {row["id"]: self.as_fed(row) for row in rows}
+
+    def story(self, view: str = "person") -> Story:
+        query = (
+            f"SELECT id, _exchange_op AS op, name FROM views.{table_name(self.views[view])}_changes FINAL "  # noqa: S608
+            "WHERE op != 't' ORDER BY _exchange_partition, _exchange_offset"
+        )
+        rows = wait_for(lambda: self.fetch(query), "a copy of the changes")
+        told: Story = {}
+        for row in rows:
+            told.setdefault(row["id"], []).append((row["op"], row["name"]))
+        return told
+
+    def as_fed(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row.get("raw") is not None:
+            row["raw"] = bytes.fromhex(row["raw"]) if isinstance(row["raw"], str) else row["raw"]
+        for name in ("address", "tags"):
+            row[name] = row[name] and json.loads(row[name])
+        row["clock"] = row["clock"] and clock.fromisoformat(row["clock"])
+        row["instant"] = row["instant"] and row["instant"].replace(tzinfo=UTC)
+        return from_json(row)
+
+    def parked(self) -> list[tuple[int, int]]:
+        rows = self.fetch("SELECT DISTINCT partition, kafka_offset FROM views._exchange_parked") or []
+        return [(row["partition"], row["kafka_offset"]) for row in rows]
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+_LOOK = """
+import pickle, sys, clickhouse_connect
+client = clickhouse_connect.get_client(interface="chdb", path=sys.argv[1])
+sys.stdout.buffer.write(pickle.dumps(list(client.query(sys.argv[2]).named_results())))
+"""
+
+
+class FilesSinkSubject(SinkSubject):
+    kind = "files"
+    form: ClassVar[str] = "csv"
+    tells_story = True
+    can_be_away = True
+
+    def make_target(self) -> None:
+        self.folder = self.stack.home / f"files-{self.name}"
+        self.folder.mkdir()
+
+    def planned(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "format": self.form}
+
+    def rows(self, view: str) -> list[dict[str, Any]]:
+        """Return all rows in the order of their places."""
+        files = (self.folder / self.views[view]).glob(f"*-*/[0-9]*.{self.form}")
+        rows = [row for file in files for row in self.read(file)]
+        return sorted(rows, key=lambda row: (row["_partition"], row["_offset"]))
+
+    def read(self, file: Path) -> list[dict[str, Any]]:
+        text = file.read_bytes().decode()
+        head, *lines = csv_rows(text)
+        names = [str(name) for name in head]
+        return [csv_as_fed(dict(zip(names, line, strict=True))) for line in lines]
+
+    def state(self, view: str = "person") -> State | None:
+        state: dict[int, tuple[int, dict[str, Any]]] = {}
+        for row in self.rows(view):
+            op, partition, _, _ = (row.pop(name) for name in ("_op", "_partition", "_offset", "_source_ms"))
+            if op == "t":
+                state = {key: kept for key, kept in state.items() if kept[0] != partition}
+            elif op == "d":
+                state.pop(row["id"], None)
+            else:
+                state[row["id"]] = partition, row
+        return {key: row for key, (_, row) in state.items()}
+
+    def story(self, view: str = "person") -> Story:
+        told: Story = {}
+        for row in self.rows(view):
+            if row["_op"] != "t":
+                told.setdefault(row["id"], []).append((row["_op"], row["name"]))
+        return told
+
+    def parked(self) -> list[tuple[int, int]]:
+        names = [file.stem.split("-") for file in self.folder.glob("*/_parked/*.txt")]
+        return [(int(partition), int(offset)) for partition, offset in names]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        moved = self.folder.with_name(self.folder.name + "-away")
+        self.folder.rename(moved)
+        try:
+            yield
+        finally:
+            moved.rename(self.folder)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+class ParquetSinkSubject(FilesSinkSubject):
+    form = "parquet"
+
+    def read(self, file: Path) -> list[dict[str, Any]]:
+        from pyarrow import parquet
+
+        rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
+        for row in rows:
+            for name in ("address", "tags"):
+                row[name] = row[name] and json.loads(row[name])
+            row["uid"] = row["uid"] and UUID(row["uid"])
+            row["instant"] = row["instant"] and row["instant"].astimezone(UTC)
+            from_json(row)
+        return rows
+
+
+def csv_rows(text: str) -> list[list[str | None]]:
+    """Return the cells of a CSV text; None for one with nothing in it, not even quotes."""
+    rows: list[list[str | None]] = []
+    cells: list[str | None] = []
+    for mark in re.finditer(r'(?:"((?:[^"]|"")*)"|([^,\r\n"]*))(,|\r\n)', text):
+        quoted, plain, end = mark.groups()
+        cells.append(quoted.replace('""', '"') if quoted is not None else plain or None)
+        if end == "\r\n":
+            rows.append(cells)
+            cells = []
+    return rows
+
+
+def csv_as_fed(texts: dict[str, str | None]) -> dict[str, Any]:
+    makers: dict[str, Any] = {
+        "_partition": int,
+        "_offset": int,
+        "_source_ms": int,
+        "id": int,
+        "flag": json.loads,
+        "small": int,
+        "large": int,
+        "single": float,
+        "double": float,
+        "raw": base64.b64decode,
+        "uid": UUID,
+        "day": date.fromisoformat,
+        "clock": clock.fromisoformat,
+        "instant": datetime.fromisoformat,
+        "local": datetime.fromisoformat,
+        "amount": Decimal,
+        "address": json.loads,
+        "tags": json.loads,
+    }
+    row = {name: None if text is None else makers.get(name, str)(text) for name, text in texts.items()}
+    return from_json(row)
+
+
 def from_json(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row whose nested values are as they were fed: JSON holds their dates as texts."""
     address = row.get("address")
@@ -387,6 +583,9 @@ def from_plain(row: dict[str, Any]) -> dict[str, Any]:
 
 SINK_SUBJECTS: dict[str, type[SinkSubject]] = {
     "postgres": PostgresSinkSubject,
+    "clickhouse": ClickhouseSinkSubject,
+    "files": FilesSinkSubject,
+    "parquet": ParquetSinkSubject,
     "webhook": WebhookSinkSubject,
 }
 """Kind of sink → its harness. A new kind is one entry and its class."""

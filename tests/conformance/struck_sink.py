@@ -3,7 +3,7 @@
 Run as `python struck_sink.py <fault> <batch> <arguments of exchange>`; batches with records count, from 1.
 
 before-write       nothing of the batch is in the target
-within-write       all of it is on its way, nothing is committed in the target
+within-write       part of it is in the target, or all of it and not yet committed
 after-write        it is in the target, Kafka has not heard of it
 after-keep         Kafka has heard of it
 places-first       planted: the target's places go before the rows, and it dies between the two
@@ -21,6 +21,8 @@ from unittest.mock import patch
 
 from connectors import ledger, viewdelivery
 from connectors.sinks import SINKS
+from connectors.sinks.clickhouse.sink import ClickhouseSink
+from connectors.sinks.files.sink import FilesSink
 from connectors.sinks.postgres.sink import PostgresSink
 from connectors.sinks.webhook import post
 from connectors.sinks.webhook.sink import WebhookSink
@@ -77,7 +79,17 @@ def hook_within(sink: Any) -> None:
             die()
 
         sink._keep = keep_and_die  # type: ignore[method-assign]
-    if isinstance(sink, WebhookSink):
+    elif isinstance(sink, ClickhouseSink):
+        sink._write_changes = die  # type: ignore[method-assign,assignment]
+    elif isinstance(sink, FilesSink):
+        written = sink._write_file
+
+        def write_and_die(*arguments: Any) -> None:
+            written(*arguments)
+            die()
+
+        sink._write_file = write_and_die  # type: ignore[method-assign,assignment]
+    elif isinstance(sink, WebhookSink):
         assert sink._receiver is not None
         post_it = sink._receiver.post
 
@@ -114,6 +126,7 @@ def tell_kafka_first(number: int) -> None:
 
 if __name__ == "__main__":
     viewdelivery.HALTED_WAIT_S = 1.0  # type: ignore[misc]
+    FilesSink.linger_s = 0.5
     strike(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     sys.argv = ["exchange", *sys.argv[4:]]
     cli.main()

@@ -7,15 +7,16 @@ anything is written, so of two only one goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import psycopg
 from psycopg import sql
 
 from connectors.sink import DeliveredView, Parked
+from connectors.sinks.laststate import LastState, last_state
 from connectors.sinks.postgres.connection import RefusedRowsError, connect, in_our_words
-from connectors.sinks.postgres.rows import Changes, Rows
+from connectors.sinks.postgres.rows import Rows
 from connectors.sinks.postgres.table import OFFSET, PARTITION, Table
 from exchange.errors import FencedError
 from exchange.plan import PlannedDelivery
@@ -148,7 +149,7 @@ class PostgresSink:
             return set()
         try:
             with self._open.transaction(), self._in_our_words():
-                self._apply(self._rows.changes(records))
+                self._apply(last_state(records, self._view.key))
         except RefusedRowsError as error:
             if len(records) == 1:
                 return {self._park(records[0], f"PostgreSQL refuses it with SQLSTATE {error.sqlstate}")}
@@ -156,22 +157,22 @@ class PostgresSink:
             return self._write_fit(records[:middle]) | self._write_fit(records[middle:])
         return set()
 
-    def _apply(self, changes: Changes) -> None:
+    def _apply(self, left: LastState) -> None:
         run = self._open.execute
-        if changes.emptied:
-            run(self._sql("DELETE FROM {table} WHERE {partition} = ANY (%s)"), [list(changes.emptied)])
-        if changes.deleted:
+        if left.emptied:
+            run(self._sql("DELETE FROM {table} WHERE {partition} = ANY (%s)"), [list(left.emptied)])
+        if left.deleted:
             columns = [sql.Identifier(name) for name in self._view.key]
-            self._copy(columns, changes.deleted)
+            self._copy(columns, left.deleted)
             run(self._delete_statement())
             run(self._sql("DELETE FROM {stage}"))
-        if changes.rows:
+        if left.rows:
             names = [*self._table.columns, PARTITION, OFFSET]
-            self._copy([sql.Identifier(name) for name in names], changes.rows.values())
+            self._copy([sql.Identifier(name) for name in names], map(self._rows.row, left.rows.values()))
             run(self._put)
             run(self._sql("DELETE FROM {stage}"))
 
-    def _copy(self, columns: Sequence[sql.Identifier], rows: Any) -> None:
+    def _copy(self, columns: Sequence[sql.Identifier], rows: Iterable[Sequence[Any]]) -> None:
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
             sql.Identifier(_STAGE), sql.SQL(", ").join(columns)
         )
