@@ -118,9 +118,12 @@ class Deliverer:
             [
                 {"topic": f"share.{name}", "partition": -1, "offset": -1, "reason": progress.reason}
                 for name, progress in found.items()
-                if progress.state in ("halted", "denied", "waiting")
+                if progress.state in ("halted", "denied")
             ],
-            [progress.alarm for progress in found.values() if progress.alarm],
+            [
+                *(progress.alarm for progress in found.values() if progress.alarm),
+                *(f"waits: {one.reason}" for one in found.values() if one.state == "waiting"),
+            ],
         )
 
 

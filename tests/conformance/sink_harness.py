@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
+import httpx
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg import sql
@@ -224,6 +225,15 @@ class SinkSubject(ABC):
     def heartbeat(self) -> dict[str, Any]:
         beats = heartbeat.read_all(heartbeat.connect(self.stack.settings))
         return next((beat for beat in beats if beat["writer"] == f"deliver-{self.name}"), {})
+
+    def shown(self, view: str = "person") -> tuple[str, int, int, int | None] | None:
+        """Return what /api/routes says: subscriber, delivered, parked, lag."""
+        answer = httpx.get(f"{self.stack.settings.endpoints().api}/api/routes", trust_env=False).json()
+        for route in answer["routes"]:
+            if route["view_topic"] == self.feeds[view].topic:
+                for one in route["deliveries"]:
+                    return one["subscriber"], one["delivered"], one["parked"], one["lag_records"]
+        return None
 
     def accounts(self, view: str = "person") -> list[Account]:
         """Return the accounts of a view's delivery."""
