@@ -228,10 +228,10 @@ class Connector:
     def _open_door(self, plan: PublishedPlan, system: PlannedSystem) -> Door:
         """Return the door, which stays open while Kafka is away: whoever comes is told so."""
         # Imported where they are used: the connector of a database starts without a web framework.
+        from connectors.http.keys import ApiKeys
         from connectors.receipts import Digests
         from connectors.rowrecord import RowRecords
         from connectors.sources.http.door import Door
-        from connectors.sources.http.keys import ApiKeys
         from connectors.sources.http.recent import Recent
 
         return Door(

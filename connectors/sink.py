@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 
+from exchange.errors import SinkError
 from exchange.fieldtype import LOGICAL
 from exchange.subscriber.batches import Batch, Place
 
@@ -42,11 +43,15 @@ class DeliveredView:
     columns: tuple[Column, ...]
 
 
+class GoneError(SinkError):
+    """The target wants nothing more: no other try until the plan changes or the process is started again."""
+
+
 class Sink(Protocol):
     """open → write* → close, for one view, in a thread of its own.
 
     A sink that raises is closed and a new one is opened: after TransientError soon, after SinkError (a person
-    must act at the target) once a minute; its other views go on meanwhile.
+    must act at the target) once a minute, after GoneError not by itself; its other views go on meanwhile.
     """
 
     linger_s: ClassVar[float]

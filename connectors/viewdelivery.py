@@ -14,6 +14,7 @@ again, found in the target by a sink that keeps places there, and accounted then
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from connectors.ledger import Ledger, accounts_of, ledger_id
-from connectors.sink import DeliveredView, Sink, delivered_view
+from connectors.sink import DeliveredView, GoneError, Sink, delivered_view
 from connectors.sinks import SINKS
 from exchange import log
 from exchange.errors import ExchangeError, FencedError, PartError, RestartError, TransientError
@@ -122,14 +123,17 @@ class ViewDelivery:
                 self._round()
             except TransientError as error:
                 wait_s = _FIRST_WAIT_S if self._kept else wait_s
-                self._wait("waiting", error, wait_s)
+                spread = random.uniform(0.8, 1.2)  # noqa: S311 - guards nothing
+                self._wait("waiting", error, max(wait_s, error.retry_after_s) * spread)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             except (FencedError, RestartError):
                 raise
+            except GoneError as error:
+                self._wait("halted", error, None)
             except ExchangeError as error:
                 self._wait("denied" if isinstance(error, DeniedError) else "halted", error, HALTED_WAIT_S)
 
-    def _wait(self, state: str, error: ExchangeError, wait_s: float) -> None:
+    def _wait(self, state: str, error: ExchangeError, wait_s: float | None) -> None:
         self.progress.state, self.progress.reason = state, str(error)
         say = _log.warning if state == "waiting" else _log.error
         say(f"delivery_{state}", view=self._name, retry_after_s=wait_s, exc_info=error)

@@ -39,6 +39,9 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "deliver": "exchange.commands.deliver:deliver",
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
+        "serve-pull": "exchange.commands.pull:serve_pull",
+        "pull-key": "exchange.commands.pull:pull_key",
+        "webhook-key": "exchange.commands.webhook:webhook_key",
     },
     "contract": {
         "draft": "exchange.commands.contract:draft",

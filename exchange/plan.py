@@ -80,12 +80,24 @@ class PlannedDelivery(Model):
     """
 
     subscriber: str
-    kind: Literal["postgres", "clickhouse", "files"]
+    kind: Literal["postgres", "clickhouse", "files", "webhook"]
     connection_env: str = Field(default="", description="Name of the secret that holds the address.")
     namespace: str = Field(default="", description="PostgreSQL's schema, ClickHouse's database.")
     folder: str = Field(default="", description="files: where they are written.")
     format: str = Field(default="", description="files: csv or parquet.")
+    url: str = Field(default="", description="webhook: where requests go.")
+    signature: str = Field(default="", description="webhook: hmac or ed25519.")
+    keys_env: str = Field(default="", description="webhook: name of the secret with the signing keys.")
+    batch_records: int = Field(default=1, description="webhook: records of one request at most.")
+    ca_file: str = Field(default="", description="webhook: CA of the receiver's certificate.")
     views: tuple[str, ...] = Field(description="<domain>.<resource>.<view>, granted and asked for.")
+
+
+class PlannedPull(Model):
+    """A subscriber that may pull over HTTP; which views it may read, Kafka alone says."""
+
+    subscriber: str
+    keys_env: str = Field(description="Name of the secret with the hashes of its API keys.")
 
 
 class PublishedPlan(Model):
@@ -95,6 +107,7 @@ class PublishedPlan(Model):
     systems: tuple[PlannedSystem, ...]
     resources: tuple[PlannedResource, ...]
     deliveries: tuple[PlannedDelivery, ...] = ()
+    pulls: tuple[PlannedPull, ...] = ()
 
     def by_raw_topic(self) -> dict[str, PlannedResource]:
         """Return the resources by the topic their changes arrive on."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from typing import Any
 
 from exchange.contract import Contract
 from exchange.plan import (
     PlannedDelivery,
+    PlannedPull,
     PlannedResource,
     PlannedSystem,
     PlannedView,
@@ -23,6 +25,7 @@ from exchange.topology.model import (
     HttpSystem,
     PostgresDelivery,
     Topology,
+    WebhookDelivery,
 )
 from exchange.view import View, ViewSpec, compile_view
 
@@ -56,16 +59,22 @@ def build_plan(
         _planned_resource(name, topology, contracts, steward_keys, schema_ids)
         for name in sorted(topology.resources)
     )
+    pulls = tuple(
+        PlannedPull(subscriber=name, keys_env=secret) for name, secret in sorted(topology.pull_keys().items())
+    )
     deliveries = tuple(
         _planned_delivery(name, topology, today)
         for name in sorted(topology.subscribers)
         if topology.subscribers[name].delivery is not None
     )
-    return PublishedPlan(version=version, systems=systems, resources=resources, deliveries=deliveries)
+    return PublishedPlan(
+        version=version, systems=systems, resources=resources, deliveries=deliveries, pulls=pulls
+    )
 
 
 def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedDelivery:
     declared = topology.subscribers[name].delivery
+    given: dict[str, Any]
     match declared:
         case PostgresDelivery():
             given = {"connection_env": declared.connection_env, "namespace": declared.namespace}
@@ -73,6 +82,8 @@ def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedD
             given = {"connection_env": declared.connection_env, "namespace": declared.database}
         case FilesDelivery():
             given = {"folder": declared.folder, "format": declared.format}
+        case WebhookDelivery():
+            given = declared.model_dump(exclude={"kind", "views"})
         case None:
             given = {}
     return PlannedDelivery.model_validate(

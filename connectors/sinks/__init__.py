@@ -9,6 +9,7 @@ from connectors.sink import DeliveredView, Sink
 from connectors.sinks.clickhouse.sink import ClickhouseSink
 from connectors.sinks.files.sink import FilesSink
 from connectors.sinks.postgres.sink import PostgresSink
+from connectors.sinks.webhook.sink import WebhookSink
 from exchange.plan import PlannedDelivery
 from exchange.settings import Secrets
 
@@ -19,5 +20,6 @@ SINKS: Final[dict[str, Make]] = {
     "postgres": PostgresSink,
     "clickhouse": ClickhouseSink,
     "files": FilesSink,
+    "webhook": WebhookSink,
 }
 """Kind → maker."""

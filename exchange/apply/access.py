@@ -3,6 +3,7 @@
 | principal | may |
 | --- | --- |
 | connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
+| pull | read the plan; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
 | steward-<department> | read the quarantine of its resources |
@@ -35,6 +36,7 @@ from exchange.topology.model import Topology
 
 WORKER: Final = "worker"
 MONITOR: Final = "monitor"
+PULL: Final = "pull"
 STREAM_GROUP: Final = "exchange-stream"
 MONITOR_GROUP: Final = "exchange-monitor"
 CLUSTER: Final = "kafka-cluster"
@@ -75,7 +77,7 @@ def deliverers(topology: Topology) -> tuple[str, ...]:
 
 def principals(topology: Topology) -> tuple[str, ...]:
     """Return every Kafka user the bus needs besides admin, in alphabetical order."""
-    users = {WORKER, MONITOR, *topology.subscribers}
+    users = {WORKER, MONITOR, *topology.subscribers, *([PULL] if topology.pull_keys() else [])}
     users |= {connector(system) for system in topology.systems}
     users |= {deliverer(subscriber) for subscriber in deliverers(topology)}
     for department in topology.source_departments():
@@ -85,7 +87,7 @@ def principals(topology: Topology) -> tuple[str, ...]:
 
 def rules(topology: Topology, today: dt.date) -> frozenset[Acl]:
     """Return all access rules that hold on a day; a grant past its end gives none."""
-    found: set[Acl] = {*_worker(), *monitor_rules()}
+    found: set[Acl] = {*_worker(), *monitor_rules(), *(_pull() if topology.pull_keys() else [])}
     for system in topology.systems:
         found.update(_connector(topology, system))
     for department in topology.source_departments():
@@ -123,6 +125,11 @@ def _worker() -> Iterator[Acl]:
     yield from _literal(WORKER, "group", STREAM_GROUP, "read")
     yield from _literal(WORKER, "group", reader_group(WORKER), "describe")
     yield from _prefixed(WORKER, "transactional_id", "stream-", "write", "describe")
+
+
+def _pull() -> Iterator[Acl]:
+    yield from _literal(PULL, "topic", PLAN_TOPIC, "read")
+    yield from _literal(PULL, "group", reader_group(PULL), "describe")
 
 
 def monitor_rules() -> Iterator[Acl]:

@@ -14,6 +14,7 @@ from exchange.topology.model import (
     FilesDelivery,
     PostgresDelivery,
     Topology,
+    WebhookDelivery,
 )
 
 _POSTGRES_NAME_LENGTH: Final = 63
@@ -68,6 +69,8 @@ def _place(delivery: AnyDelivery | None) -> tuple[tuple[str, ...], str]:
             return (delivery.connection_env, delivery.database), "database"
         case FilesDelivery():
             return (delivery.folder.rstrip("/"),), "folder"
+        case WebhookDelivery():
+            return (delivery.url,), "url"
         case None:
             return (), ""
 

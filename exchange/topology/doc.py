@@ -22,6 +22,7 @@ from exchange.topology.model import (
     Subscriber,
     System,
     Topology,
+    WebhookDelivery,
 )
 from exchange.view import RowCondition, ViewSpec
 
@@ -47,6 +48,7 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("delivery: PostgreSQL", PostgresDelivery),
     ("delivery: ClickHouse", ClickhouseDelivery),
     ("delivery: files", FilesDelivery),
+    ("delivery: webhook", WebhookDelivery),
     ("grants", Grant),
     ("label", Label),
 )

@@ -86,6 +86,16 @@ ListenAddress = Annotated[
 ]
 
 
+ReceiverUrl = Annotated[
+    str,
+    _word(
+        r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s@#]*)?"
+        r"|http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/[^\s@#]*)?",
+        "a URL like https://host/path, without user, password and #; http only on this machine",
+    ),
+]
+
+
 class Department(Model):
     """A public body: it supplies data, receives data, or both."""
 
@@ -211,7 +221,32 @@ class FilesDelivery(Model):
     )
 
 
-AnyDelivery = Annotated[PostgresDelivery | ClickhouseDelivery | FilesDelivery, Field(discriminator="kind")]
+class WebhookDelivery(Model):
+    """Each change of the views in signed POST requests to the subscriber, at least once, in order per key."""
+
+    kind: Literal["webhook"] = Field(description="HTTP requests, signed as Standard Webhooks has it.")
+    url: ReceiverUrl = Field(description="Where they go; redirects are not followed.")
+    signature: Literal["hmac", "ed25519"] = Field(
+        default="hmac",
+        description="One key that both sides know, or a private one here and a public one there.",
+    )
+    keys_env: EnvName = Field(
+        description="Name of the secret that holds the signing keys; made by `exchange webhook-key`."
+    )
+    batch_records: Annotated[int, Field(ge=1, le=500)] = Field(
+        default=100, description="Records of one request at most; never more than about 1 MiB."
+    )
+    ca_file: str = Field(
+        default="", description="PEM file of the CA of its certificate; empty: a public one."
+    )
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+AnyDelivery = Annotated[
+    PostgresDelivery | ClickhouseDelivery | FilesDelivery | WebhookDelivery, Field(discriminator="kind")
+]
 """A delivery of any kind."""
 
 
@@ -223,6 +258,11 @@ class Subscriber(Model):
     delivery: AnyDelivery | None = Field(
         default=None,
         description="Store of its own that `exchange deliver` fills; without it, Kafka alone is read.",
+    )
+    pull_keys_env: EnvName | None = Field(
+        default=None,
+        description="Name of the secret that holds the hashes of its API keys for HTTP pull, made by "
+        "`exchange pull-key`; without it the subscriber cannot pull. See docs/pull.md.",
     )
 
 
@@ -306,6 +346,11 @@ class Topology(Model):
             return ()
         granted = self.granted_views(subscriber, today)
         return tuple(view for view in granted if not delivery.views or view in delivery.views)
+
+    def pull_keys(self) -> dict[str, str]:
+        """Return the subscribers that may pull over HTTP, each with the name of its keys' secret."""
+        named = ((name, subscriber.pull_keys_env) for name, subscriber in self.subscribers.items())
+        return {name: secret for name, secret in named if secret is not None}
 
     def data_topics(self) -> dict[str, str]:
         """Return every data topic and the resource it belongs to."""

@@ -18,14 +18,14 @@ from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
 from exchange.suggest import hint, listing
 from exchange.topology.delivery import delivery_problems
-from exchange.topology.model import System, Topology
+from exchange.topology.model import HttpSystem, System, Topology
 from exchange.topology.push import push_problems
 from exchange.view import ViewSpec, compile_view
 
 MAX_TOPIC_LENGTH: Final = 249
 """Source: Apache Kafka, org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH."""
 
-_RESERVED_NAMES: Final = frozenset({"admin", "worker", "monitor"})
+_RESERVED_NAMES: Final = frozenset({"admin", "worker", "monitor", "pull"})
 _RESERVED_BEGINNINGS: Final = ("connector-", "deliver-", "redrive-", "steward-")
 
 
@@ -206,6 +206,19 @@ def check_principals(given: Given) -> Iterator[Finding]:
             yield Finding(("subscribers", name), message, key=True)
 
 
+def check_pull(given: Given) -> Iterator[Finding]:
+    """See that a key tells one subscriber or system only."""
+    systems = given.topology.systems.items()
+    first = {
+        system.keys_env: f"system '{name}'" for name, system in systems if isinstance(system, HttpSystem)
+    }
+    for name, secret in given.topology.pull_keys().items():
+        other = first.setdefault(secret, f"subscriber '{name}'")
+        if other != f"subscriber '{name}'":
+            message = f"pull_keys_env is that of {other} too; a key must be one reader's alone"
+            yield Finding(("subscribers", name, "pull_keys_env"), message)
+
+
 def check_topics(given: Given) -> Iterator[Finding]:
     """Topic names fit Kafka and stay different where Kafka takes '.' and '_' for the same character.
 
@@ -272,6 +285,7 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_push,
     check_views,
     check_principals,
+    check_pull,
     check_topics,
     check_grants,
     check_deliveries,

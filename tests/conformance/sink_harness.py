@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from datetime import time as clock
@@ -28,6 +28,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from connectors.sinks.webhook.signing import make_key
 from exchange import heartbeat
 from exchange.account import Account
 from exchange.cluster import Acl, TopicSpec
@@ -48,6 +49,7 @@ from exchange.registry import Registry
 from exchange.view import ViewSpec
 from tests.conformance import struck_sink
 from tests.conformance.feed import PARTITIONS, TYPES, Feed, key_schema, value_schema
+from tests.conformance.webhook_receiver import WebhookReceiver
 from tests.integration.capture import Running
 from tests.stack import Stack, wait_for
 
@@ -512,10 +514,88 @@ def from_json(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+class WebhookSinkSubject(SinkSubject):
+    kind = "webhook"
+    tells_story = True
+
+    def make_target(self) -> None:
+        self.receiver = WebhookReceiver(make_key(self.stack.settings.secrets, self.secret, "hmac", only=True))
+
+    def planned(self) -> dict[str, Any]:
+        return {
+            "url": self.receiver.url,
+            "keys_env": self.secret,
+            "signature": "hmac",
+            "batch_records": 7,
+        }
+
+    def state(self, view: str = "person") -> State | None:
+        rows: State = {}
+        at: dict[int, int] = {}
+        for record in self.receiver.accepted(self.views[view]):
+            if record["op"] == "t":
+                rows = {key: row for key, row in rows.items() if at[key] != record["partition"]}
+            elif record["op"] == "d":
+                rows.pop(record["key"]["id"], None)
+            elif record["op"] is not None:
+                rows[record["key"]["id"]] = from_plain(record["after"])
+                at[record["key"]["id"]] = record["partition"]
+        return rows
+
+    def story(self, view: str = "person") -> Story:
+        told: Story = {}
+        for record in self.receiver.accepted(self.views[view]):
+            if record["op"] not in (None, "t"):
+                name = record["after"] and record["after"]["name"]
+                told.setdefault(record["key"]["id"], []).append((record["op"], name))
+        return told
+
+    def parked(self) -> list[tuple[int, int]]:
+        return [
+            (record["partition"], record["offset"])
+            for view in self.views.values()
+            for record in self.receiver.accepted(view)
+            if "problem" in record
+        ]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.receiver.answer = lambda: None
+        try:
+            yield
+        finally:
+            self.receiver.answer = lambda: (200, {})
+
+    def remove(self) -> None:
+        self.receiver.close()
+        assert self.receiver.forged == []
+
+
+READ_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "raw": base64.b64decode,
+    "uid": UUID,
+    "day": date.fromisoformat,
+    "clock": clock.fromisoformat,
+    "instant": datetime.fromisoformat,
+    "local": datetime.fromisoformat,
+    "amount": Decimal,
+    "address": lambda found: found | {"since": found["since"] and date.fromisoformat(found["since"])},
+}
+
+
+def from_plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it was fed: JSON holds as texts what it has no type for."""
+    return {
+        name: value if value is None or name not in READ_PLAIN else READ_PLAIN[name](value)
+        for name, value in row.items()
+    }
+
+
 SINK_SUBJECTS: dict[str, type[SinkSubject]] = {
     "postgres": PostgresSinkSubject,
     "clickhouse": ClickhouseSinkSubject,
     "files": FilesSinkSubject,
     "parquet": ParquetSinkSubject,
+    "webhook": WebhookSinkSubject,
 }
 """Kind of sink → its harness. A new kind is one entry and its class."""

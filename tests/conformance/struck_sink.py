@@ -7,10 +7,12 @@ within-write       part of it is in the target, or all of it and not yet committ
 after-write        it is in the target, Kafka has not heard of it
 after-keep         Kafka has heard of it
 places-first       planted: the target's places go before the rows, and it dies between the two
+swallow            planted: a webhook that was not accepted is taken for accepted
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from typing import Any
@@ -22,7 +24,10 @@ from connectors.sinks.clickhouse.sink import ClickhouseSink
 from connectors.sinks.files.content import content_of
 from connectors.sinks.files.sink import FilesSink
 from connectors.sinks.postgres.sink import PostgresSink
+from connectors.sinks.webhook import post
+from connectors.sinks.webhook.sink import WebhookSink
 from exchange import cli
+from exchange.errors import ExchangeError
 from exchange.subscriber.batches import Batch
 from tests.conformance.struck import die
 
@@ -43,6 +48,8 @@ def strike(fault: str, number: int, kind: str) -> None:
         if is_it and fault == "within-write":
             hook_within(self)
         if is_it and fault == "places-first":
+            if isinstance(self, WebhookSink):
+                return ()  # Kafka keeps its places: it hears of the batch next
             put_places_first(self, batch, write)
             die()
         parked = write(self, batch)
@@ -52,11 +59,13 @@ def strike(fault: str, number: int, kind: str) -> None:
 
     def keep_it(self: Any, *arguments: Any) -> None:
         keep(self, *arguments)
-        if struck and struck[-1] and fault == "after-keep":
+        if struck and struck[-1] and fault in ("after-keep", "places-first"):
             die()
 
     patch.object(sink, "write", write_it).start()
     patch.object(ledger.Ledger, "keep", keep_it).start()
+    if fault == "swallow":
+        swallow_refusals()
 
 
 def hook_within(sink: Any) -> None:
@@ -79,6 +88,25 @@ def hook_within(sink: Any) -> None:
             die()
 
         sink._write_file = write_and_die  # type: ignore[method-assign,assignment]
+    elif isinstance(sink, WebhookSink):
+        assert sink._receiver is not None
+        post_it = sink._receiver.post
+
+        def post_and_die(message_id: str, body: bytes) -> None:
+            post_it(message_id, body)
+            die()
+
+        sink._receiver.post = post_and_die  # type: ignore[method-assign]
+
+
+def swallow_refusals() -> None:
+    post_it = post.Receiver.post
+
+    def post_and_forget(self: Any, message_id: str, body: bytes) -> None:
+        with contextlib.suppress(ExchangeError):
+            post_it(self, message_id, body)
+
+    patch.object(post.Receiver, "post", post_and_forget).start()
 
 
 def put_places_first(sink: Any, batch: Batch, write: Any) -> None:

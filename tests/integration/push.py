@@ -141,14 +141,15 @@ class Pushed:
 class PushBus:
     """The bus of TOPOLOGY on a stack, applied."""
 
-    def __init__(self, stack: Stack, place: Path) -> None:
+    def __init__(self, stack: Stack, place: Path, topology: str = TOPOLOGY) -> None:
         self.stack = stack
         self.folder = place / "papers"
         self.folder.mkdir()
         self.ports = free_ports(2)
         (place / "avro" / "health").mkdir(parents=True)
         (place / "avro" / "health" / "case.avsc").write_text(json.dumps(CASE))
-        (place / "topology.yaml").write_text(TOPOLOGY.format(ports=self.ports, folder=self.folder))
+        self.topology = place / "topology.yaml"
+        self.topology.write_text(topology.format(ports=self.ports, folder=self.folder))
         self.environment = os.environ | {
             "EXCHANGE_HOME": str(stack.home),
             "EXCHANGE_TOPOLOGY": str(place / "topology.yaml"),
