@@ -20,7 +20,7 @@ from uuid import UUID
 
 import httpx
 
-from connectors.sources.http.keys import make_key
+from connectors.http.keys import make_key
 from exchange.cluster import Acl
 from exchange.plan import RECEIPTS_TOPIC, PlannedResource, PlannedSystem
 from tests.conformance import struck
