@@ -133,7 +133,7 @@ class Deliverer:
                 if progress.state in ("halted", "denied")
             ],
             [
-                *(progress.alarm for progress in found.values() if progress.alarm),
+                *(alarm for one in found.values() for alarm in (one.alarm, one.parked_alarm) if alarm),
                 *(f"waits: {one.reason}" for one in found.values() if one.state == "waiting"),
             ],
         )

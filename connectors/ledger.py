@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -19,7 +20,7 @@ from exchange.account import Account, minute_of
 from exchange.change import Op, Reason
 from exchange.errors import FencedError, RestartError
 from exchange.librdkafka import AUTHENTICATION, DENIED, FENCED, explain, quiet_logger
-from exchange.plan import ACCOUNTS_TOPIC
+from exchange.plan import ACCOUNTS_TOPIC, PARKED_TOPIC
 from exchange.subscriber.batches import Batch, DeniedError, Place
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
@@ -54,10 +55,16 @@ class Ledger:
         """Fence every earlier process of this delivery, and end what it left open."""
         self._call(lambda: self._producer.init_transactions(_CALL_S))
 
-    def keep(self, places: Mapping[int, Place], accounts: Iterable[Account], group: Any) -> None:
-        """Write accounts and places, whole or not at all.
+    def keep(
+        self,
+        places: Mapping[int, Place],
+        accounts: Iterable[Account],
+        group: Any,
+        parked: Mapping[bytes, bytes | None] = MappingProxyType({}),
+    ) -> None:
+        """Write accounts, places and what changes on the parked list, whole or not at all.
 
-        group: the reader's group_metadata.
+        group: the reader's group_metadata; parked: key → value, None takes an entry off.
         """
         positions = [
             TopicPartition(self._topic, partition, place.offset, metadata=place.marks)
@@ -67,7 +74,10 @@ class Ledger:
         for account in accounts:
             encoded = account.encode()
             self._call(partial(self._producer.produce, ACCOUNTS_TOPIC, encoded, partition=0))
-        self._call(lambda: self._producer.send_offsets_to_transaction(positions, group, _CALL_S))
+        for key, value in parked.items():
+            self._call(partial(self._producer.produce, PARKED_TOPIC, value, key, partition=0))
+        if positions:
+            self._call(lambda: self._producer.send_offsets_to_transaction(positions, group, _CALL_S))
         self._call(lambda: self._producer.commit_transaction(_CALL_S))
 
     def close(self) -> None:

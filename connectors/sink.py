@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
+from connectors.parked import ParkedView
 from exchange.errors import SinkError
 from exchange.fieldtype import LOGICAL
 from exchange.subscriber.batches import Batch, Place
+from exchange.subscriber.reader import Received
 
 Parked = Collection[tuple[int, int]]
 """Partition and offset of records that the target cannot hold."""
@@ -45,6 +47,14 @@ class DeliveredView:
 
 class GoneError(SinkError):
     """The target wants nothing more: no other try until the plan changes or the process is started again."""
+
+
+class RefusedError(SinkError):
+    """The target refuses a request for good. status: its answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Sink(Protocol):
@@ -84,6 +94,20 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give up connections. May be called twice."""
+
+
+@runtime_checkable
+class ParkingSink(Sink, Protocol):
+    """A sink whose refused records are kept on a list in Kafka, as the target has no place for them."""
+
+    parked: ParkedView
+    """Loaded before `open`; `write` adds to it, what it adds is kept together with the batch's account."""
+
+    def send_one(self, record: Received) -> int:
+        """Send a record by itself; return 0 when it was accepted, else the status with which it was refused.
+
+        Raises: TransientError where nobody knows yet; GoneError.
+        """
 
 
 def delivered_view(

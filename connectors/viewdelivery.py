@@ -18,11 +18,15 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
 from connectors.ledger import Ledger, accounts_of, ledger_id
-from connectors.sink import DeliveredView, GoneError, Sink, delivered_view
+from connectors.parked import Refusals
+from connectors.parking import Parking
+from connectors.redrive import redrive
+from connectors.sink import DeliveredView, GoneError, Parked, ParkingSink, Sink, delivered_view
 from connectors.sinks import SINKS
 from exchange import log
 from exchange.errors import ExchangeError, FencedError, PartError, RestartError, TransientError
@@ -49,8 +53,11 @@ class Progress:
     state: str = "starting"
     reason: str = ""
     alarm: str = ""
+    parked_alarm: str = ""
     delivered: int = 0
     parked: int = 0
+    listed: int = 0
+    """Parked on the list in Kafka, by now; `parked` counts what the target was told."""
     lag_records: int = 0
     last_source_ms: int = 0
     places: dict[int, Place] = field(default_factory=dict)
@@ -60,10 +67,21 @@ class Progress:
         behind_s = max(0.0, time.time() - self.last_source_ms / 1000) if self.lag_records else 0.0
         return {
             "delivered": self.delivered,
-            "parked": self.parked,
+            "parked": self.parked + self.listed,
             "lag_records": self.lag_records,
             "lag_s": round(behind_s, 1) if self.last_source_ms else 0.0,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a round works with."""
+
+    view: DeliveredView
+    reader: BatchReader
+    sink: Sink
+    ledger: Ledger
+    parking: Parking | None
 
 
 class ViewDelivery:
@@ -82,6 +100,7 @@ class ViewDelivery:
         self._stopping = threading.Event()
         self._news = threading.Event()
         self._kept = False
+        self._refusals = Refusals()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{view}", daemon=True)
 
     def start(self) -> None:
@@ -143,7 +162,7 @@ class ViewDelivery:
         plan = self._plan
         resource, planned = _planned(plan, self._name)
         group = delivery_group(self._delivery.subscriber, self._name)
-        with Registry(self._settings.endpoints().registry) as registry:
+        with Registry(self._settings.endpoints().registry) as registry, ExitStack() as parts:
             view = delivered_view(
                 self._name,
                 planned.topic,
@@ -154,20 +173,28 @@ class ViewDelivery:
             client = self._settings.kafka_client(self._delivery.subscriber)
             subscriber = self._delivery.subscriber
             reader = BatchReader(client, registry, subscriber, self._name, group, resource.partitions)
+            parts.callback(reader.close)
             ledger = self._ledger(view)
+            parts.callback(ledger.close)
             sink = SINKS[self._delivery.kind](self._delivery, view, self._settings.secrets)
-            try:
-                ledger.begin()
-                self._begin(reader, sink)
-                self._follow(plan, view, reader, sink, ledger)
-            finally:
-                sink.close()
-                ledger.close()
-                reader.close()
+            parts.callback(sink.close)
+            ledger.begin()
+            parking = self._parking(sink, registry, parts)
+            self._begin(reader, sink)
+            self._follow(plan, _Parts(view, reader, sink, ledger, parking))
 
     def _ledger(self, view: DeliveredView) -> Ledger:
         writer_id = ledger_id(self._delivery.subscriber, self._name)
         return Ledger(self._settings.kafka_client(self._principal), writer_id, view.topic)
+
+    def _parking(self, sink: Sink, registry: Registry, parts: ExitStack) -> Parking | None:
+        """Return the loaded list of what is parked, None where the target itself keeps it."""
+        if not isinstance(sink, ParkingSink):
+            return None
+        subscriber = self._delivery.subscriber
+        parking = Parking(self._settings, self._principal, subscriber, self._name, sink, registry)
+        parts.callback(parking.close)
+        return parking.load(self._refusals)
 
     def _begin(self, reader: BatchReader, sink: Sink) -> None:
         accounted, there = reader.committed(), sink.open()
@@ -190,45 +217,56 @@ class ViewDelivery:
         self.progress.lag_records = reader.lag_records(self.progress.places)
         _log.info("delivery_started", view=self._name, subscriber=self._delivery.subscriber)
 
-    def _follow(
-        self, plan: PublishedPlan, view: DeliveredView, reader: BatchReader, sink: Sink, ledger: Ledger
-    ) -> None:
+    def _follow(self, plan: PublishedPlan, parts: _Parts) -> None:
         kept_at = time.monotonic()
+        reader, sink = parts.reader, parts.sink
         while not self._news.is_set():
+            if parts.parking is not None:
+                self._look_after(parts.parking, plan, parts)
             batch = reader.read(sink.max_records, sink.linger_s, self._news.is_set)
             newest = self._plan
             if self._news.is_set() or _planned(newest, self._name) != _planned(plan, self._name):
                 return
             if batch.places:
-                self._deliver(newest, view, batch, sink, ledger, reader)
+                self._deliver(newest, parts, batch)
                 kept_at = time.monotonic()
             elif time.monotonic() - kept_at > _KEEP_EVERY_S and self.progress.places:
-                ledger.keep(self.progress.places, (), reader.group_metadata)
+                parts.ledger.keep(self.progress.places, (), reader.group_metadata)
                 kept_at = time.monotonic()
             self.progress.lag_records = reader.lag_records(self.progress.places)
 
-    def _deliver(
-        self,
-        plan: PublishedPlan,
-        view: DeliveredView,
-        batch: Batch,
-        sink: Sink,
-        ledger: Ledger,
-        reader: BatchReader,
-    ) -> None:
+    def _deliver(self, plan: PublishedPlan, parts: _Parts, batch: Batch) -> None:
         """Write one batch, then tell Kafka."""
         self._expect_plan(plan, batch)
-        parked = sink.write(batch)
-        writer_id = ledger_id(self._delivery.subscriber, self._name)
-        accounts = accounts_of(view, writer_id, plan.version, batch, parked)
-        ledger.keep(batch.places, accounts, reader.group_metadata)
+        refused = parts.sink.write(batch)
+        listed = 0 if parts.parking is None else len(parts.parking.sink.parked.fresh)
+        self._keep(plan, parts, batch, refused)
         self._kept = True
         self.progress.places |= batch.places
-        self.progress.parked += len(parked)
-        self.progress.delivered += sum(sum(one.delivered for one in a.views.values()) for a in accounts)
+        self.progress.parked += len(refused) - listed
         self.progress.last_source_ms = max(
             [self.progress.last_source_ms, *(r.header.source_ms for r in batch.records if r.header)]
         )
+
+    def _keep(self, plan: PublishedPlan, parts: _Parts, batch: Batch, refused: Parked) -> None:
+        """Account for a batch in Kafka, with its places and what changes on the parked list."""
+        writer_id = ledger_id(self._delivery.subscriber, self._name)
+        accounts = accounts_of(parts.view, writer_id, plan.version, batch, refused)
+        changes = {} if parts.parking is None else parts.parking.sink.parked.take_changes()
+        parts.ledger.keep(batch.places, accounts, parts.reader.group_metadata, changes)
+        self.progress.delivered += sum(sum(one.delivered for one in a.views.values()) for a in accounts)
+
+    def _look_after(self, parking: Parking, plan: PublishedPlan, parts: _Parts) -> None:
+        """Send parked records again where that is ordered, before all that follows; tell what is parked."""
+        if parking.is_ordered():
+            sent, left = 0, len(parking.sink.parked.entries)
+            for accepted in redrive(self._name, parking.sink, parking.places, self._news.is_set):
+                undecodable = [(one.partition, one.offset) for one in accepted if one.problem]
+                self._keep(plan, parts, Batch(accepted, self.progress.places), undecodable)
+                sent, left = sent + len(accepted), len(parking.sink.parked.entries)
+            _log.info("parked_redriven", view=self._name, accepted=sent, still_parked=left)
+        self.progress.listed = len(parking.sink.parked.entries)
+        self.progress.parked_alarm = parking.alarm()
 
     def _expect_plan(self, plan: PublishedPlan, batch: Batch) -> None:
         """Wait where a record is of a plan that is not ours yet: it may show what our view has no column for.

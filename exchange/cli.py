@@ -51,6 +51,10 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "show": "exchange.commands.quarantine:show",
         "redrive": "exchange.commands.quarantine:redrive",
     },
+    "parked": {
+        "list": "exchange.commands.parked:list_parked",
+        "redrive": "exchange.commands.parked:redrive",
+    },
     "keys": {
         "create": "exchange.commands.keys:create",
         "list": "exchange.commands.keys:list_keys",
@@ -78,6 +82,12 @@ _GROUP_HELP: Final = {
       exchange quarantine list population.person
       exchange quarantine show population.person 2:17 --key-file public_security.key
       exchange quarantine redrive population.person --all --key-file public_security.key --dry-run
+    """,
+    "parked": """What a subscriber's webhook refused for good: listing it, and sending it again after a fix.
+
+    Examples:
+      exchange parked list tax
+      exchange parked redrive tax
     """,
     "keys": """Key pairs of source stewards, for whom refused records are sealed.
 

@@ -18,6 +18,8 @@ ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
 RECEIPTS_TOPIC = "_exchange.receipts"
 """Which pushed requests and files are in Kafka; see connectors/receipts.py."""
+PARKED_TOPIC = "_exchange.parked"
+"""What receivers of webhooks refused for good; see connectors/parked.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 DEFAULT_PROTECT_WAL_BYTES = 10 * 1024**3
@@ -89,6 +91,7 @@ class PlannedDelivery(Model):
     signature: str = Field(default="", description="webhook: hmac or ed25519.")
     keys_env: str = Field(default="", description="webhook: name of the secret with the signing keys.")
     batch_records: int = Field(default=1, description="webhook: records of one request at most.")
+    park_after_s: int = Field(default=0, description="webhook: refused for so long is parked; 0: never.")
     ca_file: str = Field(default="", description="webhook: CA of the receiver's certificate.")
     views: tuple[str, ...] = Field(description="<domain>.<resource>.<view>, granted and asked for.")
 

@@ -83,7 +83,7 @@ def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedD
         case FilesDelivery():
             given = {"folder": declared.folder, "format": declared.format}
         case WebhookDelivery():
-            given = declared.model_dump(exclude={"kind", "views"})
+            given = declared.model_dump(exclude={"kind", "views"}, exclude_none=True)
         case None:
             given = {}
     return PlannedDelivery.model_validate(

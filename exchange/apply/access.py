@@ -9,6 +9,7 @@
 | steward-<department> | read the quarantine of its resources |
 | redrive-<department> | for `quarantine redrive`, run by the bus: the same, and read and write raw |
 | deliver-<subscriber> | for `exchange deliver`: write the accounts, keep its group's offsets; read the plan |
+|  | and, for a webhook, keep the list of what is parked |
 | <subscriber> | read the views granted to it, in groups named `<subscriber>.…`; nothing else |
 
 `admin` is a super user of the cluster and needs no rule.
@@ -24,6 +25,7 @@ from exchange.cluster import SCHEMAS_TOPIC, Acl
 from exchange.compacted import reader_group
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    PARKED_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
@@ -32,7 +34,7 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import Topology
+from exchange.topology.model import Topology, WebhookDelivery
 
 WORKER: Final = "worker"
 MONITOR: Final = "monitor"
@@ -178,6 +180,8 @@ def _deliverer(topology: Topology, subscriber: str, today: dt.date) -> Iterator[
     yield from _prefixed(who, "group", delivery_group(subscriber, ""), "read")
     yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
+    if isinstance(topology.subscribers[subscriber].delivery, WebhookDelivery):
+        yield from _literal(who, "topic", PARKED_TOPIC, "read", "write")
     yield from _literal(who, "group", reader_group(who), "describe")
     yield from _prefixed(who, "transactional_id", f"{who}.", "write", "describe")
 

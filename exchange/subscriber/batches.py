@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from exchange.change import HEADER, RecordHeader
+from exchange.change import HEADER
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
 from exchange.librdkafka import AUTHENTICATION, DENIED, PARTITION_EOF, quiet_logger
 from exchange.subscriber.decoder import Schemas, WireDecoder, header_of
@@ -51,6 +51,37 @@ class Batch:
 
     records: Sequence[Received] = ()
     places: Mapping[int, Place] = field(default_factory=dict)
+
+
+def received_of(decoder: WireDecoder, topic: str, message: Message) -> Received:
+    """Return the record of a message; an undecodable one says why.
+
+    Raises: TransientError when the registry is away.
+    """
+    header = header_of(message)
+    now_ms, key, value = int(time.time() * 1000), None, None
+    problem = "" if header is not None else f"no valid {HEADER} header: not written by this bus"
+    raw_key, raw_value = message.key(), message.value()
+    try:
+        if header is not None:
+            key = decoder.decode(raw_key) if isinstance(raw_key, bytes) else None
+            value = decoder.decode(raw_value) if isinstance(raw_value, bytes) else None
+    except ValueError as error:
+        key, value, problem = None, None, str(error)
+    except LookupError:
+        key, value, problem = None, None, "the registry does not know its schema id"
+    partition, offset = message.partition() or 0, message.offset() or 0
+    return Received(topic, partition, offset, header, key, value, now_ms, problem)
+
+
+def failure(topic: str, subscriber: str, error: KafkaError) -> ExchangeError:
+    """Return what to raise for an error that does not pass by itself: DeniedError or TransientError."""
+    if error.code() in DENIED:
+        return DeniedError(
+            f"{topic}: Kafka denies it to {subscriber} ({error.name()}): there is no grant "
+            "any more. Grants stand in topology.yaml and take effect with `exchange apply`"
+        )
+    return TransientError(f"{topic}: Kafka answered {error.name()}")
 
 
 class BatchReader:
@@ -177,31 +208,14 @@ class BatchReader:
             return 0
         if partition is None or offset is None:
             return 0
-        header = header_of(message)
-        received = self._decoded(message, partition, offset, header)
+        received = received_of(self._decoder, self._topic, message)
         self._next[partition] = offset + 1
         places[partition] = Place(offset + 1)
-        if header is not None and not self._seen[partition].is_new(header):
+        if received.header is not None and not self._seen[partition].is_new(received.header):
             self.duplicates += 1
         else:
             records.append(received)
         return len(message)
-
-    def _decoded(
-        self, message: Message, partition: int, offset: int, header: RecordHeader | None
-    ) -> Received:
-        now_ms, key, value = int(time.time() * 1000), None, None
-        problem = "" if header is not None else f"no valid {HEADER} header: not written by this bus"
-        raw_key, raw_value = message.key(), message.value()
-        try:
-            if header is not None:
-                key = self._decoder.decode(raw_key) if isinstance(raw_key, bytes) else None
-                value = self._decoder.decode(raw_value) if isinstance(raw_value, bytes) else None
-        except ValueError as error:
-            key, value, problem = None, None, str(error)
-        except LookupError:
-            key, value, problem = None, None, "the registry does not know its schema id"
-        return Received(self._topic, partition, offset, header, key, value, now_ms, problem)
 
     def _note_ends(self) -> None:
         for partition in self._ends:
@@ -223,7 +237,7 @@ class BatchReader:
         except KafkaException as error:
             self._consumer.poll(0)  # a refused login is told through error_cb, which only poll() serves
             self._expect_login()
-            raise self._failure(error.args[0]) from None
+            raise failure(self._topic, self._subscriber, error.args[0]) from None
 
     def _judge(self, error: KafkaError, partition: int | None, offset: int | None) -> None:
         """Pass over the end of a partition and what passes by itself; raise for everything else."""
@@ -234,15 +248,7 @@ class BatchReader:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 public constant
             raise self._gap(partition, offset)
         if error.fatal() or not error.retriable():
-            raise self._failure(error)
-
-    def _failure(self, error: KafkaError) -> ExchangeError:
-        if error.code() in DENIED:
-            return DeniedError(
-                f"{self._topic}: Kafka denies it to {self._subscriber} ({error.name()}): there is no grant "
-                "any more. Grants stand in topology.yaml and take effect with `exchange apply`"
-            )
-        return TransientError(f"{self._topic}: Kafka answered {error.name()}")
+            raise failure(self._topic, self._subscriber, error)
 
     def _gap(self, partition: int | None, *numbers: int | None) -> PartError:
         place, there = numbers[0], f" (there are {numbers[1]} to {numbers[2]})" if len(numbers) > 1 else ""

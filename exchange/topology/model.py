@@ -236,6 +236,11 @@ class WebhookDelivery(Model):
     batch_records: Annotated[int, Field(ge=1, le=500)] = Field(
         default=100, description="Records of one request at most; never more than about 1 MiB."
     )
+    park_after_s: Annotated[int, Field(ge=60, le=259_200)] | None = Field(
+        default=None,
+        description="Seconds after which a record that is refused again and again is parked, and later "
+        "ones of its key with it; without it, the view halts there.",
+    )
     ca_file: str = Field(
         default="", description="PEM file of the CA of its certificate; empty: a public one."
     )

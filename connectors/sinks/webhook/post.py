@@ -5,7 +5,7 @@
 | 2xx | accepted |
 | 408, 425, 429, 5xx, none | sent again later, by Retry-After where it is given |
 | 410 | the receiver wants nothing more: the view halts for good |
-| any other | a person must act: the view halts, and is tried again each minute |
+| any other | a person must act: the view halts, and is tried again each minute, or until it is parked |
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from connectors.sink import GoneError
+from connectors.sink import GoneError, RefusedError
 from connectors.sinks.webhook.signing import read_keys, signature_header
 from exchange.errors import ConfigError, SinkError, TransientError
 from exchange.plan import PlannedDelivery
@@ -40,6 +40,7 @@ class Receiver:
         parts = urlsplit(delivery.url)
         self._where = f"webhook of {delivery.subscriber} at {parts.hostname}"
         self._url = delivery.url
+        self._park_after_s = delivery.park_after_s
         self._keys = read_keys(secrets, delivery.keys_env, delivery.signature)
         self._http = httpx.Client(
             verify=_context(delivery.ca_file),
@@ -52,8 +53,8 @@ class Receiver:
     def post(self, message_id: str, body: bytes) -> None:
         """Send one message; it is accepted when this returns.
 
-        Raises: TransientError when it is to be sent again; GoneError when nothing more is wanted; SinkError
-        when the receiver refuses it.
+        Raises: TransientError when it is to be sent again; GoneError when nothing more is wanted;
+        RefusedError when the receiver refuses it.
         """
         timestamp_s = int(time.time())
         headers = {
@@ -85,14 +86,17 @@ class Receiver:
                 "topology.yaml, or have the receiver mended and start `exchange deliver` again"
             )
         if 300 <= status < 400:
-            return SinkError(
+            msg = (
                 f"{self._where}: it answers {status}; redirects are not followed, as the records would go "
                 "where nobody has granted them: put the address itself into `url` in topology.yaml"
             )
-        return SinkError(
+            return RefusedError(msg, status)
+        until = f" or for {self._park_after_s} s, when it is parked" if self._park_after_s else ""
+        msg = (
             f"{self._where}: it refuses the request with {status}. Nothing is left out: the view waits at "
-            "this request, which is sent again each minute, until the receiver accepts it with 2xx"
+            f"this request, which is sent again each minute, until the receiver accepts it with 2xx{until}"
         )
+        return RefusedError(msg, status)
 
 
 def _context(ca_file: str) -> ssl.SSLContext:

@@ -7,12 +7,15 @@ the same request has the same id; were it cut in another way, each record still 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import ClassVar, Final
 
-from connectors.sink import DeliveredView, Parked
+from connectors.parked import ParkedView
+from connectors.position import POSITION_SECRET
+from connectors.sink import DeliveredView, Parked, RefusedError
 from connectors.sinks.webhook.post import Receiver
+from exchange.errors import SinkError, TransientError
 from exchange.plan import PlannedDelivery, delivery_group
 from exchange.settings import Secrets
 from exchange.subscriber.batches import Batch
@@ -24,12 +27,13 @@ _MOST_BODY_BYTES: Final = 1_048_576
 
 
 class WebhookSink:
-    """The `Sink` protocol over POST requests."""
+    """The `ParkingSink` protocol over POST requests."""
 
     linger_s: ClassVar[float] = 0.0
     max_records: ClassVar[int] = 500
 
     def __init__(self, delivery: PlannedDelivery, view: DeliveredView, secrets: Secrets) -> None:
+        self.parked = ParkedView(delivery.subscriber, view.name, secrets.ensure(POSITION_SECRET))
         self._delivery = delivery
         self._view = view
         self._secrets = secrets
@@ -40,15 +44,20 @@ class WebhookSink:
         self._receiver = Receiver(self._delivery, self._secrets)
 
     def write(self, batch: Batch) -> Parked:
-        """Send a batch; return what the receiver was told to be undecodable."""
-        if self._receiver is None:
-            msg = "the sink is not open"
-            raise RuntimeError(msg)
+        """Send a batch; return what the receiver was told to be undecodable, and what was parked."""
         for partition in sorted(batch.places):
             records = [one for one in batch.records if one.partition == partition and not _is_tombstone(one)]
-            for part, texts in self._cut(records):
-                self._receiver.post(self._message_id(part), self._body(partition, texts))
-        return frozenset((one.partition, one.offset) for one in batch.records if one.problem)
+            for part in self._cut(self._passing(records)):
+                self._send(*part)
+        return self.parked.fresh | {(one.partition, one.offset) for one in batch.records if one.problem}
+
+    def send_one(self, record: Received) -> int:
+        """Send a record by itself; return 0, or the status with which it was refused."""
+        try:
+            self._post([record], [change_json(record)])
+        except RefusedError as error:
+            return error.status
+        return 0
 
     def begin_anew(self) -> str:
         """Return how Kafka forgets how far the receiver is."""
@@ -61,16 +70,56 @@ class WebhookSink:
             self._receiver.close()
             self._receiver = None
 
-    def _cut(self, records: Sequence[Received]) -> Iterator[tuple[Sequence[Received], list[str]]]:
-        """Yield records in order, as many at a time as go into one request, and their JSON."""
-        begin, size_bytes, texts = 0, 0, list[str]()
-        for end, record in enumerate(records, 1):
+    def _passing(self, records: Iterable[Received]) -> Iterator[Received]:
+        """Yield records whose key is not parked by the time it is their turn; park the others behind it."""
+        for record in records:
+            if self.parked.holds(record):
+                self.parked.park(record, 0)
+            else:
+                yield record
+
+    def _cut(self, records: Iterable[Received]) -> Iterator[tuple[list[Received], list[str]]]:
+        """Yield records in order, as many at a time as go into one request, and their JSON.
+
+        The next record is not asked for before the last request is through: it may have parked its key.
+        """
+        part, size_bytes, texts = list[Received](), 0, list[str]()
+        for record in records:
+            part.append(record)
             texts.append(change_json(record))
             size_bytes += len(texts[-1].encode())
-            full = len(texts) >= self._delivery.batch_records or size_bytes >= _MOST_BODY_BYTES
-            if full or end == len(records):
-                yield records[begin:end], texts
-                begin, size_bytes, texts = end, 0, []
+            if len(texts) >= self._delivery.batch_records or size_bytes >= _MOST_BODY_BYTES:
+                yield part, texts
+                part, size_bytes, texts = [], 0, []
+        if part:
+            yield part, texts
+
+    def _send(self, records: Sequence[Received], texts: Sequence[str]) -> None:
+        """Send one request; once it was refused for long enough, each record alone, and park what is refused."""
+        partition, refusals = records[0].partition, self.parked.refusals
+        try:
+            self._post(records, texts)
+        except RefusedError:
+            refused_s = refusals.refused_for_s(partition, records[0].offset)
+            if not self._delivery.park_after_s or refused_s < self._delivery.park_after_s:
+                raise
+        except (SinkError, TransientError):
+            refusals.forget(partition)
+            raise
+        else:
+            refusals.forget(partition)
+            return
+        for record in self._passing(records):
+            status = self.send_one(record)
+            if status:
+                self.parked.park(record, status)
+        refusals.forget(partition)
+
+    def _post(self, records: Sequence[Received], texts: Sequence[str]) -> None:
+        if self._receiver is None:
+            msg = "the sink is not open"
+            raise RuntimeError(msg)
+        self._receiver.post(self._message_id(records), self._body(records[0].partition, texts))
 
     def _message_id(self, records: Sequence[Received]) -> str:
         """Return the same id for the same records, and another for those of a topic made anew."""
