@@ -33,7 +33,7 @@ def list_parked(
 
     settings = Settings()
     views = _views(settings, subscriber)
-    firsts = _firsts(settings, subscriber, views)
+    firsts = _firsts(settings, views)
     count = 0
     for view, (entries, order) in views.items():
         for at, entry in entries.items():
@@ -84,12 +84,12 @@ def _views(settings: Settings, subscriber: str) -> _Views:
     Raises: PlanError or ConfigError when the subscriber gets no webhooks.
     """
     from connectors.parked import entries_of
-    from exchange.apply.access import deliverer
+    from exchange.apply.access import MONITOR
     from exchange.compacted import CompactedTopic
     from exchange.plan import PARKED_TOPIC
 
     _expect_webhook(settings, subscriber)
-    with CompactedTopic(settings.kafka_client(deliverer(subscriber)), PARKED_TOPIC) as topic:
+    with CompactedTopic(settings.kafka_client(MONITOR), PARKED_TOPIC) as topic:
         held = topic.read()
     keys = [key.decode().split("/") for key in held]
     names = sorted({view for owner, view, *_ in keys if owner == subscriber})
@@ -98,9 +98,10 @@ def _views(settings: Settings, subscriber: str) -> _Views:
 
 def _expect_webhook(settings: Settings, subscriber: str) -> None:
     from connectors.deliver import planned_delivery
+    from exchange.apply.access import MONITOR
     from exchange.plan_topic import no_plan, read_plan
 
-    plan = read_plan(settings.kafka_client("worker"))
+    plan = read_plan(settings.kafka_client(MONITOR))
     if plan is None:
         raise no_plan()
     kind = planned_delivery(plan, subscriber).kind
@@ -109,18 +110,20 @@ def _expect_webhook(settings: Settings, subscriber: str) -> None:
         raise ConfigError(msg)
 
 
-def _firsts(settings: Settings, subscriber: str, views: _Views) -> dict[str, dict[int, int]]:
-    """Return the first offsets that Kafka has of each view's partitions; none where it is not granted."""
-    from exchange.apply.access import deliverer
-    from exchange.plan import delivery_group
+def _firsts(settings: Settings, views: _Views) -> dict[str, dict[int, int]]:
+    """Return the first offsets that Kafka has of each view's partitions; none of a view that is no more."""
+    from exchange.apply.access import MONITOR
+    from exchange.compacted import reader_group
+    from exchange.plan import view_topic
     from exchange.quarantine.entries import Topics
 
-    topics = Topics(settings.kafka_client(deliverer(subscriber)), delivery_group(subscriber, "parked"))
+    topics = Topics(settings.kafka_client(MONITOR), reader_group(MONITOR))
     firsts: dict[str, dict[int, int]] = {}
     for view, (entries, _) in views.items():
+        resource, _, name = view.rpartition(".")
         try:
-            spans = topics.spans(f"share.{view}") if entries else {}
-        except ConfigError:  # no grant any more, or no such view
+            spans = topics.spans(view_topic(resource, name)) if entries else {}
+        except ConfigError:
             spans = {}
         firsts[view] = {partition: first for partition, (first, _) in spans.items()}
     return firsts

@@ -36,6 +36,7 @@ from exchange.compacted import reader_group
 from exchange.model import Label
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    PARKED_TOPIC,
     PLAN_TOPIC,
     PlannedDelivery,
     PlannedResource,
@@ -145,6 +146,7 @@ class SinkSubject(ABC):
             Acl(who, "group", reader_group(who), "literal", "describe"),
             Acl(who, "topic", ACCOUNTS_TOPIC, "literal", "write"),
             Acl(who, "topic", PLAN_TOPIC, "literal", "read"),
+            *(Acl(who, "topic", PARKED_TOPIC, "literal", operation) for operation in ("read", "write")),
             *(
                 Acl(who, "transactional_id", f"{who}.", "prefixed", operation)
                 for operation in ("write", "describe")
@@ -517,6 +519,7 @@ def from_json(row: dict[str, Any]) -> dict[str, Any]:
 class WebhookSinkSubject(SinkSubject):
     kind = "webhook"
     tells_story = True
+    park_after_s = 0
 
     def make_target(self) -> None:
         self.receiver = WebhookReceiver(make_key(self.stack.settings.secrets, self.secret, "hmac", only=True))
@@ -527,6 +530,7 @@ class WebhookSinkSubject(SinkSubject):
             "keys_env": self.secret,
             "signature": "hmac",
             "batch_records": 7,
+            "park_after_s": self.park_after_s,
         }
 
     def state(self, view: str = "person") -> State | None:

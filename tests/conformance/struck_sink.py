@@ -8,6 +8,13 @@ after-write        it is in the target, Kafka has not heard of it
 after-keep         Kafka has heard of it
 places-first       planted: the target's places go before the rows, and it dies between the two
 swallow            planted: a webhook that was not accepted is taken for accepted
+
+The following count transactions that change what is parked, from 1:
+
+before-parked      what was parked or sent again is not in Kafka
+after-parked       it is
+overtake           planted: later records of a parked key are sent
+unlisted           planted: what is parked is not put on the list
 """
 
 from __future__ import annotations
@@ -18,7 +25,8 @@ import sys
 from typing import Any
 from unittest.mock import patch
 
-from connectors import ledger, viewdelivery
+from connectors import ledger, redrive, viewdelivery
+from connectors.parked import ParkedView
 from connectors.sinks import SINKS
 from connectors.sinks.clickhouse.sink import ClickhouseSink
 from connectors.sinks.files.content import content_of
@@ -66,6 +74,10 @@ def strike(fault: str, number: int, kind: str) -> None:
     patch.object(ledger.Ledger, "keep", keep_it).start()
     if fault == "swallow":
         swallow_refusals()
+    elif fault == "overtake":
+        patch.object(ParkedView, "holds", lambda *_: False).start()
+    elif fault in ("before-parked", "after-parked", "unlisted"):
+        hook_parked(fault, number)
 
 
 def hook_within(sink: Any) -> None:
@@ -109,6 +121,21 @@ def swallow_refusals() -> None:
     patch.object(post.Receiver, "post", post_and_forget).start()
 
 
+def hook_parked(fault: str, number: int) -> None:
+    """Die at a transaction that changes what is parked, or leave that out."""
+    keep, counter = ledger.Ledger.keep, itertools.count(1)
+
+    def keep_it(self: Any, places: Any, accounts: Any, group: Any, parked: Any = ()) -> None:
+        is_it = bool(parked) and next(counter) == number
+        if is_it and fault == "before-parked":
+            die()
+        keep(self, places, accounts, group, {} if fault == "unlisted" else dict(parked))
+        if is_it and fault == "after-parked":
+            die()
+
+    patch.object(ledger.Ledger, "keep", keep_it).start()
+
+
 def put_places_first(sink: Any, batch: Batch, write: Any) -> None:
     """Have the target say that it has the batch: by its places, its changes or its files' names."""
     if isinstance(sink, PostgresSink):
@@ -124,6 +151,7 @@ def put_places_first(sink: Any, batch: Batch, write: Any) -> None:
 
 if __name__ == "__main__":
     viewdelivery.HALTED_WAIT_S = 1.0  # type: ignore[misc]
+    redrive._MOST_AT_ONCE = 3  # type: ignore[misc]
     FilesSink.linger_s = 0.5
     strike(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     sys.argv = ["exchange", *sys.argv[4:]]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from exchange.commands.parked import list_parked, redrive
 from tests.conformance import struck_sink
-from tests.conformance.feed import FULL
+from tests.conformance.feed import EMPTY, FULL
 from tests.conformance.sink_harness import WebhookSinkSubject
 from tests.stack import Stack, wait_for
 
@@ -139,3 +142,159 @@ def test_the_judge_finds_a_refusal_that_was_taken_for_acceptance(subject: Webhoo
         wait_for(lambda: 100 in (subject.state() or {}), "the last row")
 
     assert set(subject.feed.state) - set(subject.state() or {})
+
+
+# --- what is parked ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parking(subject: WebhookSinkSubject, monkeypatch: pytest.MonkeyPatch) -> WebhookSinkSubject:
+    """A receiver that refuses what is named `bad`, and a delivery that parks it after a second."""
+    monkeypatch.setenv("EXCHANGE_HOME", str(subject.stack.home))
+    subject.park_after_s = 1
+    subject.publish()
+    subject.receiver.refuses = lambda data: any(name_of(record) == "bad" for record in data["records"])
+    return subject
+
+
+def name_of(record: dict[str, Any]) -> str | None:
+    return record["after"] and record["after"]["name"]
+
+
+def change(subject: WebhookSinkSubject, *changes: tuple[int, str | None]) -> None:
+    """Put rows with a name, delete those without, in one transaction."""
+    with subject.feed.transaction():
+        for key, name in changes:
+            if name is None:
+                subject.feed.delete(key)
+            else:
+                subject.feed.put(key, EMPTY | {"name": name})
+
+
+def listed(subject: WebhookSinkSubject, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    list_parked(subject.name, as_json=True)
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def wait_for_parked(subject: WebhookSinkSubject, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    wait_for(lambda: len(listed(subject, capsys)) == number, f"{number} parked")
+
+
+def mend(subject: WebhookSinkSubject) -> None:
+    subject.receiver.refuses = lambda _: False
+    redrive(subject.name)
+
+
+def counts(subject: WebhookSinkSubject) -> tuple[int, int]:
+    """Return how many changes were accounted as delivered, and as refused."""
+    accounts = subject.accounts()
+    delivered = sum(figures.delivered for one in accounts for figures in one.views.values())
+    return delivered, sum(sum(one.refused.values()) for one in accounts)
+
+
+def figures_of(subject: WebhookSinkSubject, *names: str) -> list[Any]:
+    figures = subject.heartbeat().get("figures", {})
+    return [figures.get(name) for name in names]
+
+
+FIRST: list[tuple[int, str | None]] = [(key, f"{key}-first") for key in range(9)]
+BAD: list[tuple[int, str | None]] = [
+    (3, "bad"),
+    (4, "4-second"),
+    (3, "3-third"),
+    (3, None),
+    (5, "5-second"),
+    (3, "3-fifth"),
+]
+
+
+def test_a_refused_record_and_its_keys_later_ones_are_parked_and_sent_again_in_order(
+    parking: WebhookSinkSubject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with parking.deliverer(*PATIENT) as deliverer:
+        change(parking, *FIRST, *BAD)
+        wait_for_parked(parking, 4, capsys)
+        change(parking, (3, "3-sixth"), (6, "6-second"))
+        wait_for_parked(parking, 5, capsys)
+        wait_for(lambda: parking.story().keys() == parking.feed.story.keys(), "the other keys")
+        wait_for(lambda: "5 records parked" in str(parking.heartbeat().get("alarms")), "the alarm")
+        assert figures_of(parking, "parked") == [5]
+        shown = listed(parking, capsys)
+        assert [one["status"] for one in shown] == [422, None, None, None, None]
+        assert all(one["in_kafka"] for one in shown)
+        assert parking.story() | {3: []} == parking.feed.story | {3: []}
+        assert parking.story()[3] == [("c", "3-first")]
+        redrive(parking.name)
+        wait_for(lambda: deliverer.text().count("parked_redriven") == 1, "an order that was in vain")
+        assert len(listed(parking, capsys)) == 5
+        mend(parking)
+        change(parking, (3, "3-last"))
+        wait_for_parked(parking, 0, capsys)
+        parking.wait_for_state()
+        wait_for(lambda: not parking.heartbeat().get("alarms"), "an end of the alarm")
+        assert deliverer.stop() == 0
+    assert parking.story() == parking.feed.story
+    assert counts(parking) == (len(parking.feed.positions), 5)
+    assert "3-third" not in deliverer.text()
+    capsys.readouterr()
+
+
+def test_killed_around_parking_and_redriving_no_entry_and_no_record_is_lost_or_doubled(
+    parking: WebhookSinkSubject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(parking, *FIRST, *BAD, *((3, f"3-more-{number}") for number in range(5)))
+    for fault, parked in (("before-parked", 0), ("after-parked", 9)):
+        with parking.deliverer(STRUCK, fault, "1", "webhook") as deliverer:
+            assert deliverer.ends() == -signal.SIGKILL, deliverer.text()
+        assert len(listed(parking, capsys)) == parked
+    mend(parking)
+    for fault, parked in (("before-parked", 9), ("after-parked", 6), ("before-parked", 6)):
+        with parking.deliverer(STRUCK, fault, "1", "webhook") as deliverer:
+            assert deliverer.ends() == -signal.SIGKILL, deliverer.text()
+        assert len(listed(parking, capsys)) == parked
+    with parking.deliverer(*PATIENT) as deliverer:
+        change(parking, (3, "3-last"))
+        wait_for_parked(parking, 0, capsys)
+        parking.wait_for_state()
+        assert deliverer.stop() == 0
+    assert parking.story() == parking.feed.story
+    assert counts(parking) == (len(parking.feed.positions), 9)
+
+
+@pytest.mark.parametrize("fault", ["overtake", "unlisted"])
+def test_the_judge_finds_records_that_overtook_a_parked_one_or_were_not_put_on_the_list(
+    parking: WebhookSinkSubject, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    """Control: the same comparison, with a fault that loses the order or the record."""
+    change(parking, *FIRST, *BAD)
+    with parking.deliverer(STRUCK, fault, "0", "webhook"):
+        wait_for(lambda: figures_of(parking, "parked")[0], "parked records")
+    mend(parking)
+    with parking.deliverer(*PATIENT):
+        wait_for_parked(parking, 0, capsys)
+        change(parking, (8, "8-last"))
+        wait_for(lambda: ("u", "8-last") in parking.story()[8], "the last record")
+    assert parking.story() != parking.feed.story
+
+
+def test_what_kafka_no_longer_has_is_told_by_its_place_and_given_up_only_when_ordered(
+    parking: WebhookSinkSubject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with parking.deliverer(*PATIENT) as deliverer:
+        change(parking, *FIRST, *BAD)
+        wait_for_parked(parking, 4, capsys)
+        wait_for(lambda: figures_of(parking, "parked", "lag_records") == [4, 0], "an end of the lag")
+        parking.drop_records("person")
+        change(parking, (3, "3-after"))
+        wait_for_parked(parking, 5, capsys)
+        assert [one["in_kafka"] for one in listed(parking, capsys)] == [False] * 4 + [True]
+        mend(parking)
+        deliverer.says("parked_record_gone")
+        wait_for(lambda: not listed(parking, capsys)[0]["ordered"], "an end of the order")
+        assert len(listed(parking, capsys)) == 5
+        redrive(parking.name, forget_gone=True)
+        wait_for_parked(parking, 0, capsys)
+        wait_for(lambda: ("u", "3-after") in parking.story()[3], "what Kafka still had")
+        assert deliverer.stop() == 0
+    assert parking.story()[3] == [("c", "3-first"), ("u", "3-after")]

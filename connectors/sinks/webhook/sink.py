@@ -95,7 +95,7 @@ class WebhookSink:
             yield part, texts
 
     def _send(self, records: Sequence[Received], texts: Sequence[str]) -> None:
-        """Send one request; once it was refused for long enough, each record alone, and park what is refused."""
+        """Send one request; once refused for long enough, each record alone, and park what is refused."""
         partition, refusals = records[0].partition, self.parked.refusals
         try:
             self._post(records, texts)
