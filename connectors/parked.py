@@ -113,8 +113,8 @@ class HeldKeys:
 
     def holds(self, partition: int, key_digest: bytes) -> bool:
         """Tell whether a record must wait, so that the order of its key is kept."""
-        counts = self._counts.get(partition)
-        return bool(counts) and (not key_digest or key_digest in counts or b"" in counts)
+        counts = self._counts.get(partition, Counter())
+        return key_digest in counts or b"" in counts or (not key_digest and bool(counts))
 
 
 @dataclass

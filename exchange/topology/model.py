@@ -238,8 +238,8 @@ class WebhookDelivery(Model):
     )
     park_after_s: Annotated[int, Field(ge=60, le=259_200)] | None = Field(
         default=None,
-        description="Seconds after which a record that is refused again and again is parked, and later "
-        "ones of its key with it; without it, the view halts there.",
+        description="Seconds (60 to 259200) after which a record refused again and again is parked, and "
+        "later ones of its key with it; without it, the view halts there.",
     )
     ca_file: str = Field(
         default="", description="PEM file of the CA of its certificate; empty: a public one."

@@ -101,7 +101,10 @@ ALTER TABLE person REPLICA IDENTITY FULL;
 SHARE = "share.applied.person."
 RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
 QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
-INTERNAL = ("_exchange.plan", "_exchange.positions", "_exchange.accounts", "_exchange.receipts", "_schemas")
+INTERNAL = (
+    *(f"_exchange.{name}" for name in ("plan", "positions", "accounts", "receipts", "parked")),
+    "_schemas",
+)
 KAFKA_OWN = ("__consumer_offsets", "__transaction_state")
 
 
@@ -289,6 +292,7 @@ def test_only_granted_cells_of_the_access_matrix_can_be_read(bus: Bus) -> None:
             "_exchange.positions",
             "_exchange.accounts",
             "_exchange.receipts",
+            "_exchange.parked",
             "_schemas",
         },
         "connector-applied_a": {"_exchange.plan", "_exchange.positions"},

@@ -91,10 +91,10 @@ class Receiver:
                 "where nobody has granted them: put the address itself into `url` in topology.yaml"
             )
             return RefusedError(msg, status)
-        until = f" or for {self._park_after_s} s, when it is parked" if self._park_after_s else ""
+        later = f"; what it refuses for {self._park_after_s} s is parked" if self._park_after_s else ""
         msg = (
             f"{self._where}: it refuses the request with {status}. Nothing is left out: the view waits at "
-            f"this request, which is sent again each minute, until the receiver accepts it with 2xx{until}"
+            f"this request, which is sent again each minute, until the receiver accepts it with 2xx{later}"
         )
         return RefusedError(msg, status)
 
