@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -121,11 +121,12 @@ class HeldKeys:
 class Refusals:
     """Since when the same request of each partition has been refused, with no other answer between."""
 
+    clock_s: Callable[[], float] = time.monotonic
     _since: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def refused_for_s(self, partition: int, first_offset: int) -> float:
         """Note a refusal; return for how long the request that begins there has met with nothing else."""
-        now_s = time.monotonic()
+        now_s = self.clock_s()
         offset, since_s = self._since.get(partition, (-1, 0.0))
         if offset != first_offset:
             since_s = now_s

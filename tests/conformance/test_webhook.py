@@ -153,7 +153,7 @@ def parking(subject: WebhookSinkSubject, monkeypatch: pytest.MonkeyPatch) -> Web
     monkeypatch.setenv("EXCHANGE_HOME", str(subject.stack.home))
     subject.park_after_s = 1
     subject.publish()
-    subject.receiver.refuses = lambda data: any(name_of(record) == "bad" for record in data["records"])
+    subject.receiver.refuses = lambda body: "bad" in map(name_of, body["data"]["records"])
     return subject
 
 

@@ -38,7 +38,7 @@ class WebhookReceiver:
     """Listens from construction until `close`.
 
     key: whsec_ or whpk_, as `exchange webhook-key` prints it; answer: status and headers of the next request,
-    None closes the connection instead; refuses: which data of a request are answered with 422.
+    None closes the connection instead; refuses: which bodies are answered with 422.
     """
 
     key: str = ""
@@ -99,7 +99,7 @@ class WebhookReceiver:
 
     def _take(self, headers: Any, body: bytes) -> tuple[int, dict[str, str]] | None:
         message_id, signatures = headers["webhook-id"], headers["webhook-signature"].split()
-        answer = (422, {}) if self.refuses(json.loads(body)["data"]) else self.answer()
+        answer = (422, {}) if self.refuses(json.loads(body)) else self.answer()
         if not self.verifies(message_id, headers["webhook-timestamp"], signatures, body):
             self.forged.append(message_id)
             answer = (401, {})
