@@ -259,12 +259,13 @@ class ViewDelivery:
     def _look_after(self, parking: Parking, plan: PublishedPlan, parts: _Parts) -> None:
         """Send parked records again where that is ordered, before all that follows; tell what is parked."""
         if parking.is_ordered():
-            sent, left = 0, len(parking.sink.parked.entries)
-            for accepted in redrive(self._name, parking.sink, parking.places, self._news.is_set):
-                undecodable = [(one.partition, one.offset) for one in accepted if one.problem]
-                self._keep(plan, parts, Batch(accepted, self.progress.places), undecodable)
-                sent, left = sent + len(accepted), len(parking.sink.parked.entries)
-            _log.info("parked_redriven", view=self._name, accepted=sent, still_parked=left)
+            accepted = 0
+            for some in redrive(self._name, parking.sink, parking.places, self._news.is_set):
+                undecodable = [(one.partition, one.offset) for one in some if one.problem]
+                self._keep(plan, parts, Batch(some, self.progress.places), undecodable)
+                accepted += len(some)
+                self.progress.listed = len(parking.sink.parked.entries)
+            _log.info("parked_redriven", view=self._name, accepted=accepted, parked=self.progress.listed)
         self.progress.listed = len(parking.sink.parked.entries)
         self.progress.parked_alarm = parking.alarm()
 

@@ -77,7 +77,7 @@ def test_killed_between_a_request_and_its_commit_the_same_id_comes_again(
 
     after = subject.receiver.ids()[len(before) :]
     assert before
-    assert after[: len(before)] == before
+    assert set(after) >= set(before)  # another partition's may come between
     bodies = {one.id: one.body for one in subject.receiver.posted}
     assert all(bodies[one.id] == one.body for one in subject.receiver.posted)
 
@@ -158,7 +158,7 @@ def parking(subject: WebhookSinkSubject, monkeypatch: pytest.MonkeyPatch) -> Web
 
 
 def name_of(record: dict[str, Any]) -> str | None:
-    return record["after"] and record["after"]["name"]
+    return record["after"]["name"] if record["after"] else None
 
 
 def change(subject: WebhookSinkSubject, *changes: tuple[int, str | None]) -> None:
