@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import pickle
@@ -52,6 +53,8 @@ from tests.integration.capture import Running
 from tests.stack import Stack, wait_for
 
 STRUCK = str(Path(struck_sink.__file__))
+VERSIONS = itertools.count(1)
+"""Of plans: one topic holds those of all subjects, and the newest one is in force."""
 State = dict[int, dict[str, Any]]
 Story = dict[int, list[tuple[str, str | None]]]
 
@@ -152,7 +155,7 @@ class SinkSubject(ABC):
 
     def publish(self, *, without: str = "") -> None:
         """Register the views' schemas and publish a plan, as `exchange apply` does."""
-        self.version += 1
+        self.version = next(VERSIONS)
         delivered = tuple(full for view, full in self.views.items() if view != without)
         delivery = PlannedDelivery(subscriber=self.name, kind=self.kind, views=delivered, **self.planned())
         plan = PublishedPlan(
@@ -224,14 +227,14 @@ class SinkSubject(ABC):
         beats = heartbeat.read_all(heartbeat.connect(self.stack.settings))
         return next((beat for beat in beats if beat["writer"] == f"deliver-{self.name}"), {})
 
-    def shown(self, view: str = "person") -> tuple[str, int, int, int | None] | None:
+    def shown(self, view: str = "person") -> tuple[str, int, int, int | None]:
         """Return what /api/routes says: subscriber, delivered, parked, lag."""
         answer = httpx.get(f"{self.stack.settings.endpoints().api}/api/routes", trust_env=False).json()
         for route in answer["routes"]:
             if route["view_topic"] == self.feeds[view].topic:
                 for one in route["deliveries"]:
                     return one["subscriber"], one["delivered"], one["parked"], one["lag_records"]
-        return None
+        return "", 0, 0, None
 
     def accounts(self, view: str = "person") -> list[Account]:
         """Return the accounts of a view's delivery."""
