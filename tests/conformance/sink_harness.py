@@ -215,7 +215,7 @@ class SinkSubject(ABC):
             if process.poll() is None:
                 running.kill()
 
-    def wait_for_state(self, view: str = "person", timeout_s: float = 120) -> None:
+    def wait_for_state(self, view: str = "person", timeout_s: float = 300) -> None:
         """Wait until the target holds what was fed."""
         wanted = self.feeds[view].state
         try:
@@ -256,7 +256,7 @@ class SinkSubject(ABC):
     def wait_for_kept(self, more: int, view: str = "person") -> None:
         """Wait until so many more offsets are done than are now."""
         enough = self.kept(view) + more
-        wait_for(lambda: self.kept(view) >= enough, f"{more} offsets more")
+        wait_for(lambda: self.kept(view) >= enough, f"{more} offsets more", 300)
 
     def drop_records(self, view: str) -> None:
         """Have Kafka remove all records of a view, as retention does."""
@@ -362,7 +362,7 @@ class ClickhouseSinkSubject(SinkSubject):
             f"SELECT id, _exchange_op AS op, name FROM views.{table_name(self.views[view])}_changes FINAL "  # noqa: S608
             "WHERE op NOT IN ('t', 'parked') ORDER BY _exchange_partition, _exchange_offset"
         )
-        rows = wait_for(lambda: self.fetch(query), "a copy of the changes")
+        rows = wait_for(lambda: self.fetch(query), "a copy of the changes", 300)
         told: Story = {}
         for row in rows:
             told.setdefault(row["id"], []).append((row["op"], row["name"]))
