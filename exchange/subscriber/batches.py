@@ -159,7 +159,7 @@ class BatchReader:
         )
 
     def lag_records(self, places: Mapping[int, Place]) -> int:
-        """Return how many offsets lie between places and the ends; where there is no place, from the start."""
+        """Return how many offsets lie between places (else the start) and the ends."""
         reached = self._starts | {at: place.offset for at, place in places.items()}
         return sum(max(0, end - reached.get(at, end)) for at, end in dict(self._ends).items())
 
