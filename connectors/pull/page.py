@@ -71,6 +71,7 @@ class Puller:
         """kafka: librdkafka properties of the subscriber. Nothing connects yet."""
         self.broken = False
         self._subscriber = subscriber
+        self._reading = ""
         self._decoder = decoder
         self._refused_login = False
         self._admin = AdminClient(dict(kafka), logger=quiet_logger())
@@ -160,6 +161,7 @@ class Puller:
         lanes = {
             number: Lane(place.offset, Seen(place.marks), wish.most) for number, place in begin.places.items()
         }
+        self._reading = topic
         self._consumer.assign([TopicPartition(topic, number, lane.offset) for number, lane in lanes.items()])
         try:
             taking = Taking(lanes, begin.turn, self._poll, self._decoder)
@@ -188,8 +190,9 @@ class Puller:
                 self._refuse(KafkaError(AUTHENTICATION))
             return
         for message in (first, *self._consumer.consume(_MOST_POLLED, 0)):
-            partition = message.partition()
-            error = message.error()
+            if message.topic() not in (self._reading, None):
+                continue  # of a page before this one; Kafka's client drops such by itself
+            partition, error = message.partition(), message.error()
             if error is None and partition is not None:
                 lanes[partition].put(message)
             elif error is not None and error.code() == PARTITION_EOF and partition is not None:
