@@ -10,17 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from connectors.viewdelivery import ViewDelivery
 from exchange import heartbeat, log
-from exchange.errors import ExchangeError, PlanError, RestartError
+from exchange.errors import ExchangeError, PlanError, RestartError, TransientError
 from exchange.plan import PlannedDelivery, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.settings import Settings
 
 _LOOK_EVERY_S: Final = 0.5
 _HEARTBEAT_EVERY_S: Final = 5.0
+_RETRY_S: Final = 2.0
 _WORST_FIRST: Final = ("halted", "denied", "waiting", "starting", "streaming")
 
 _log = log.get(__name__)
@@ -52,21 +54,31 @@ class Deliverer:
         Raises: ExchangeError when a person must act; RestartError when a new process must go on;
         FencedError when another process took over.
         """
-        with PlanTopic(self._settings.kafka_client(principal(self._subscriber))) as plans:
-            plan = plans.read() or _raise(no_plan())
-            delivery = planned_delivery(plan, self._subscriber)
+        client = self._settings.kafka_client(principal(self._subscriber))
+        while not self._stopping.is_set():
             try:
-                self._heed(plan, delivery)
-                while not self._stopping.wait(_LOOK_EVERY_S):
+                with PlanTopic(client) as plans:
+                    plan = plans.read() or _raise(no_plan())
+                    self._deliver(plans, plan)
+            except TransientError as error:
+                _log.warning("delivery_waits_for_its_plan", subscriber=self._subscriber, exc_info=error)
+                self._stopping.wait(_RETRY_S)
+        self._redis.close()
+        return tuple(one.progress.reason for one in self._views.values() if one.progress.state == "halted")
+
+    def _deliver(self, plans: PlanTopic, plan: PublishedPlan) -> None:
+        delivery = planned_delivery(plan, self._subscriber)
+        try:
+            self._heed(plan, delivery)
+            while not self._stopping.wait(_LOOK_EVERY_S):
+                with suppress(TransientError):  # the views themselves wait for Kafka, each by itself
                     newer = plans.newer()
                     if newer is not None:
                         self._heed(newer, delivery)
-                    self._expect_all_well()
-                    self._beat()
-            finally:
-                self._end(list(self._views))
-                self._redis.close()
-        return tuple(one.progress.reason for one in self._views.values() if one.progress.state == "halted")
+                self._expect_all_well()
+                self._beat()
+        finally:
+            self._end(list(self._views))
 
     def _heed(self, plan: PublishedPlan, ours: PlannedDelivery) -> None:
         """Start and stop views as a plan says.

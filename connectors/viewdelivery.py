@@ -25,7 +25,7 @@ from connectors.ledger import Ledger, accounts_of, ledger_id
 from connectors.sink import DeliveredView, GoneError, Sink, delivered_view
 from connectors.sinks import SINKS
 from exchange import log
-from exchange.errors import ExchangeError, FencedError, PartError, RestartError, TransientError
+from exchange.errors import ExchangeError, FencedError, PartError, RestartError, SinkError, TransientError
 from exchange.plan import PlannedDelivery, PlannedResource, PlannedView, PublishedPlan, delivery_group
 from exchange.registry import Registry
 from exchange.settings import Settings
@@ -108,9 +108,6 @@ class ViewDelivery:
             self._rounds()
         except (FencedError, RestartError) as error:
             self.error = error
-        except Exception as error:  # its text may quote a record
-            _log.error("delivery_failed", view=self._name, exc_info=error)
-            self.error = RestartError(f"{self._name}: {type(error).__name__}; the log has the place")
 
     def _rounds(self) -> None:
         wait_s = _FIRST_WAIT_S
@@ -132,6 +129,10 @@ class ViewDelivery:
                 self._wait("halted", error, None)
             except ExchangeError as error:
                 self._wait("denied" if isinstance(error, DeniedError) else "halted", error, HALTED_WAIT_S)
+            except Exception as error:  # its text may quote a record
+                _log.error("delivery_failed", view=self._name, exc_info=error)
+                told = f"view {self._name}: not foreseen ({type(error).__name__}); the log has the place"
+                self._wait("halted", SinkError(told), HALTED_WAIT_S)
 
     def _wait(self, state: str, error: ExchangeError, wait_s: float | None) -> None:
         self.progress.state, self.progress.reason = state, str(error)

@@ -359,7 +359,7 @@ class ClickhouseSinkSubject(SinkSubject):
     def story(self, view: str = "person") -> Story:
         query = (
             f"SELECT id, _exchange_op AS op, name FROM views.{table_name(self.views[view])}_changes FINAL "  # noqa: S608
-            "WHERE op != 't' ORDER BY _exchange_partition, _exchange_offset"
+            "WHERE op NOT IN ('t', 'parked') ORDER BY _exchange_partition, _exchange_offset"
         )
         rows = wait_for(lambda: self.fetch(query), "a copy of the changes")
         told: Story = {}
