@@ -67,12 +67,12 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "unknown kind of delivery": (
         "label: {zh: 税务局, en: Tax}\ngrants:",
         "label: {zh: 税务局, en: Tax}\n    delivery: {kind: §oracle}\ngrants:",
-        "is not one of clickhouse, files, postgres",
+        "is not one of clickhouse, files, postgres, webhook",
     ),
     "delivery without kind": (
         "label: {zh: 税务局, en: Tax}\ngrants:",
         "label: {zh: 税务局, en: Tax}\n    delivery: §{kin: files}\ngrants:",
-        "of kind clickhouse, files, postgres. Did you mean 'kind'?",
+        "of kind clickhouse, files, postgres, webhook. Did you mean 'kind'?",
     ),
     "unknown key of a delivery": (
         "label: {zh: 税务局, en: Tax}\ngrants:",
