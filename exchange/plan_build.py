@@ -14,7 +14,7 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import FilesSystem, HttpSystem, Topology
+from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, Topology
 from exchange.view import View, ViewSpec, compile_view
 
 
@@ -54,6 +54,17 @@ def _planned_system(name: str, topology: Topology) -> PlannedSystem:
             return PlannedSystem(name=name, kind=system.kind, listen=system.listen, keys_env=system.keys_env)
         case FilesSystem():
             return PlannedSystem(name=name, kind=system.kind)
+        case DebeziumSystem():
+            return PlannedSystem(
+                name=name,
+                kind=system.kind,
+                connection_env=system.connection_env or "",
+                converter=system.converter,
+                registry=system.registry or "",
+                registry_env=system.registry_env or "",
+                before=system.before,
+                begin=system.begin,
+            )
         case _:
             return PlannedSystem(
                 name=name,
@@ -80,6 +91,7 @@ def _planned_resource(
         system=resource.system,
         table=resource.table,
         folder=resource.folder or "",
+        topic=resource.topic or "",
         department=department,
         raw_topic=raw_topic(resource.system, resource.table),
         quarantine_topic=quarantine_topic(name),

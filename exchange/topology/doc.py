@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from exchange.masking import MaskSpec
 from exchange.model import Label, Model
 from exchange.topology.model import (
+    DebeziumSystem,
     Department,
     FilesSystem,
     Grant,
@@ -37,6 +38,7 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("systems: databases", System),
     ("systems: HTTP push", HttpSystem),
     ("systems: files", FilesSystem),
+    ("systems: Debezium's topics", DebeziumSystem),
     ("resources", Resource),
     ("views", ViewSpec),
     ("rows of a view", RowCondition),

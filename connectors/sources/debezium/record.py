@@ -1,0 +1,184 @@
+"""One record of Debezium's as the record for its raw topic, or the reason why it cannot be written."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+from connectors.source import LARGEST_RECORD_BYTES, Captured
+from connectors.sources.debezium.messages import Malformed, Message, Messages
+from connectors.sources.debezium.schema import UnknownSchema
+from connectors.sources.debezium.shapes import EventShape, Place, row_schema, unread
+from exchange.change import Op, Position, Reason, Rejected
+from exchange.errors import SourceError
+
+_ROOM_BYTES: Final = 1000
+"""For what goes round the rows in an envelope: names, times and operation."""
+_FIRST_COMMIT: Final = 1
+"""Commit position of offset 0. 0 itself is that of the record which empties a table."""
+_NO_BEFORE: Final = (
+    "an update or delete without the row before it, though the topology says `before: complete`; see that "
+    "the source tells whole old rows (PostgreSQL: REPLICA IDENTITY FULL), or take `before` out"
+)
+_IMAGES: Final = {Op.CREATE: "after", Op.READ: "after", Op.UPDATE: "after", Op.DELETE: "before"}
+
+
+class Records:
+    """Reads one table's records."""
+
+    def __init__(
+        self, system: str, table: str, stream: int, messages: tuple[Messages, Messages], *, whole_before: bool
+    ) -> None:
+        """messages: readers of keys and of values. whole_before: before-images can be relied on."""
+        self._system = system
+        self._table = table
+        self._stream = stream
+        self._keys, self._values = messages
+        self._whole_before = whole_before
+        self._shapes: dict[tuple[Hashable | None, Hashable], EventShape] = {}
+        self._envelopes: set[Hashable] = set()
+        self._last: EventShape | None = None
+
+    def captured(self, place: Place, key: bytes | None, value: bytes) -> Captured:
+        """Return the record. A value of None is a tombstone, of which the bus makes its own.
+
+        Raises: SourceError when no record of its schema can be captured.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        position = Position(self._stream, place.offset + _FIRST_COMMIT, place.partition)
+        try:
+            told = self._values.read(value)
+            self._refuse_other_than_envelopes(told)
+            event = told.payload
+            if not isinstance(event, Mapping):
+                raise Malformed
+            op, source_ms = _op(event), _source_ms(event)
+            if op is Op.TRUNCATE:
+                return self._truncate(told, place, position, source_ms, now_ms)
+            if key is None:
+                msg = "no key; give the table a primary key, or set message.key.columns"
+                raise UnknownSchema(msg)
+            keys = self._keys.read(key)
+            shape = self._shape(keys, told)
+            return self._change(shape, keys.payload, event, place, position, (op, source_ms, now_ms))
+        except UnknownSchema as problem:
+            raise self._halt(place, str(problem)) from None
+        except Malformed:
+            last = self._last.shape if self._last is not None else unread(self._system, self._table)
+            return Captured(last, position, Op.UPDATE, now_ms, None, value, Rejected(Reason.MALFORMED))
+
+    def emptying(self) -> Captured | None:
+        """Return the record that empties the table; None as long as no record of it could be read."""
+        shape = self._last
+        if shape is None:
+            return None
+        now_ms = time.time_ns() // 1_000_000
+        value = shape.envelope(Op.TRUNCATE, (None, None), Place("", 0, 0), (now_ms, now_ms), None)
+        return Captured(shape.shape, Position(self._stream, 0, 0), Op.TRUNCATE, now_ms, None, value)
+
+    def _change(
+        self,
+        shape: EventShape,
+        key: Any,
+        event: Mapping[str, Any],
+        place: Place,
+        position: Position,
+        what: tuple[Op, int, int],
+    ) -> Captured:
+        op, source_ms, now_ms = what
+        before, after = event["before"], event["after"]
+        row = event[_IMAGES[op]]
+        if not isinstance(key, Mapping) or (op is not Op.DELETE and not isinstance(row, Mapping)):
+            raise Malformed
+        key_bytes = shape.key(key)
+        new = None if op is Op.DELETE else shape.row(after)
+        old = self._before(shape, op, before, key, place)
+        problem = next((part for part in (key_bytes, new, old) if isinstance(part, Rejected)), None)
+        if problem is None and isinstance(row, Mapping) and shape.key(row) != key_bytes:
+            raise Malformed
+        if problem is not None:
+            texts = json.dumps({"before": before, "after": after}, ensure_ascii=False, default=_plain)
+            encoded = texts.encode(errors="backslashreplace")
+            return Captured(shape.shape, position, op, source_ms, _bytes(key_bytes), encoded, problem)
+        known_key, known_old, known_new = map(_bytes, (key_bytes, old, new))
+        times_ms, block = (source_ms, now_ms), event.get("transaction")
+        written = shape.envelope(op, (known_old, known_new), place, times_ms, block)
+        if len(written) > LARGEST_RECORD_BYTES - _ROOM_BYTES and known_old is not None:
+            # Perhaps it is the old row that is too large: the change that mends or deletes it must pass.
+            least = _bytes(shape.bare_key(key)) if op is Op.DELETE else None
+            written = shape.envelope(op, (least, known_new), place, times_ms, block)
+        return Captured(shape.shape, position, op, source_ms, known_key, written)
+
+    def _before(
+        self, shape: EventShape, op: Op, before: Any, key: Mapping[str, Any], place: Place
+    ) -> bytes | Rejected | None:
+        """Return the old row: whole where that can be relied on, else a delete's key and no more.
+
+        An old row that cannot be written was refused when it came; the change that mends it must pass.
+        """
+        if op in (Op.CREATE, Op.READ):
+            return None
+        if self._whole_before:
+            if not isinstance(before, Mapping):
+                raise self._halt(place, _NO_BEFORE)
+            whole = shape.row(before)
+            if isinstance(whole, bytes):
+                return whole
+        return shape.bare_key(key) if op is Op.DELETE else None
+
+    def _truncate(
+        self, told: Message, place: Place, position: Position, source_ms: int, now_ms: int
+    ) -> Captured:
+        shape = self._shape(None, told)
+        value = shape.envelope(Op.TRUNCATE, (None, None), place, (source_ms, now_ms), None)
+        return Captured(shape.shape, position, Op.TRUNCATE, source_ms, None, value)
+
+    def _shape(self, key: Message | None, value: Message) -> EventShape:
+        """Return the shape of two schemas; without a key's it serves for TRUNCATE, which has none."""
+        tokens = (None if key is None else key.token, value.token)
+        shape = self._shapes.get(tokens)
+        if shape is None:
+            key_schema = None if key is None else key.schema()
+            bytes_of = self._values.bytes_of
+            shape = EventShape(self._system, self._table, key_schema, value.schema(), bytes_of)
+            self._shapes[tokens] = shape
+        self._last = shape
+        return shape
+
+    def _refuse_other_than_envelopes(self, value: Message) -> None:
+        if value.token not in self._envelopes:
+            row_schema(value.schema())
+            self._envelopes.add(value.token)
+
+    def _halt(self, place: Place, why: str) -> SourceError:
+        return SourceError(
+            f"source {self._system}: table {self._table}: the record at {place.topic}[{place.partition}] "
+            f"offset {place.offset} has {why}. Nothing from there on was captured"
+        )
+
+
+def _op(event: Mapping[str, Any]) -> Op:
+    try:
+        return Op(event["op"])
+    except (KeyError, ValueError):
+        raise Malformed from None
+
+
+def _source_ms(event: Mapping[str, Any]) -> int:
+    """Return when the source committed, in ms since 1970-01-01 UTC."""
+    source = event.get("source")
+    told = source.get("ts_ms") if isinstance(source, Mapping) else None
+    if type(told) is not int or not 0 <= told < 1 << 62 or not {"before", "after"} <= event.keys():
+        raise Malformed
+    return told
+
+
+def _bytes(part: bytes | Rejected | None) -> bytes | None:
+    return part if isinstance(part, bytes) else None
+
+
+def _plain(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
