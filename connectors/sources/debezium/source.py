@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
 from connectors.sources.debezium.messages import Messages
-from connectors.sources.debezium.place import TopicPlace, gap, read_mark, refuse_gap, write_mark
+from connectors.sources.debezium.place import TopicPlace, gap, read_places, write_mark
 from connectors.sources.debezium.record import Records
 from connectors.sources.debezium.shapes import Place
 from connectors.sources.debezium.topics import Topics
@@ -64,8 +64,7 @@ class DebeziumSource:
         cluster, now = self._topics.cluster(), self._topics.look()
         if stored is None or stored.resume == 0:
             stored = self._first_position(cluster, stored)
-        self._places = read_mark(stored.mark)
-        refuse_gap(stored, cluster, self._places, now)
+        self._places = read_places(stored, cluster, now)
         for table in now.keys() - self._places.keys():
             self._refuse_lost_beginning(table, now[table].topic, now[table].spans)
             firsts = tuple(first for first, _ in now[table].spans)

@@ -38,6 +38,7 @@ class Topics:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "error",
                 "check.crcs": True,
+                "queued.max.messages.kbytes": 16_384,  # of each partition
             },
         )
 

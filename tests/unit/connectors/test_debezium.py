@@ -227,6 +227,8 @@ def test_what_cannot_be_told_exactly_halts_with_a_reason(
         event("c", 1).replace(b"1700000000000", b"-5"),
         event("c", 1).replace(b"1700000000000", b"NaN"),
         event("c", 2),
+        event("c", 1).replace(b',"name":"CANARY"', b""),
+        event("c", 1).replace(b'"name":"CANARY"', b'"name":"a","more":1'),
     ],
 )
 def test_a_malformed_record_is_refused_whole_and_never_skipped(value: bytes) -> None:
