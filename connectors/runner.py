@@ -248,7 +248,7 @@ class Connector:
         return HttpSource(system.name, self._door, self._client)
 
     def _debezium_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
-        from connectors.sources.debezium.converters import readers
+        from connectors.sources.debezium.converters import Converters
         from connectors.sources.debezium.source import DebeziumSource, Given
         from exchange.debezium import client_properties
 
@@ -261,7 +261,7 @@ class Connector:
             whole_before=system.before == "complete",
             from_oldest=system.begin == "oldest",
         )
-        return DebeziumSource(given, client, partial(readers, self._settings, system))
+        return DebeziumSource(given, client, Converters(self._settings, system))
 
     def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
         from connectors.receipts import Digests

@@ -44,7 +44,7 @@ class Debezium:
             assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
             return bool(self.db.execute(sql.encode()).fetchall())
 
-        wait_for(look, f"Debezium's stream; see {self.log}", 180)
+        wait_for(look, f"Debezium's stream; see {self.log}", 400)
 
 
 def properties(stack: Stack, database: str, **more: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What reads a topic's keys and values, and the schema registry of those in Avro."""
+"""What reads the topics' keys and values, and the schema registry of those in Avro."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ from exchange.registry import Registry, for_writing
 from exchange.settings import Secrets, Settings
 
 
-def readers(settings: Settings, system: PlannedSystem) -> tuple[Messages, Messages]:
-    """Return readers of one topic's keys and values.
+class Converters:
+    """Makes readers for one system; those in Avro share one registry."""
 
-    Raises: ConfigError when a secret is missing or malformed.
-    """
-    if system.converter == "json":
-        return JsonMessages(), JsonMessages()
-    registry = _registry(settings.secrets, system) if system.registry else for_writing(settings)
-    return AvroMessages(registry), AvroMessages(registry)
+    def __init__(self, settings: Settings, system: PlannedSystem) -> None:
+        """Prepare. Raises: ConfigError when a secret is missing or malformed."""
+        self._registry: Registry | None = None
+        if system.converter == "avro":
+            given = bool(system.registry)
+            self._registry = _registry(settings.secrets, system) if given else for_writing(settings)
+
+    def pair(self) -> tuple[Messages, Messages]:
+        """Return readers of one topic's keys and values."""
+        if self._registry is None:
+            return JsonMessages(), JsonMessages()
+        return AvroMessages(self._registry), AvroMessages(self._registry)
+
+    def close(self) -> None:
+        """Close the connections. May be called twice."""
+        if self._registry is not None:
+            self._registry.close()
 
 
 def _registry(secrets: Secrets, system: PlannedSystem) -> Registry:

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors.source import LARGEST_RECORD_BYTES, Captured
@@ -23,7 +24,28 @@ _NO_BEFORE: Final = (
     "an update or delete without the row before it, though the topology says `before: complete`; see that "
     "the source tells whole old rows (PostgreSQL: REPLICA IDENTITY FULL), or take `before` out"
 )
-_IMAGES: Final = {Op.CREATE: "after", Op.READ: "after", Op.UPDATE: "after", Op.DELETE: "before"}
+
+
+@dataclass(frozen=True, slots=True)
+class _What:
+    """What one record does, where and when."""
+
+    place: Place
+    position: Position
+    op: Op
+    source_ms: int
+    now_ms: int
+
+    def envelope(self, shape: EventShape, before: bytes | None, after: bytes | None, block: Any) -> bytes:
+        """Return the raw record's value."""
+        times_ms = self.source_ms, self.now_ms
+        return shape.envelope(self.op, (before, after), self.place, times_ms, block)
+
+    def captured(
+        self, shape: EventShape, key: bytes | None, value: bytes, rejected: Rejected | None = None
+    ) -> Captured:
+        """Return the raw record."""
+        return Captured(shape.shape, self.position, self.op, self.source_ms, key, value, rejected)
 
 
 class Records:
@@ -47,7 +69,6 @@ class Records:
 
         Raises: SourceError when no record of its schema can be captured.
         """
-        now_ms = time.time_ns() // 1_000_000
         position = Position(self._stream, place.offset + _FIRST_COMMIT, place.partition)
         try:
             told = self._values.read(value)
@@ -55,88 +76,68 @@ class Records:
             event = told.payload
             if not isinstance(event, Mapping):
                 raise Malformed
-            op, source_ms = _op(event), _source_ms(event)
-            if op is Op.TRUNCATE:
-                return self._truncate(told, place, position, source_ms, now_ms)
+            what = _What(place, position, _op(event), _source_ms(event), _now_ms())
+            if what.op is Op.TRUNCATE:
+                return _truncate(self._shape(None, told), what)
             if key is None:
                 msg = "no key; give the table a primary key, or set message.key.columns"
                 raise UnknownSchema(msg)
             keys = self._keys.read(key)
-            shape = self._shape(keys, told)
-            return self._change(shape, keys.payload, event, place, position, (op, source_ms, now_ms))
+            return self._change(self._shape(keys, told), keys.payload, event, what)
         except UnknownSchema as problem:
             raise self._halt(place, str(problem)) from None
         except Malformed:
             last = self._last.shape if self._last is not None else unread(self._system, self._table)
-            return Captured(last, position, Op.UPDATE, now_ms, None, value, Rejected(Reason.MALFORMED))
+            return Captured(last, position, Op.UPDATE, _now_ms(), None, value, Rejected(Reason.MALFORMED))
 
     def emptying(self) -> Captured | None:
         """Return the record that empties the table; None as long as no record of it could be read."""
         shape = self._last
         if shape is None:
             return None
-        now_ms = time.time_ns() // 1_000_000
-        value = shape.envelope(Op.TRUNCATE, (None, None), Place("", 0, 0), (now_ms, now_ms), None)
-        return Captured(shape.shape, Position(self._stream, 0, 0), Op.TRUNCATE, now_ms, None, value)
+        now_ms = _now_ms()
+        what = _What(Place("", 0, 0), Position(self._stream, 0, 0), Op.TRUNCATE, now_ms, now_ms)
+        return _truncate(shape, what)
 
-    def _change(
-        self,
-        shape: EventShape,
-        key: Any,
-        event: Mapping[str, Any],
-        place: Place,
-        position: Position,
-        what: tuple[Op, int, int],
-    ) -> Captured:
-        op, source_ms, now_ms = what
-        before, after = event["before"], event["after"]
-        row = event[_IMAGES[op]]
+    def _change(self, shape: EventShape, key: Any, event: Mapping[str, Any], what: _What) -> Captured:
+        op, before, after = what.op, event["before"], event["after"]
+        row = before if op is Op.DELETE else after
         if not isinstance(key, Mapping) or not shape.fits(key, before, after):
             raise Malformed
         if row is None and op is not Op.DELETE:
             raise Malformed
         key_bytes = shape.key(key)
         new = None if op is Op.DELETE else shape.row(after)
-        old = self._before(shape, op, before, key, place)
+        old = self._before(shape, before, key, what)
         problem = next((part for part in (key_bytes, new, old) if isinstance(part, Rejected)), None)
-        if problem is None and row is not None and shape.key(row) != key_bytes:
-            raise Malformed
         if problem is not None:
-            texts = json.dumps({"before": before, "after": after}, ensure_ascii=False, default=_plain)
-            encoded = texts.encode(errors="backslashreplace")
-            return Captured(shape.shape, position, op, source_ms, _bytes(key_bytes), encoded, problem)
-        known_key, known_old, known_new = map(_bytes, (key_bytes, old, new))
-        times_ms, block = (source_ms, now_ms), event.get("transaction")
-        written = shape.envelope(op, (known_old, known_new), place, times_ms, block)
-        if len(written) > LARGEST_RECORD_BYTES - _ROOM_BYTES and known_old is not None:
+            return what.captured(shape, _bytes(key_bytes), _as_sent(before, after), problem)
+        if row is not None and shape.key(row) != key_bytes:
+            raise Malformed
+        block = event.get("transaction")
+        written = what.envelope(shape, _bytes(old), _bytes(new), block)
+        if len(written) > LARGEST_RECORD_BYTES - _ROOM_BYTES and old is not None:
             # Perhaps it is the old row that is too large: the change that mends or deletes it must pass.
             least = _bytes(shape.bare_key(key)) if op is Op.DELETE else None
-            written = shape.envelope(op, (least, known_new), place, times_ms, block)
-        return Captured(shape.shape, position, op, source_ms, known_key, written)
+            written = what.envelope(shape, least, _bytes(new), block)
+        return what.captured(shape, _bytes(key_bytes), written)
 
     def _before(
-        self, shape: EventShape, op: Op, before: Any, key: Mapping[str, Any], place: Place
+        self, shape: EventShape, before: Any, key: Mapping[str, Any], what: _What
     ) -> bytes | Rejected | None:
         """Return the old row: whole where that can be relied on, else a delete's key and no more.
 
         An old row that cannot be written was refused when it came; the change that mends it must pass.
         """
-        if op in (Op.CREATE, Op.READ):
+        if what.op in (Op.CREATE, Op.READ):
             return None
         if self._whole_before:
-            if not isinstance(before, Mapping):
-                raise self._halt(place, _NO_BEFORE)
+            if before is None:
+                raise self._halt(what.place, _NO_BEFORE)
             whole = shape.row(before)
             if isinstance(whole, bytes):
                 return whole
-        return shape.bare_key(key) if op is Op.DELETE else None
-
-    def _truncate(
-        self, told: Message, place: Place, position: Position, source_ms: int, now_ms: int
-    ) -> Captured:
-        shape = self._shape(None, told)
-        value = shape.envelope(Op.TRUNCATE, (None, None), place, (source_ms, now_ms), None)
-        return Captured(shape.shape, position, Op.TRUNCATE, source_ms, None, value)
+        return shape.bare_key(key) if what.op is Op.DELETE else None
 
     def _shape(self, key: Message | None, value: Message) -> EventShape:
         """Return the shape of two schemas; without a key's it serves for TRUNCATE, which has none."""
@@ -164,6 +165,16 @@ class Records:
         )
 
 
+def _truncate(shape: EventShape, what: _What) -> Captured:
+    return what.captured(shape, None, what.envelope(shape, None, None, None))
+
+
+def _as_sent(before: Any, after: Any) -> bytes:
+    """Return a refused change as JSON of what Debezium wrote, for the steward."""
+    images = {"before": before, "after": after}
+    return json.dumps(images, ensure_ascii=False, default=_plain).encode(errors="backslashreplace")
+
+
 def _op(event: Mapping[str, Any]) -> Op:
     try:
         return Op(event["op"])
@@ -178,6 +189,10 @@ def _source_ms(event: Mapping[str, Any]) -> int:
     if type(told) is not int or not 0 <= told < 1 << 62 or not {"before", "after"} <= event.keys():
         raise Malformed
     return told
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _bytes(part: bytes | Rejected | None) -> bytes | None:

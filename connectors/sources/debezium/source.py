@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
-from connectors.sources.debezium.messages import Messages
+from connectors.sources.debezium.converters import Converters
 from connectors.sources.debezium.place import TopicPlace, gap, read_places, write_mark
 from connectors.sources.debezium.record import Records
 from connectors.sources.debezium.shapes import Place
@@ -51,12 +51,10 @@ class DebeziumSource:
     _records: dict[str, Records]
     _to_empty: set[str]
 
-    def __init__(
-        self, given: Given, client: dict[str, Any], messages: Callable[[], tuple[Messages, Messages]]
-    ) -> None:
-        """client: librdkafka properties; messages: makes readers of one topic's keys and values."""
+    def __init__(self, given: Given, client: dict[str, Any], converters: Converters) -> None:
+        """client: librdkafka properties of one who may read and describe the topics."""
         self._given = given
-        self._messages = messages
+        self._converters = converters
         self._topics = Topics(given.system, client, given.topics)
 
     def open(self, stored: SourcePosition | None) -> None:
@@ -74,7 +72,11 @@ class DebeziumSource:
         stream = stream_id(self._given.system, cluster, stored.timeline)
         self._records = {
             table: Records(
-                self._given.system, table, stream, self._messages(), whole_before=self._given.whole_before
+                self._given.system,
+                table,
+                stream,
+                self._converters.pair(),
+                whole_before=self._given.whole_before,
             )
             for table in self._given.topics
         }
@@ -101,8 +103,9 @@ class DebeziumSource:
         """Do nothing: Kafka keeps the topics by their own retention, not by ours."""
 
     def close(self) -> None:
-        """Close the consumer."""
+        """Close the consumer, and the connections to a registry."""
         self._topics.close()
+        self._converters.close()
 
     def _first_position(self, cluster: str, before: SourcePosition | None) -> SourcePosition:
         """Return the position of a new history: its number tells its positions from those of any other."""
