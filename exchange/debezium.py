@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -23,6 +24,7 @@ from exchange.librdkafka import AUTHENTICATION, explain, quiet_logger
 _T = TypeVar("_T")
 
 ANSWER_S: Final = 15.0
+_TURN_S: Final = 2.0
 _WANTED: Final = (
     "wanted are lines like `bootstrap.servers=kafka:9093`, `security.protocol=SASL_SSL`, "
     "`sasl.mechanism=SCRAM-SHA-512`, `sasl.username=…`, `sasl.password=…` (librdkafka's names)"
@@ -81,7 +83,18 @@ class TheirKafka:
 
     def cluster(self) -> str:
         """Return the id of the cluster."""
-        return str(self.answer(lambda: self._admin.list_topics(timeout=ANSWER_S)).cluster_id)
+        return str(self.answer(self._metadata).cluster_id)
+
+    def _metadata(self) -> Any:
+        """Ask in short turns: a refused login is told meanwhile, and not worth the rest of the wait."""
+        ends_at = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return self._admin.list_topics(timeout=_TURN_S)
+            except KafkaException:
+                self._admin.poll(0)
+                if self._login_refused is not None or time.monotonic() > ends_at:
+                    raise
 
     def described(self, topics: Collection[str]) -> dict[str, tuple[str, int]]:
         """Return id and number of partitions of each topic.
