@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from exchange.cluster import ADMIN
 from exchange.debezium import TheirKafka, client_properties
 from exchange.errors import ConfigError
 from exchange.settings import Settings
@@ -43,16 +45,19 @@ def check(wish: Wanted, settings: Settings) -> None:
             f"{wish.registry_env} to <user>:<password>"
         )
         raise ConfigError(msg)
-    client = settings.kafka_client("admin")
-    if wish.connection_env:
-        secret = settings.secrets.find(wish.connection_env)
-        if secret is None:
-            msg = (
-                f"system {wish.system}: no properties of its Kafka client: set the environment variable "
-                f"{wish.connection_env} to lines of name=value, the first like bootstrap.servers=kafka:9093"
-            )
-            raise ConfigError(msg)
-        client = client_properties(wish.system, wish.connection_env, secret)
-    kafka = TheirKafka(wish.system, client)
+    kafka = TheirKafka(wish.system, _client(wish, settings))
     kafka.described(wish.topics)
     kafka.refuse_compaction(wish.topics)
+
+
+def _client(wish: Wanted, settings: Settings) -> dict[str, Any]:
+    if not wish.connection_env:
+        return settings.kafka_client(ADMIN)
+    secret = settings.secrets.find(wish.connection_env)
+    if secret is None:
+        msg = (
+            f"system {wish.system}: no properties of its Kafka client: set the environment variable "
+            f"{wish.connection_env} to lines of name=value, the first like bootstrap.servers=kafka:9093"
+        )
+        raise ConfigError(msg)
+    return client_properties(wish.system, wish.connection_env, secret)

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -28,9 +29,11 @@ from connectors.sources.debezium.types import (
     plain_bytes,
 )
 from connectors.sources.postgres.types import Unrepresentable
+from exchange.apply.debezium import Wanted, check
 from exchange.change import Op, Reason
 from exchange.debezium import client_properties
 from exchange.errors import ConfigError, SourceError
+from exchange.settings import Settings
 from tests.debezium import KEY, VALUE, event, event_key, framed
 
 ZONED = "io.debezium.time.ZonedTimestamp"
@@ -281,6 +284,15 @@ def test_the_clients_secret_is_read_by_line_and_never_quoted() -> None:
         with pytest.raises(ConfigError, match=told) as raised:
             client_properties("s", "TAX_KAFKA", SecretStr(wrong))
         assert "CANARY" not in str(raised.value)
+
+
+def test_apply_names_the_secret_that_is_missing(tmp_path: Path) -> None:
+    for wish, name in (
+        (Wanted("tax", "TAX_KAFKA", "", ("a",)), "TAX_KAFKA"),
+        (Wanted("tax", "TAX_KAFKA", "TAX_REGISTRY", ("a",)), "TAX_REGISTRY"),
+    ):
+        with pytest.raises(ConfigError, match=f"set the environment variable {name}"):
+            check(wish, Settings(home=tmp_path))
 
 
 def test_a_mark_is_read_as_it_was_written() -> None:
