@@ -26,10 +26,10 @@ demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an u
 	@$(BIN)/exchange demo $(DEMO_ARGS)
 
 test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow_faults" $(TEST_ARGS)
 
-test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 each for connector, worker and kind of source
-	@EXCHANGE_FAULT_SEEDS=200 $(BIN)/python -m pytest tests/faults tests/conformance \
+test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 on the bus, 50 in each phase of each kind of source
+	@EXCHANGE_FAULT_SEEDS=200 EXCHANGE_PHASE_SEEDS=50 $(BIN)/python -m pytest tests/faults tests/conformance \
 	  tests/integration/test_debezium.py $(TEST_ARGS)
 
 test-fuzz: setup-dev ## a million broken records on the kernel; EXCHANGE_FUZZ_CASES, EXCHANGE_FUZZ_SEED for others
@@ -56,9 +56,9 @@ down: ## stop the embedded parts
 
 lock: setup-dev ## resolve the lock files anew from pyproject.toml
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
-	  --no-build --extra embedded --extra build pyproject.toml -o requirements.lock
+	  --no-build --extra embedded --extra parquet --extra build pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
-	  --no-build --extra embedded --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	  --no-build --extra embedded --extra parquet --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  --no-build --group bench -o requirements-bench.lock
 
@@ -88,7 +88,7 @@ $(REDIS): requirements-redis.lock | $(UV)
 
 .venv/.run-done: requirements.lock pyproject.toml $(REDIS) | $(UV)
 	@echo "[3/4] locked dependencies"
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@echo "[4/4] Kafka"
 	@$(BIN)/python -m exchange.local
@@ -97,11 +97,12 @@ $(REDIS): requirements-redis.lock | $(UV)
 .venv/.native-done: native_build.py $(NATIVE) .venv/.run-done
 	@echo "[native] compiling what is faster compiled; it all runs without a compiler too"
 	@$(BIN)/python native_build.py
+	@$(BIN)/python -m compileall -q bench connectors exchange monitor streams
 	@touch $@
 
 .venv/.dev-done: requirements-dev.lock .venv/.native-done
 	@echo "[test tools] locked dependencies"
-	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(UV) pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
 .venv-bench/.done: requirements-bench.lock | $(UV)

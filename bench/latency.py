@@ -57,18 +57,21 @@ def on(parts: Ground, rates: Sequence[int], seconds: float, rounds: int, workers
                 shown = ", ".join(f"{name} {figures[name]:.0f} ms" for name in _PERCENTILES)
                 say(f"round {number} of {rounds}: {rate:,} records/s: {shown}")
     given = {"rates": list(rates), "seconds": seconds, "rounds": rounds, "workers": workers}
+    given |= {"producer": "plain, not transactional, linger 2 ms"}
     return answer(measured, given)
 
 
-def answer(measured: Mapping[int, Sequence[Mapping[str, float]]], given: dict[str, Any]) -> dict[str, Any]:
+def answer(
+    measured: Mapping[int, Sequence[Mapping[str, float]]], given: dict[str, Any], benchmark: str = "latency"
+) -> dict[str, Any]:
     """Return the JSON object; each percentile is the median of the rounds'."""
     spreads = {
         rate: {name: Spread.of([one[name] for one in rounds]) for name in _PERCENTILES}
         for rate, rounds in measured.items()
     }
     return {
-        "benchmark": "latency",
-        "given": given | {"producer": "plain, not transactional, linger 2 ms"},
+        "benchmark": benchmark,
+        "given": given,
         "machine": machine(),
         "latency_ms": {
             str(rate): {name: round(spread.median, 1) for name, spread in of_rate.items()}
@@ -129,33 +132,38 @@ class _Bench:
             "base": [[*place, at] for place, at in base.items()],
             "out": str(out),
         }
-        reader |= {"skip": warm_up, "records": wanted}
+        reader |= {"skip": warm_up, "records": wanted, "since": "produce"}
         client = {"client": self._parts.client}
         read = peer.module(self._parts, sys.executable, "latency_reader", client | reader)
         send = peer.module(self._parts, sys.executable, "latency_sender", client | sender)
         with read() as reading:
             time.sleep(1.0)  # the reader connects first
             with send() as sending:
-                self._wait([*reading, *sending], running)
+                wait_for_both([*reading, *sending], running, self._seconds)
         outputs.check()
         self._parts.forget([TABLE.raw, self._view])
         return summary(json.loads(out.read_text())) | {"sent_per_s": float(rate), "records": float(counted)}
 
-    def _wait(self, both: Sequence[Running], running: Sequence[Running]) -> None:
-        """Wait until reader and sender have ended. Raises: PartError when they fail, or a worker ends."""
-        deadline = time.monotonic() + WARM_UP_S + self._seconds + _DRAIN_S
-        while any(process.alive(one) for one in both):
-            if not all(process.alive(one) for one in running):
-                msg = f"a worker ended. End of its log:\n{process.tail(running[0].log)}"
-                raise PartError(msg)
-            if time.monotonic() > deadline:
-                msg = (
-                    f"not all records were delivered {_DRAIN_S:.0f} s after the last was sent: this machine "
-                    "does not keep up with the rate; give lower --rates"
-                )
-                raise PartError(msg)
-            time.sleep(0.1)
-        for one in both:
-            if process.exit_code(one):
-                msg = f"a program of the benchmark failed. End of its log:\n{process.tail(one.log)}"
-                raise PartError(msg)
+
+def wait_for_both(both: Sequence[Running], running: Sequence[Running], seconds: float) -> None:
+    """Wait until reader and sender have ended; `running` are the processes of the bus.
+
+    Raises: PartError when they fail, a process of the bus ends, or not all is delivered in good time.
+    """
+    deadline = time.monotonic() + WARM_UP_S + seconds + _DRAIN_S
+    while any(process.alive(one) for one in both):
+        ended = next((one for one in running if not process.alive(one)), None)
+        if ended is not None:
+            msg = f"a process of the bus ended. End of its log:\n{process.tail(ended.log)}"
+            raise PartError(msg)
+        if time.monotonic() > deadline:
+            msg = (
+                f"not all records were delivered {_DRAIN_S:.0f} s after the last was sent: this machine "
+                "does not keep up with the rate; give lower --rates"
+            )
+            raise PartError(msg)
+        time.sleep(0.1)
+    for one in both:
+        if process.exit_code(one):
+            msg = f"a program of the benchmark failed. End of its log:\n{process.tail(one.log)}"
+            raise PartError(msg)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import capture, fanout, latency, memory, pipeline, subscribers
+from bench import capture, fanout, latency, memory, pipeline, source_latency, subscribers
 from bench.ground import without_settings_of_others
 from bench.progress import say
 from bench.table import markdown_table
@@ -18,6 +18,7 @@ ALL: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "fanout": lambda: fanout.run(300_000, 3, 1),
     "subscribers": lambda: subscribers.run(100_000, 3, 1, 1_000),
     "latency": lambda: latency.run([1_000, 20_000], 20, 3, 1),
+    source_latency.NAME: lambda: source_latency.run([1_000, 5_000], 20, 3, 1),
     "capture": lambda: capture.run(200_000, 3, with_peers=True),
     "memory": lambda: memory.run(600, 1),
 }
@@ -47,6 +48,12 @@ _ABOUT: Final = {
         "From a raw record's produce() to its masked record in the hands of a reader at read_committed, by "
         "one monotonic clock. The producer is plain: the transaction that capture makes before is not in it. "
         "Percentiles of each round, then their median.",
+    ),
+    source_latency.NAME: (
+        "Latency from the source's commit",
+        "From a row's commit in PostgreSQL, ten rows a transaction, through connector and worker to its "
+        "masked record in the hands of a reader at read_committed, by the one clock of the machine, in "
+        "milliseconds. Percentiles of each round, then their median.",
     ),
     "capture": (
         "Reading the source's log",
@@ -144,7 +151,7 @@ def command(result: dict[str, Any]) -> str:
     """Return the command that repeats a result's run."""
     given = dict(result["given"])
     given.pop("producer", None)
-    words = [f"exchange bench {result['benchmark']}"]
+    words = [f"exchange bench {result['benchmark'].partition('_')[0]}"]
     for name, value in given.items():
         if value is True:
             words.append(f"--{name}")

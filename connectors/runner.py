@@ -126,9 +126,6 @@ class Connector:
             if table is not None and table not in known:
                 msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
                 raise PlanError(msg)
-            if table is not None and system.kind != "postgres":
-                msg = f"system {self._system}: one table alone is for PostgreSQL; leave --table out"
-                raise PlanError(msg)
             writer = self._writer(plan, system, registry)
             try:
                 writer.begin()
@@ -149,6 +146,9 @@ class Connector:
             plan = plans.read() or _raise(no_plan())
             system = _system(plan, self._system)
             guard = self._guarded(system)
+            if system.kind == "http" and self._door is None:
+                # First: the connector that has the address already must not be fenced by us.
+                self._door = self._open_door(plan, system)
             writer = self._writer(plan, system, registry)
             try:
                 self._round(plans, plan, system, writer, guard)
@@ -209,8 +209,10 @@ class Connector:
         return writer_for(self._settings, plan, system.name, registry, writer_id(system.name))
 
     def _source(self, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> Source:
-        if system.kind == "http":
-            return self._http_source(plan, system)
+        if self._door is not None:
+            from connectors.sources.http.source import HttpSource
+
+            return HttpSource(system.name, self._door, self._client)
         if system.kind == "files":
             return self._files_source(plan, system)
         if system.kind == "debezium":
@@ -225,27 +227,22 @@ class Connector:
             writer.framing,
         )
 
-    def _http_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
-        """Return a source on the door, which stays open while Kafka is away: whoever comes is told so."""
+    def _open_door(self, plan: PublishedPlan, system: PlannedSystem) -> Door:
+        """Return the door, which stays open while Kafka is away: whoever comes is told so."""
         # Imported where they are used: the connector of a database starts without a web framework.
+        from connectors.http.keys import ApiKeys
         from connectors.receipts import Digests
         from connectors.rowrecord import RowRecords
         from connectors.sources.http.door import Door
-        from connectors.sources.http.keys import ApiKeys
         from connectors.sources.http.recent import Recent
-        from connectors.sources.http.source import HttpSource
 
-        if self._door is None:
-            self._door = Door(
-                system,
-                {resource.name: RowRecords("http", resource) for resource in _resources(plan, system.name)},
-                ApiKeys(
-                    self._settings.secrets, {one.name: one.keys_env for one in plan.systems if one.keys_env}
-                ),
-                Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
-                Recent(self._pulse.redis, system.name),
-            )
-        return HttpSource(system.name, self._door, self._client)
+        return Door(
+            system,
+            {resource.name: RowRecords("http", resource) for resource in _resources(plan, system.name)},
+            ApiKeys(self._settings.secrets, {one.name: one.keys_env for one in plan.systems if one.keys_env}),
+            Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
+            Recent(self._pulse.redis, system.name),
+        )
 
     def _debezium_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
         from connectors.sources.debezium.converters import Converters

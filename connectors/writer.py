@@ -25,7 +25,7 @@ from exchange.compacted import CompactedTopic
 from exchange.encoding import wire
 from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
-from exchange.librdkafka import AUTHENTICATION, explain, quiet_logger
+from exchange.librdkafka import AUTHENTICATION, FENCED, explain, quiet_logger
 from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource
 from exchange.tally import tally
 
@@ -322,7 +322,7 @@ class Writer:
     def _outcome(self, problem: KafkaError) -> Exception:
         """Return what an error means here; but for the two first, a new writer begins at Kafka's position."""
         cause = self._refusal or problem
-        if problem.code() in _FENCED:
+        if problem.code() in FENCED:
             msg = (
                 f"{self._id}: another connector of this source has started and taken over; "
                 "only one may run, stop either of them"
@@ -341,10 +341,5 @@ class Writer:
             self._refusal = error
 
 
-_FENCED: Final = (
-    KafkaError._FENCED,  # noqa: SLF001 - public constant with an underscore
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-)
 _CONSEQUENCES: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001
 """Delivery reports that follow from an abort; they are not its reason."""

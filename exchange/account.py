@@ -24,7 +24,10 @@ _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _DELAY_GROWTH: Final = 1.1
 """Each delay bucket is 10 % wider than the one before: a percentile is within 5 % of its bucket's middle."""
 
-Stage = Literal["capture", "process", "redrive"]
+Stage = Literal["capture", "process", "redrive", "deliver"]
+"""deliver: from a view's topic into a subscriber's own store; topic and offsets are then the view topic's."""
+
+_STAGES: Final = ["capture", "process", "redrive", "deliver"]
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "record",
@@ -33,17 +36,17 @@ SCHEMA: Final[dict[str, Any]] = {
     "fields": [
         {
             "name": "stage",
-            "type": {"type": "enum", "name": "Stage", "symbols": ["capture", "process", "redrive"]},
+            "type": {"type": "enum", "name": "Stage", "symbols": _STAGES},
         },
         {"name": "writer", "type": "string", "doc": "transactional.id of the producer"},
         {"name": "resource", "type": "string"},
-        {"name": "topic", "type": "string", "doc": "raw topic the figures are about"},
+        {"name": "topic", "type": "string", "doc": "topic the figures are about: raw, or of a view"},
         {
             "name": "partition",
             "type": "int",
-            "doc": "of the raw topic; -1 where the stage writes it, not reads",
+            "doc": "of that topic; -1 where the stage writes it, not reads",
         },
-        {"name": "first_offset", "type": "long", "doc": "of the raw topic, -1 where the stage writes it"},
+        {"name": "first_offset", "type": "long", "doc": "of that topic, -1 where the stage writes it"},
         {"name": "last_offset", "type": "long"},
         {"name": "minute", "type": "long", "doc": "source commit time, minutes since 1970-01-01 UTC"},
         {"name": "plan_version", "type": "long"},
@@ -92,7 +95,13 @@ SCHEMA: Final[dict[str, Any]] = {
     ],
 }
 
-_CODEC: Final = singleobject.Codec(SCHEMA)
+_BEFORE_DELIVERY: Final = SCHEMA | {
+    "fields": [
+        {"name": "stage", "type": {"type": "enum", "name": "Stage", "symbols": _STAGES[:-1]}},
+        *SCHEMA["fields"][1:],
+    ]
+}
+_CODEC: Final = singleobject.Codec(SCHEMA, _BEFORE_DELIVERY)
 
 
 @dataclass(slots=True)

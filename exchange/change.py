@@ -57,6 +57,8 @@ class Reason(StrEnum):
     """A mask could not be applied; the record is withheld rather than shown."""
     LEAK = "leak"
     """The finished output still held a sensitive value that this view may not show."""
+    UNDELIVERABLE = "undeliverable"
+    """A subscriber's own store cannot hold the record; its place and the reason are kept there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import signal
 import sys
 from typing import Final
 
@@ -26,6 +27,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "down": "exchange.commands.parts:down",
         "status": "exchange.commands.parts:status",
         "check": "exchange.commands.topology:check",
+        "plan": "exchange.commands.plan:plan",
         "apply": "exchange.commands.topology:apply",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
@@ -34,8 +36,12 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "push-key": "exchange.commands.push:push_key",
         "stream": "exchange.commands.stream:stream",
         "monitor": "exchange.commands.monitor:monitor",
+        "deliver": "exchange.commands.deliver:deliver",
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
+        "serve-pull": "exchange.commands.pull:serve_pull",
+        "pull-key": "exchange.commands.pull:pull_key",
+        "webhook-key": "exchange.commands.webhook:webhook_key",
     },
     "contract": {
         "draft": "exchange.commands.contract:draft",
@@ -149,6 +155,9 @@ def main() -> None:
             "error: not foreseen, and its text withheld as it may quote data; please report the line above\n"
         )
         sys.exit(1)
+    finally:
+        # The answer is out: a Ctrl-C while Python takes itself apart must not turn it into a death by signal.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

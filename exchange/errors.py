@@ -6,6 +6,7 @@ ExchangeError                 something that a person can act on; the CLI prints
 ├── PlanError                 the published plan is missing, unreadable or contradicts what is running
 ├── SourceError               a source database cannot be captured as asked
 │   └── GapError              changes are missing between the stored position and the source
+├── SinkError                 a subscriber's store refuses what is delivered to it
 ├── PartError                 an embedded or external part (Kafka, Redis, ...) is not answering
 ├── FencedError               another process has taken over this one's stream
 ├── RestartError              this process must end and be started again (exit code 3)
@@ -52,6 +53,10 @@ class SourceError(ExchangeError):
 
 class GapError(SourceError):
     """Changes are missing between the position stored in Kafka and what the source can still give."""
+
+
+class SinkError(ExchangeError):
+    """A subscriber's store refuses what is delivered to it; its other views go on."""
 
 
 class PartError(ExchangeError):

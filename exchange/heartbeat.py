@@ -50,8 +50,9 @@ def publish(
 ) -> None:
     """Write one heartbeat; a Redis that does not answer is no error.
 
-    stage: "capture" or "process"; writer: transactional.id; halted: topic, partition, offset and reason of
-    what cannot go on; alarms: what goes on, but not for long unless a person acts.
+    stage: "capture", "process" or "deliver"; writer: transactional.id, or the user of several; halted: topic,
+    partition, offset and reason of what cannot go on; alarms: what goes on, but not for long unless a person
+    acts.
     """
     global _away
     beat = {

@@ -12,6 +12,18 @@ from exchange.errors import PartError, TransientError
 
 AUTHENTICATION: Final = KafkaError._AUTHENTICATION  # noqa: SLF001 - librdkafka's own codes are spelt so
 PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+FENCED: Final = (
+    KafkaError._FENCED,  # noqa: SLF001
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+)
+"""A newer producer has the same transactional.id."""
+DENIED: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 _NOT_THERE: Final = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -42,11 +54,7 @@ def explain(what: str, error: KafkaError) -> TransientError | PartError:
         return PartError(
             f"{what}: Kafka refuses the user's password; run `exchange apply`, or mend the secret"
         )
-    if code in (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    ):
+    if code in DENIED:
         return PartError(f"{what}: Kafka denies access ({error.name()}); run `exchange apply`")
     if code in _NOT_THERE:
         return TransientError(

@@ -22,11 +22,11 @@ from exchange.errors import ExchangeError
 ALLOWED_KEYS: Final = frozenset(
     {
         "bytes", "changes", "command", "component", "contract", "delivered", "error", "event",
-        "exit_code", "field", "filtered", "first_offset", "group", "hint", "last_offset", "level",
-        "lsn", "native", "offset", "part", "partition", "partitions", "path", "pid", "plan_version", "port",
-        "principal", "publication", "reason", "records", "refused", "resource", "resources",
-        "retry_after_s", "rule", "schema_id", "signal", "slot", "stage", "state", "stream",
-        "subject", "system", "table", "timeout_s", "timestamp", "took_ms", "topic",
+        "exit_code", "field", "filtered", "first_offset", "group", "hint", "lag_records", "last_offset",
+        "level", "lsn", "native", "offset", "part", "partition", "partitions", "path", "pid", "plan_version",
+        "port", "principal", "publication", "reason", "records", "refused", "resource", "resources",
+        "retry_after_s", "rule", "schema_id", "signal", "slot", "stage", "state", "status", "stream",
+        "subject", "subscriber", "system", "table", "timeout_s", "timestamp", "took_ms", "topic",
         "transaction_rows", "url", "view", "views", "waited_s", "where", "worker",
     }
 )

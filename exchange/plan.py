@@ -82,12 +82,41 @@ class PlannedResource(Model):
     views: tuple[PlannedView, ...]
 
 
+class PlannedDelivery(Model):
+    """One subscriber's own store, and the views that are delivered there; see connectors/deliver.py.
+
+    What a kind has no use for is empty.
+    """
+
+    subscriber: str
+    kind: Literal["postgres", "clickhouse", "files", "webhook"]
+    connection_env: str = Field(default="", description="Name of the secret that holds the address.")
+    namespace: str = Field(default="", description="PostgreSQL's schema, ClickHouse's database.")
+    folder: str = Field(default="", description="files: where they are written.")
+    format: str = Field(default="", description="files: csv or parquet.")
+    url: str = Field(default="", description="webhook: where requests go.")
+    signature: str = Field(default="", description="webhook: hmac or ed25519.")
+    keys_env: str = Field(default="", description="webhook: name of the secret with the signing keys.")
+    batch_records: int = Field(default=1, description="webhook: records of one request at most.")
+    ca_file: str = Field(default="", description="webhook: CA of the receiver's certificate.")
+    views: tuple[str, ...] = Field(description="<domain>.<resource>.<view>, granted and asked for.")
+
+
+class PlannedPull(Model):
+    """A subscriber that may pull over HTTP; which views it may read, Kafka alone says."""
+
+    subscriber: str
+    keys_env: str = Field(description="Name of the secret with the hashes of its API keys.")
+
+
 class PublishedPlan(Model):
     """Everything a worker needs besides keys; `version` counts up with every change of content."""
 
     version: int = Field(ge=1)
     systems: tuple[PlannedSystem, ...]
     resources: tuple[PlannedResource, ...]
+    deliveries: tuple[PlannedDelivery, ...] = ()
+    pulls: tuple[PlannedPull, ...] = ()
 
     def by_raw_topic(self) -> dict[str, PlannedResource]:
         """Return the resources by the topic their changes arrive on."""
@@ -112,6 +141,16 @@ def raw_topic(system: str, table: str) -> str:
 def view_topic(resource: str, view: str) -> str:
     """Return the topic subscribers read for a view."""
     return f"share.{resource}.{view}"
+
+
+def table_name(view: str) -> str:
+    """Return the table that holds a delivered view; topics that would give one name are refused."""
+    return view.replace(".", "_")
+
+
+def delivery_group(subscriber: str, view: str) -> str:
+    """Return the consumer group that keeps how far a view is delivered into its subscriber's store."""
+    return f"{subscriber}.deliver.{view}"
 
 
 def quarantine_topic(resource: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
+from typing import Any
 
 from exchange.contract import Contract
 from exchange.plan import (
+    PlannedDelivery,
+    PlannedPull,
     PlannedResource,
     PlannedSystem,
     PlannedView,
@@ -14,7 +18,16 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, Topology
+from exchange.topology.model import (
+    ClickhouseDelivery,
+    DebeziumSystem,
+    FilesDelivery,
+    FilesSystem,
+    HttpSystem,
+    PostgresDelivery,
+    Topology,
+    WebhookDelivery,
+)
 from exchange.view import View, ViewSpec, compile_view
 
 
@@ -33,8 +46,11 @@ def build_plan(
     steward_keys: Mapping[str, str],
     schema_ids: Mapping[str, int],
     version: int,
+    today: dt.date,
 ) -> PublishedPlan:
     """Return the plan of a valid topology; the same input gives the same plan, whatever the file's order.
+
+    today: what grants give on that day is delivered.
 
     steward_keys: department → X25519 public key, base64; schema_ids: subject (`<topic>-key`, `<topic>-value`)
     → registered id.
@@ -44,7 +60,41 @@ def build_plan(
         _planned_resource(name, topology, contracts, steward_keys, schema_ids)
         for name in sorted(topology.resources)
     )
-    return PublishedPlan(version=version, systems=systems, resources=resources)
+    pulls = tuple(
+        PlannedPull(subscriber=name, keys_env=secret) for name, secret in sorted(topology.pull_keys().items())
+    )
+    deliveries = tuple(
+        _planned_delivery(name, topology, today)
+        for name in sorted(topology.subscribers)
+        if topology.subscribers[name].delivery is not None
+    )
+    return PublishedPlan(
+        version=version, systems=systems, resources=resources, deliveries=deliveries, pulls=pulls
+    )
+
+
+def _planned_delivery(name: str, topology: Topology, today: dt.date) -> PlannedDelivery:
+    declared = topology.subscribers[name].delivery
+    given: dict[str, Any]
+    match declared:
+        case PostgresDelivery():
+            given = {"connection_env": declared.connection_env, "namespace": declared.namespace}
+        case ClickhouseDelivery():
+            given = {"connection_env": declared.connection_env, "namespace": declared.database}
+        case FilesDelivery():
+            given = {"folder": declared.folder, "format": declared.format}
+        case WebhookDelivery():
+            given = declared.model_dump(exclude={"kind", "views"})
+        case None:
+            given = {}
+    return PlannedDelivery.model_validate(
+        {
+            "subscriber": name,
+            "kind": declared and declared.kind,
+            "views": topology.delivered_views(name, today),
+            **given,
+        }
+    )
 
 
 def _planned_system(name: str, topology: Topology) -> PlannedSystem:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from exchange.account import bucket_middle_ms
 from monitor.api.models import (
     Delay,
+    Delivered,
     MinuteFigures,
     Refusal,
     Refusals,
@@ -81,7 +82,8 @@ class Figures:
         planned = self._clickhouse.query("planned_routes")
         delays = self._clickhouse.query("delays", since_ms=since, growth=_GROWTH)
         refused = self._clickhouse.query("refusals", since_ms=since, topic="", limit=1000)
-        return Routes(window_s=window_s, at_ms=now, routes=routes_of(flowed, planned, delays, refused))
+        done = self._clickhouse.query("deliveries", since_ms=since, positions_ms=now - _POSITIONS_MS)
+        return Routes(window_s=window_s, at_ms=now, routes=routes_of(flowed, planned, delays, refused, done))
 
     def _balance(self, minutes: int) -> Balance:
         now = self._now_ms()
@@ -126,8 +128,13 @@ Row = Mapping[str, Any]
 Rows = Iterable[Row]
 
 
-def routes_of(flowed: Rows, planned: Rows, delays: Rows, refused: Rows) -> tuple[Route, ...]:
-    """Put the rows of the four queries together, one route a raw topic and view topic."""
+def routes_of(
+    flowed: Rows, planned: Rows, delays: Rows, refused: Rows, deliveries: Rows = ()
+) -> tuple[Route, ...]:
+    """Put the rows of the five queries together, one route a raw topic and view topic."""
+    done: dict[str, list[Delivered]] = defaultdict(list)
+    for row in deliveries:
+        done[row["view_topic"]].append(Delivered(**{key: row[key] for key in row if key != "view_topic"}))
     delay_of = {row["topic"]: _delay(row["percentiles"]) for row in delays}
     reasons: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in refused:
@@ -141,9 +148,10 @@ def routes_of(flowed: Rows, planned: Rows, delays: Rows, refused: Rows) -> tuple
             rate_per_s=row.pop("recent") / (_RATE_WINDOW_MS / 1000),
             refused=dict(reasons.get(topic, {})),
             delay_ms=delay_of.get(topic),
+            deliveries=tuple(done.get(view_topic, ())),
             **row,
         )
-        for (topic, _), row in sorted(rows.items())
+        for (topic, view_topic), row in sorted(rows.items())
     )
 
 

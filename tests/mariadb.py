@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import pwd
 import shutil
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.stack import wait_for
 
@@ -35,6 +40,8 @@ SETTINGS = {
     "character-set-server": "utf8mb4",
 }
 
+HERE = "127.0.0.1"
+
 
 def program(name: str) -> str | None:
     """Return the path of a program of the server; root's programs are not in everybody's PATH."""
@@ -53,8 +60,10 @@ class Server:
     port: int
     process: subprocess.Popen[bytes] | None = None
 
-    def url(self, user: str = "root", database: str = "", password: str = "") -> str:
-        return f"mysql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+    def url(
+        self, user: str = "root", database: str = "", password: str = "", options: str = "", host: str = HERE
+    ) -> str:
+        return f"mysql://{user}:{password}@{host}:{self.port}/{database}{options}"
 
     def connect(self, database: str | None = None, **settings: Any) -> Any:
         """Return an administrator's connection that commits each statement."""
@@ -91,6 +100,7 @@ class Server:
             "--no-defaults",
             f"--datadir={self.root / 'data'}",
             f"--socket={self.root / 's'}",
+            f"--tmpdir={self.root}",  # in /tmp another server's start would delete ours
             f"--pid-file={self.root / 'pid'}",
             f"--port={self.port}",
             "--skip-name-resolve",
@@ -111,6 +121,17 @@ class Server:
         self.stop()
         self.start(**settings)
 
+    def make_certificates(self, host: str) -> Path:
+        """Make an authority and what it signed for a host and for a client; return their folder."""
+        folder = self.root / f"tls-{host}"
+        folder.mkdir(exist_ok=True)
+        authority, key = _certificate(folder, "ca", None)
+        for name in ("server", "client"):
+            _certificate(folder, name, (authority, key), host)
+        for file in (folder, *folder.iterdir()):
+            os.chown(file, *_owner())
+        return folder
+
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.root / "log").read_text(errors="replace")
@@ -126,8 +147,33 @@ def _user() -> list[str]:
     return ["--user=nobody"] if os.geteuid() == 0 else []
 
 
+def _owner() -> tuple[int, int]:
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _certificate(folder: Path, name: str, signer: tuple[Any, Any] | None, host: str = "") -> tuple[Any, Any]:
+    """Write <name>.pem and <name>.key; signed by itself when there is no signer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, f"{name} of {folder}")])
+    issuer, signing = (subject, key) if signer is None else (signer[0].subject, signer[1])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
+    if host:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+    made = builder.sign(signing, hashes.SHA256())
+    (folder / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / f"{name}.key").write_bytes(key.private_bytes(*form))
+    return made, key
+
+
 @contextmanager
-def running_mariadb() -> Iterator[Server]:
+def running_mariadb(**settings: str) -> Iterator[Server]:
     """Start a new server; stop it and delete its data at the end, whatever happens."""
     root = Path(tempfile.mkdtemp(prefix="exchange-mariadb-"))
     with socket.socket() as taken:
@@ -136,12 +182,10 @@ def running_mariadb() -> Iterator[Server]:
     server = Server(root, port)
     try:
         (root / "data").mkdir()
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            for place in (root, root / "data"):
-                os.chown(place, nobody.pw_uid, nobody.pw_gid)
+        for place in (root, root / "data"):
+            os.chown(place, *_owner())
         server.install()
-        server.start()
+        server.start(**settings)
         yield server
     finally:
         server.stop()

@@ -4,10 +4,12 @@
 | --- | --- |
 | connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
 | connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
+| pull | read the plan; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
 | steward-<department> | read the quarantine of its resources |
 | redrive-<department> | for `quarantine redrive`, run by the bus: the same, and read and write raw |
+| deliver-<subscriber> | for `exchange deliver`: write the accounts, keep its group's offsets; read the plan |
 | <subscriber> | read the views granted to it, in groups named `<subscriber>.…`; nothing else |
 
 `admin` is a super user of the cluster and needs no rule.
@@ -26,6 +28,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    delivery_group,
     quarantine_topic,
     raw_topic,
     view_topic,
@@ -34,6 +37,7 @@ from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, Top
 
 WORKER: Final = "worker"
 MONITOR: Final = "monitor"
+PULL: Final = "pull"
 STREAM_GROUP: Final = "exchange-stream"
 MONITOR_GROUP: Final = "exchange-monitor"
 CLUSTER: Final = "kafka-cluster"
@@ -62,10 +66,21 @@ def redriver(department: str) -> str:
     return f"redrive-{department}"
 
 
+def deliverer(subscriber: str) -> str:
+    """Return the bus's own Kafka user for delivery into a subscriber's store."""
+    return f"deliver-{subscriber}"
+
+
+def deliverers(topology: Topology) -> tuple[str, ...]:
+    """Return the subscribers into whose store the bus delivers."""
+    return tuple(name for name, entry in topology.subscribers.items() if entry.delivery is not None)
+
+
 def principals(topology: Topology) -> tuple[str, ...]:
     """Return every Kafka user the bus needs besides admin, in alphabetical order."""
-    users = {WORKER, MONITOR, *topology.subscribers}
+    users = {WORKER, MONITOR, *topology.subscribers, *([PULL] if topology.pull_keys() else [])}
     users |= {connector(system) for system in topology.systems}
+    users |= {deliverer(subscriber) for subscriber in deliverers(topology)}
     for department in topology.source_departments():
         users |= {steward(department), redriver(department)}
     return tuple(sorted(users))
@@ -73,7 +88,7 @@ def principals(topology: Topology) -> tuple[str, ...]:
 
 def rules(topology: Topology, today: dt.date) -> frozenset[Acl]:
     """Return all access rules that hold on a day; a grant past its end gives none."""
-    found: set[Acl] = {*_worker(), *monitor_rules()}
+    found: set[Acl] = {*_worker(), *monitor_rules(), *(_pull() if topology.pull_keys() else [])}
     for system in topology.systems:
         found.update(_connector(topology, system))
     for department in topology.source_departments():
@@ -81,6 +96,8 @@ def rules(topology: Topology, today: dt.date) -> frozenset[Acl]:
         found.update(_redriver(topology, department))
     for subscriber in topology.subscribers:
         found.update(_subscriber(topology, subscriber, today))
+    for subscriber in deliverers(topology):
+        found.update(_deliverer(topology, subscriber, today))
     return frozenset(found)
 
 
@@ -113,6 +130,11 @@ def _worker() -> Iterator[Acl]:
     yield from _literal(WORKER, "group", STREAM_GROUP, "read")
     yield from _literal(WORKER, "group", reader_group(WORKER), "describe")
     yield from _prefixed(WORKER, "transactional_id", "stream-", "write", "describe")
+
+
+def _pull() -> Iterator[Acl]:
+    yield from _literal(PULL, "topic", PLAN_TOPIC, "read")
+    yield from _literal(PULL, "group", reader_group(PULL), "describe")
 
 
 def monitor_rules() -> Iterator[Acl]:
@@ -150,6 +172,19 @@ def _subscriber(topology: Topology, subscriber: str, today: dt.date) -> Iterator
         resource, _, name = view.rpartition(".")
         yield from _literal(subscriber, "topic", view_topic(resource, name), "read")
     yield from _prefixed(subscriber, "group", f"{subscriber}.", "read")
+
+
+def _deliverer(topology: Topology, subscriber: str, today: dt.date) -> Iterator[Acl]:
+    who = deliverer(subscriber)
+    for view in topology.delivered_views(subscriber, today):
+        resource, _, name = view.rpartition(".")
+        # Kafka takes offsets of a topic only from those who may read it; the records are read as <subscriber>
+        yield from _literal(who, "topic", view_topic(resource, name), "read")
+    yield from _prefixed(who, "group", delivery_group(subscriber, ""), "read")
+    yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
+    yield from _literal(who, "topic", PLAN_TOPIC, "read")
+    yield from _literal(who, "group", reader_group(who), "describe")
+    yield from _prefixed(who, "transactional_id", f"{who}.", "write", "describe")
 
 
 def _literal(principal: str, resource: str, name: str, *operations: str) -> Iterator[Acl]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from exchange.binlog import WANTED_URL, Session, Table, address, problems
+from exchange.binlog.address import WANTED_URL, address
+from exchange.binlog.fitness import Table, problems
+from exchange.binlog.session import Session
 from exchange.contract import Contract
 from exchange.errors import ConfigError, SourceError
 from exchange.settings import Secrets
@@ -21,6 +23,12 @@ class Wanted:
     connection_env: str
     tables: tuple[Table, ...]
 
+    def with_tables(self, names: Iterable[str]) -> Wanted:
+        """Return it with tables besides, <schema>.<table>, that no resource is declared for."""
+        declared = {table.name for table in self.tables}
+        more = tuple(Table(name, {}) for name in names if name not in declared)
+        return replace(self, tables=self.tables + more)
+
 
 def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wanted, ...]:
     """Return what a valid topology captures from MySQL and MariaDB, by system."""
@@ -31,12 +39,12 @@ def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> tuple[Wante
     )
 
 
-def check(wish: Wanted, secrets: Secrets) -> None:
-    """See that a server can be captured as asked.
+def connect(wish: Wanted, secrets: Secrets) -> Session:
+    """Return a connection to a server.
 
     Raises:
         ConfigError: the connection string is missing or malformed.
-        SourceError: the server does not let us in, or lacks something; every problem with its SQL.
+        SourceError: the server does not let us in.
         TransientError: it cannot be reached now.
     """
     url = secrets.find(wish.connection_env)
@@ -46,7 +54,15 @@ def check(wish: Wanted, secrets: Secrets) -> None:
             f"to something like {WANTED_URL}"
         )
         raise ConfigError(msg)
-    with Session(wish.system, address(wish.system, url)) as session:
+    return Session(wish.system, address(wish.system, url))
+
+
+def check(wish: Wanted, secrets: Secrets) -> None:
+    """See that a server can be captured as asked.
+
+    Raises: as `connect`, and SourceError when it lacks something; every problem with its SQL.
+    """
+    with connect(wish, secrets) as session:
         found = list(problems(session, wish.kind, wish.tables))
     if found:
         raise SourceError("\n".join(f"system {wish.system}: {problem}" for problem in found))

@@ -12,7 +12,7 @@ from exchange.settings import Secrets, kafka_secret
 from exchange.topology.model import Topology
 
 _BUS_NAMES: Final = ("raw.", "share.", "quarantine.", "_exchange.")
-_OWN_USERS: Final = re.compile(r"(connector|redrive|steward)-.*|worker|monitor")
+_OWN_USERS: Final = re.compile(r"(connector|deliver|redrive|steward)-.*|worker|monitor|pull")
 
 
 class Ownership:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from exchange.apply.exposure import ViewChange
+
 
 class Mark(StrEnum):
     """What happens to an object."""
@@ -44,12 +46,16 @@ class Stage:
 
 @dataclass(slots=True)
 class Survey:
-    """What was seen: first what is taken away, then what is set up, and what stands in the way of that."""
+    """What was seen: first what is taken away, then what is set up, and what stands in the way of that.
+
+    views: what all of it means to the readers of views.
+    """
 
     withdrawals: list[Stage] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    views: tuple[ViewChange, ...] = ()
 
     @property
     def lines(self) -> tuple[Line, ...]:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets as random_secrets
+import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from exchange.apply import access, binlog, debezium, publish, schemas, source
+from exchange.apply.exposure import view_changes
 from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
@@ -30,6 +32,7 @@ from exchange.plan import PLAN_TOPIC, PublishedPlan
 from exchange.plan_build import build_plan
 from exchange.settings import Settings, kafka_secret
 from exchange.topology.model import Topology
+from exchange.view import ViewSpec
 
 MASK_KEY: Final = "EXCHANGE_MASK_KEY"
 
@@ -38,6 +41,7 @@ _DATA_CONFIG: Final = {
     "retention.ms": str(7 * DAY_MS),
     "max.message.bytes": "1048576",
 }
+_VIEW_TOPICS: Final = "share."
 _QUARANTINE_CONFIG: Final = _DATA_CONFIG | {"retention.ms": str(90 * DAY_MS)}
 
 
@@ -45,10 +49,12 @@ def apply(
     settings: Settings,
     topology: Topology,
     contracts: Mapping[str, Contract],
-    report: Callable[[Line], object] = lambda _line: None,
+    report: Callable[[Line, float], object] = lambda _line, _took_s: None,
     confirm: Callable[[Survey], bool] = lambda _survey: True,
 ) -> Applied | None:
-    """Carry out a valid topology; `report` gets each object once it is as wanted.
+    """Carry out a valid topology; `report` gets each object once it is as wanted, and how long that took.
+
+    Objects of one kind are changed together: each is reported with the time of all.
 
     `confirm` is asked before anything is changed; None is returned when it says no.
 
@@ -59,10 +65,12 @@ def apply(
     if seen.changes and not confirm(seen):
         return None
     for stage in seen.withdrawals if seen.problems else [*seen.withdrawals, *seen.stages]:
+        began_s = time.monotonic()
         if stage.changes:
             stage.run()
+        took_s = time.monotonic() - began_s
         for line in stage.lines:
-            report(line)
+            report(line, took_s)
     if seen.problems:
         raise ConfigError("\n".join(seen.problems))
     return Applied(work.plan_version, seen.lines, tuple(seen.notes))
@@ -202,6 +210,12 @@ class Work:
     ) -> None:
         last = self._last_plan() if published else publish.LastPlan(0, None)
         self.plan_version = last.version
+        seen.views = view_changes(
+            _views(last.plan),
+            self._topology.views,
+            _readers(self._cluster.acls()),
+            _readers(access.rules(self._topology, self._today)),
+        )
         if schemas_known and last.plan == self._plan(steward_keys, last.version or 1):
             line = Line(Mark.UNCHANGED, "plan", f"version {last.version}")
             seen.stages.append(Stage((line,), lambda: None))
@@ -215,7 +229,9 @@ class Work:
         )
 
     def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
-        return build_plan(self._topology, self._contracts, steward_keys, self._schemas.ids, version)
+        return build_plan(
+            self._topology, self._contracts, steward_keys, self._schemas.ids, version, self._today
+        )
 
     def _last_plan(self) -> publish.LastPlan:
         return publish.read_last(self._settings.kafka_client(ADMIN))
@@ -272,6 +288,22 @@ def _access_lines(mark: Mark, acls: Iterable[Acl]) -> tuple[Line, ...]:
         Line(mark, "access", principal, ", ".join(access.describe(acl) for acl in group))
         for principal, group in by_principal
     )
+
+
+def _views(plan: PublishedPlan | None) -> dict[str, ViewSpec]:
+    """Return the views of a plan by their full names."""
+    resources = plan.resources if plan is not None else ()
+    return {f"{resource.name}.{view.name}": view.spec for resource in resources for view in resource.views}
+
+
+def _readers(acls: Iterable[Acl]) -> dict[str, frozenset[str]]:
+    """Return who may read each view's topic."""
+    readers: dict[str, set[str]] = {}
+    for acl in acls:
+        if (acl.resource_type, acl.pattern, acl.operation) == ("topic", "literal", "read"):
+            readers.setdefault(acl.name, set()).add(acl.principal)
+    views = {name: who for name, who in readers.items() if name.startswith(_VIEW_TOPICS)}
+    return {name.removeprefix(_VIEW_TOPICS): frozenset(who) for name, who in views.items()}
 
 
 def _topic_line(spec: TopicSpec, config: Mapping[str, str] | None) -> Line:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from exchange.counting import counted
+from exchange.subscriber.plain import json_text, position_text
 
 if TYPE_CHECKING:
     from exchange.subscriber.reader import Received, ViewReader
@@ -108,7 +106,7 @@ def _as_json(record: Received) -> str:
         "key": record.key,
         "before": value.get("before"),
         "after": value.get("after"),
-        "position": _position(record),
+        "position": position_text(record.header),
         "delay_ms": record.delay_ms,
         "topic": record.topic,
         "partition": record.partition,
@@ -116,7 +114,7 @@ def _as_json(record: Received) -> str:
     }
     if record.problem:
         document["problem"] = record.problem
-    return _dump(document) + "\n"
+    return json_text(document) + "\n"
 
 
 def _as_text(record: Received) -> str:
@@ -125,8 +123,10 @@ def _as_text(record: Received) -> str:
         return f"{at}  undecodable: {record.problem}\n"
     value = record.value or {}
     delay = "" if record.delay_ms is None else f"  {record.delay_ms / 1000:.3f} s after the source's commit"
-    lines = [f"{_operation(record)}  {_dump(record.key)}  {at}  position {_position(record)}{delay}"]
-    lines += [f"   {image:6} {_dump(value[image])}" for image in ("before", "after") if value.get(image)]
+    lines = [
+        f"{_operation(record)}  {json_text(record.key)}  {at}  position {position_text(record.header)}{delay}"
+    ]
+    lines += [f"   {image:6} {json_text(value[image])}" for image in ("before", "after") if value.get(image)]
     return "\n".join(lines) + "\n"
 
 
@@ -134,22 +134,3 @@ def _operation(record: Received) -> str:
     if record.header is None:
         return "?"
     return "tombstone" if record.header.tombstone else record.header.op.value
-
-
-def _position(record: Received) -> str | None:
-    """Return the source position: log / LSN as PostgreSQL writes it / number in the transaction . part."""
-    if record.header is None:
-        return None
-    at = record.header.position
-    return f"{at.stream:016x}/{at.commit >> 32:X}/{at.commit & 0xFFFF_FFFF:X}/{at.index}.{at.part}"
-
-
-def _dump(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: Any) -> str:
-    """Return Avro's logical types as text."""
-    if isinstance(value, datetime):
-        return (value.astimezone(UTC) if value.tzinfo else value).isoformat()
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

@@ -11,6 +11,8 @@ import typer
 
 if TYPE_CHECKING:
     from exchange.draft.document import Draft
+    from exchange.draft.table import LiveTable
+    from exchange.settings import Secrets
     from exchange.topology.model import Topology
 
 
@@ -37,11 +39,10 @@ def draft(
     Examples:
       exchange contract draft population public.person -o avro/population/person.avsc
       exchange contract draft population public.person --no-sample
+      exchange contract draft shop sales.customer
     """
     from exchange import topology
-    from exchange.apply.source import Wanted
     from exchange.draft.document import draft as make
-    from exchange.draft.table import read_table
     from exchange.errors import ConfigError
     from exchange.settings import Settings
     from exchange.suggest import did_you_mean
@@ -51,8 +52,7 @@ def draft(
     if system not in declared.systems:
         msg = f"{settings.topology}: no system is called {did_you_mean(system, declared.systems)}"
         raise ConfigError(msg)
-    database = declared.databases().get(system)
-    if database is None or database.kind != "postgres":
+    if system not in declared.databases():
         msg = f"{system}: tables of kind {declared.systems[system].kind} cannot be drafted"
         raise ConfigError(msg)
     if table.count(".") != 1:
@@ -61,8 +61,7 @@ def draft(
     if out is not None and out.exists():
         msg = f"{out} exists; a draft never takes a contract's place"
         raise ConfigError(msg)
-    wish = Wanted(system, database.connection_env, declared.publication(system), ())
-    live = read_table(wish, settings.secrets, table, sample=sample)
+    live = _live(declared, system, settings.secrets, table, sample=sample)
     made = make(live, name or _name(declared, system, table, out))
     text = json.dumps(made.document, ensure_ascii=False, indent=2) + "\n"
     if out is None:
@@ -71,6 +70,20 @@ def draft(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     _tell(made)
+
+
+def _live(declared: Topology, system: str, secrets: Secrets, table: str, *, sample: bool) -> LiveTable:
+    """Read the table by the way of its kind of database."""
+    from exchange.apply import binlog as apply_binlog
+    from exchange.apply import source
+    from exchange.draft import binlog, postgres
+
+    database = declared.databases()[system]
+    if database.kind == "postgres":
+        wish = source.Wanted(system, database.connection_env, declared.publication(system), ())
+        return postgres.read_table(wish, secrets, table, sample=sample)
+    server = apply_binlog.Wanted(system, database.kind, database.connection_env, ())
+    return binlog.read_table(server, secrets, table, sample=sample)
 
 
 def _name(declared: Topology, system: str, table: str, out: Path | None) -> str:

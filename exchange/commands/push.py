@@ -24,7 +24,7 @@ def push_key(
       exchange push-key hospitals
       exchange push-key hospitals --only
     """
-    from connectors.sources.http.keys import make_key
+    from connectors.http.keys import make_key
     from exchange.errors import ConfigError
     from exchange.files import yaml_source
     from exchange.settings import Settings

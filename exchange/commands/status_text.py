@@ -35,10 +35,12 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
     for worker in workers:
         yield f"{worker['stage']} {worker['writer']}: {worker['state']}"
         for halt in worker["halted"]:
-            where = f" at {halt['topic']} partition {halt['partition']} offset {halt['offset']}"
+            where = f" at {halt['topic']}"
+            where += f" partition {halt['partition']} offset {halt['offset']}" if halt["offset"] >= 0 else ""
             yield f"  HALTED{where if halt['topic'] else ''}: {halt['reason']}"
         yield from (f"  ALARM: {alarm}" for alarm in worker.get("alarms", ()))
         yield from _kept(worker.get("figures", {}))
+        yield from _delivered(worker.get("figures", {}))
 
 
 def _kept(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -47,6 +49,15 @@ def _kept(figures: Mapping[str, Any]) -> Iterator[str]:
         sizes = (figures["retained_wal_bytes"], figures["lag_bytes"])
         kept, behind = (f"{size / 1024**2:,.1f} MiB" for size in sizes)
         yield f"  its source keeps {kept} of log ({figures['wal_status']}), {behind} not yet confirmed"
+
+
+def _delivered(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how far a delivery is with each of its views."""
+    for view, one in figures.get("views", {}).items():
+        behind = f"{counted(one['lag_records'], 'record')} behind"
+        late = f" ({one['lag_s']:,.1f} s)" if one["lag_s"] else ""
+        parked = f", {one['parked']:,} PARKED" if one["parked"] else ""
+        yield f"  {view}: {one['delivered']:,} delivered{parked}, {behind}{late}"
 
 
 def _balance(balance: Mapping[str, Any] | None, hours: float) -> Iterator[str]:

@@ -52,23 +52,30 @@ def check(
     settings = Settings()
     path = file or settings.topology
     try:
-        loaded, contracts = _load(settings, path)
+        loaded, contracts = load(settings, path)
     except ExchangeError as error:
         if not as_json:
             raise
-        _answer({"file": str(path), "ok": False, "report": str(error), "problems": _listed(error)})
+        answer({"file": str(path), "ok": False, "report": str(error), "problems": _listed(error)})
         raise typer.Exit(1) from None
     counts = _counts(loaded, contracts)
     if as_json:
-        _answer({"file": str(path), "ok": True, "warnings": loaded.warnings, "problems": []} | counts)
+        answer({"file": str(path), "ok": True, "warnings": loaded.warnings, "problems": []} | counts)
         return
-    _warn(loaded)
+    warn(loaded)
     summary = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
     sys.stdout.write(f"{path}: ok ({summary})\n")
 
 
 def apply(
-    file: Annotated[Path | None, FILE] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Topology file, or the .json that `exchange plan -o` wrote; default EXCHANGE_TOPOLOGY, "
+            "else topology.yaml.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show unchanged objects one by one.")
@@ -80,26 +87,39 @@ def apply(
     """Make Kafka, the schema registry and the sources look as the topology says.
 
     Shows what would change and asks; then does it, one line an object: + created, ~ changed, - removed,
-    = unchanged. May be repeated at any time: a second run finds nothing to do. Topics and data are never
-    deleted. Nothing at all is set up while a problem stands, but access that the topology no longer gives is
-    taken away first.
+    = unchanged, ! readers of a view see more. May be repeated at any time: a second run finds nothing to do.
+    Topics and data are never deleted. Nothing at all is set up while a problem stands, but access that the
+    topology no longer gives is taken away first.
+
+    A plan that `exchange plan -o` wrote is carried out without a question, and refused where it is stale:
+    when the topology or a contract is another one by now, or more is to be done than stands in it.
 
     Examples:
       exchange apply
       exchange apply --yes --json
+      exchange apply plan.json
     """
+    from exchange.apply.planfile import read_plan_file, wanted_sha256
     from exchange.apply.work import apply as carry_out
     from exchange.errors import ConfigError
     from exchange.settings import Settings
 
-    if as_json and not yes:
+    settings = Settings()
+    planned = read_plan_file(file) if file is not None and file.suffix == ".json" else None
+    if as_json and not yes and planned is None:
         msg = "--json cannot ask; give --yes with it"
         raise ConfigError(msg)
-    settings = Settings()
-    loaded, contracts = _load(settings, file or settings.topology)
-    _warn(loaded)
+    loaded, contracts = load(settings, Path(planned.topology) if planned else file or settings.topology)
+    warn(loaded)
+    wanted = wanted_sha256(loaded.topology, contracts)
+
+    def confirm(seen: Survey) -> bool:
+        if planned is not None:
+            planned.expect_still_true(wanted, seen)
+            return True
+        return yes or _ask(seen)
+
     printer = _Printer(verbose=verbose, silent=as_json)
-    confirm = (lambda _survey: True) if yes else _ask
     applied = carry_out(settings, loaded.topology, contracts, printer.line, confirm)
     if applied is None:
         sys.stdout.write("nothing was changed\n")
@@ -107,7 +127,7 @@ def apply(
     sys.stdout.write(_as_json(applied) if as_json else printer.summary(applied))
 
 
-def _load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract]]:
+def load(settings: Settings, path: Path) -> tuple[Loaded, Mapping[str, Contract]]:
     """Return topology and contracts.
 
     Raises: ConfigError with the problems of both, ContractError when only contracts have any.
@@ -143,11 +163,13 @@ def _listed(error: ExchangeError) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(document: dict[str, Any]) -> None:
+def answer(document: dict[str, Any]) -> None:
+    """Write the one JSON object that a command answers with."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
 
 
-def _warn(loaded: Loaded) -> None:
+def warn(loaded: Loaded) -> None:
+    """Tell what the owner of a valid topology should know all the same."""
     if loaded.warnings:
         sys.stderr.write(f"warning: {loaded.warnings}\n")
 
@@ -159,7 +181,7 @@ def _counts(loaded: Loaded, contracts: Mapping[str, Contract]) -> dict[str, int]
 
 
 def _ask(seen: Survey) -> bool:
-    for line in seen.changes:
+    for line in [*seen.changes, *seen.views]:
         sys.stdout.write(f"  {line}\n")
     if seen.problems:
         sys.stdout.write(
@@ -178,13 +200,14 @@ class _Printer:
         self._silent = silent
         self._unchanged: Counter[str] = Counter()
 
-    def line(self, line: Line) -> None:
+    def line(self, line: Line, took_s: float) -> None:
         from exchange.apply.steps import Mark
 
-        if line.mark == Mark.UNCHANGED:
+        is_done = line.mark != Mark.UNCHANGED
+        if not is_done:
             self._unchanged[line.kind] += 1
-        if not self._silent and (self._verbose or line.mark != Mark.UNCHANGED):
-            sys.stdout.write(f"{line}\n")
+        if not self._silent and (self._verbose or is_done):
+            sys.stdout.write(f"{line}" + (f" (done, {took_s:.1f} s)\n" if is_done else "\n"))
             sys.stdout.flush()
 
     def summary(self, applied: Applied) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from exchange.doctor import postgres
+from exchange.doctor import binlog, postgres
 from exchange.doctor.finding import Examine
 
-EXAMINERS: Final[dict[str, Examine]] = {"postgres": postgres.examine}
+EXAMINERS: Final[dict[str, Examine]] = {
+    "postgres": postgres.examine,
+    "mysql": binlog.examine,
+    "mariadb": binlog.examine,
+}
 """Kind → examiner; exchange/doctor/postgres.py is the one to copy for a new kind."""

@@ -15,14 +15,13 @@ import psycopg
 from psycopg.rows import DictRow
 
 from exchange.apply import source
-from exchange.doctor.finding import Finding, Level, Patient
+from exchange.doctor.finding import Finding, Level, Patient, clock, of_problem, unreachable
 from exchange.doctor.postgres_slot import slot_findings
 from exchange.errors import SourceError
 from exchange.settings import Secrets
 
 _OLDEST: Final = 150_000
 _FIRST_THAT_DROPS_IDLE_SLOTS: Final = 180_000
-_MOST_SKEW_S: Final = 2.0
 _LONG_TRANSACTION_S: Final = 600
 _SHORTEST_SENDER_TIMEOUT_MS: Final = 10_000
 _STATEMENT_TIMEOUT_MS: Final = 15_000
@@ -69,13 +68,7 @@ def examine(patient: Patient, secrets: Secrets) -> Iterator[Finding]:
     try:
         connection = source.connect(wish, secrets)
     except SourceError as error:
-        yield Finding(
-            "reachable",
-            Level.ERROR,
-            str(error),
-            "nothing can be captured from a database that does not let us in",
-            "correct the connection string, pg_hba.conf or the network; then run this again",
-        )
+        yield unreachable(error, "pg_hba.conf")
         return
     with connection:
         try:
@@ -165,14 +158,7 @@ def _settings(look: _Look) -> Iterator[Finding]:
             "a connector that is down for longer loses its slot, and all tables must be read anew",
             "ALTER SYSTEM RESET idle_replication_slot_timeout; SELECT pg_reload_conf();",
         )
-    if abs(look.skew_s) - look.unsure_s > _MOST_SKEW_S:
-        yield Finding(
-            "clock",
-            Level.WARNING,
-            f"the source's clock is {look.skew_s:+.1f} s off ours",
-            "delays are measured from the source's commit time, and rules like not_future compare with it",
-            "synchronise both machines by NTP (chrony)",
-        )
+    yield from clock(look.skew_s, look.unsure_s)
 
 
 def _room(setting: str, used: int, most: int, *, taken: bool) -> Iterator[Finding]:
@@ -213,12 +199,12 @@ def _role(look: _Look) -> Iterator[Finding]:
 def _capture(seen: source.Seen) -> Iterator[Finding]:
     """Return what `exchange apply` would refuse or do."""
     for problem in seen.of_server:
-        yield _of_problem("wal_level", problem, "without it the log does not hold what changed in a row")
+        yield of_problem("wal_level", problem, "without it the log does not hold what changed in a row")
     for problems in seen.of_tables.values():
         for problem in problems:
-            yield _of_problem("table", problem, "the table cannot be captured whole and without harm")
+            yield of_problem("table", problem, "the table cannot be captured whole and without harm")
     for problem in seen.of_publication:
-        yield _of_problem("publication", problem, "the publication is what the stream is read through")
+        yield of_problem("publication", problem, "the publication is what the stream is read through")
     planned = seen.publication
     if planned.statement and not seen.problems and planned.wanted.tables:
         there = "does not exist yet" if planned.before is None else "is not as the topology wants it"
@@ -230,11 +216,6 @@ def _capture(seen: source.Seen) -> Iterator[Finding]:
             "changes of tables and operations that it leaves out are not sent",
             "exchange apply",
         )
-
-
-def _of_problem(check: str, problem: str, why: str) -> Finding:
-    told, _, statement = problem.partition("\n")
-    return Finding(check, Level.ERROR, told, why, statement.strip())
 
 
 def _transactions(look: _Look, connection: psycopg.Connection[DictRow]) -> Iterator[Finding]:

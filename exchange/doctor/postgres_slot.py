@@ -8,9 +8,8 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import DictRow
 
-from exchange.doctor.finding import Finding, Level, Patient
+from exchange.doctor.finding import MIB, Finding, Level, Patient, mib
 
-_MIB: Final = 1024**2
 _HOUR_S: Final = 3600
 _SHORTEST_OUTAGE_H: Final = 12.0
 """A night: shorter than this, nobody may be there before the limit is reached."""
@@ -42,7 +41,7 @@ def slot_findings(patient: Patient, connection: psycopg.Connection[DictRow]) -> 
             yield Finding(
                 "other_slots",
                 Level.WARNING,
-                f"slot {slot['name']}, which is not ours, is not read and keeps {_mib(slot['kept_bytes'])}",
+                f"slot {slot['name']}, which is not ours, is not read and keeps {mib(slot['kept_bytes'])}",
                 "its log fills the same disk",
                 f"SELECT pg_drop_replication_slot('{slot['name']}'); -- once its owner agrees",
             )
@@ -73,7 +72,7 @@ def _own_slot(system: str, slot: dict[str, Any], limit: int) -> Iterator[Finding
         yield Finding(
             "slot",
             Level.ERROR,
-            f"slot {name} keeps {_mib(kept)} of log (wal_status {slot['wal_status']})",
+            f"slot {name} keeps {mib(kept)} of log (wal_status {slot['wal_status']})",
             "the department's disk fills, or the server removes the log and changes are missing",
             f"exchange connect {system}",
         )
@@ -81,29 +80,29 @@ def _own_slot(system: str, slot: dict[str, Any], limit: int) -> Iterator[Finding
         yield Finding(
             "slot",
             Level.WARNING,
-            f"nobody reads slot {name}; it keeps {_mib(kept)} of log",
+            f"nobody reads slot {name}; it keeps {mib(kept)} of log",
             "the log grows until the connector runs again",
             f"exchange connect {system}",
         )
     else:
-        yield Finding("slot", Level.NOTE, f"slot {name} is read and keeps {_mib(kept)} of log")
+        yield Finding("slot", Level.NOTE, f"slot {name} is read and keeps {mib(kept)} of log")
 
 
 def _room_for_log(row: dict[str, Any], limit: int) -> Iterator[Finding]:
-    most = row["most_kept_mib"] * _MIB
+    most = row["most_kept_mib"] * MIB
     if most < 0:
         yield Finding(
             "max_slot_wal_keep_size",
             Level.WARNING,
             "max_slot_wal_keep_size is not set: a slot may keep log until the disk is full",
             "a full disk stops the department's database; with a limit only the capture stops",
-            f"ALTER SYSTEM SET max_slot_wal_keep_size = '{2 * limit // _MIB}MB'; SELECT pg_reload_conf();",
+            f"ALTER SYSTEM SET max_slot_wal_keep_size = '{2 * limit // MIB}MB'; SELECT pg_reload_conf();",
         )
     elif most <= limit:
         yield Finding(
             "max_slot_wal_keep_size",
             Level.WARNING,
-            f"max_slot_wal_keep_size is {_mib(most)}, not more than the {_mib(limit)} of protect_wal_bytes",
+            f"max_slot_wal_keep_size is {mib(most)}, not more than the {mib(limit)} of protect_wal_bytes",
             "the server removes the log before the bus gives its alarm",
             f"set protect_wal_bytes of the system in topology.yaml below {most}",
         )
@@ -117,14 +116,10 @@ def _room_for_log(row: dict[str, Any], limit: int) -> Iterator[Finding]:
     yield Finding(
         "disk_risk",
         Level.WARNING if hours < _SHORTEST_OUTAGE_H else Level.NOTE,
-        f"about {_mib(an_hour)} of log are written an hour: with the connector away the limit is reached in "
+        f"about {mib(an_hour)} of log are written an hour: with the connector away the limit is reached in "
         f"{hours:,.0f} h",
         "that long may an outage of the bus last before the source must be protected from it",
         "raise protect_wal_bytes in topology.yaml where the disk has room"
         if hours < _SHORTEST_OUTAGE_H
         else "",
     )
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / _MIB:,.0f} MiB"

@@ -7,35 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exchange.contract import NAME, Contract
+from exchange.contract import Contract
 from exchange.draft.guess import guess, rules_for
-from exchange.draft.table import ColumnType, LiveColumn, LiveTable
+from exchange.draft.table import LiveColumn, LiveTable
 from exchange.encoding.avroname import avro_name
 from exchange.errors import ContractError
 
-_VARHDRSZ: Final = 4
-"""PostgreSQL adds it to the typmod of varchar(n), char(n) and numeric(p,s)."""
-_MOST_DIGITS: Final = 76
-_ANY_NUMBER: Final = (38, 10)
 _LONGEST_LABEL: Final = 60
-
-_PLAIN: Final[dict[str, Any]] = {
-    "int2": "int",
-    "int4": "int",
-    "int8": "long",
-    "float4": "float",
-    "float8": "double",
-    "bool": "boolean",
-    "bytea": "bytes",
-    "uuid": {"type": "string", "logicalType": "uuid"},
-    "date": {"type": "int", "logicalType": "date"},
-    "time": {"type": "long", "logicalType": "time-micros"},
-    "timestamp": {"type": "long", "logicalType": "local-timestamp-micros"},
-    "timestamptz": {"type": "long", "logicalType": "timestamp-micros"},
-}
-"""Type of PostgreSQL → Avro; any other is text, exactly as the server writes it."""
-_WITHOUT: Final = frozenset({"json", "jsonb"})
-"""Types whose fields only a person can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +31,8 @@ def draft(table: LiveTable, name: str) -> Draft:
     Raises: ContractError when the table has no primary key, or one of a type that cannot be a key.
     """
     domain, _, resource = name.partition(".")
-    usable = [column for column in table.columns if column.type.name not in _WITHOUT]
-    left_out = {
-        column.name: f"{column.type.name}: write its record or array by hand"
-        for column in table.columns
-        if column.type.name in _WITHOUT
-    }
+    usable = [column for column in table.columns if column.avro is not None]
+    left_out = {column.name: column.unfit for column in table.columns if column.avro is None}
     key = sorted((c for c in table.columns if c.key_at is not None), key=lambda c: c.key_at or 0)
     if not key:
         msg = f"table {table.name} has no primary key; give it one, a contract names its fields"
@@ -79,7 +53,7 @@ def draft(table: LiveTable, name: str) -> Draft:
 
 
 def _field(column: LiveColumn) -> dict[str, Any]:
-    type_ = _avro(column.type, column.name)
+    type_ = column.avro
     nullable = column.nullable and column.key_at is None
     found = guess(column.name, column.comment, _kind(type_), column.shapes)
     field: dict[str, Any] = {
@@ -99,33 +73,13 @@ def _kind(type_: Any) -> str:
     return str(type_["type"] if isinstance(type_, dict) else type_)
 
 
-def _avro(type_: ColumnType, column: str) -> Any:
-    if type_.element is not None:
-        return {"type": "array", "items": ["null", _avro(type_.element, column)]}
-    if type_.name == "numeric":
-        precision, scale = _precision(type_.typmod)
-        return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
-    if type_.labels and all(NAME.fullmatch(label) for label in type_.labels):
-        return {"type": "enum", "name": f"{avro_name(column)}_symbol", "symbols": list(type_.labels)}
-    return _PLAIN.get(type_.name, "string")
-
-
-def _precision(typmod: int) -> tuple[int, int]:
-    """Return precision and scale of numeric(p,s). Source: PostgreSQL numeric.c, make_numeric_typmod."""
-    packed = typmod - _VARHDRSZ
-    precision, scale = packed >> 16 & 0xFFFF, ((packed & 0x7FF) ^ 1024) - 1024
-    if typmod < _VARHDRSZ or not 0 <= scale <= precision <= _MOST_DIGITS:
-        return _ANY_NUMBER
-    return precision, scale
-
-
 def _rules(column: LiveColumn, type_: Any) -> Iterator[dict[str, Any]]:
     if type_ != "string":
         return
-    if column.type.name in ("varchar", "bpchar") and column.type.typmod > _VARHDRSZ:
-        yield {"rule": "length", "min": 0, "max": column.type.typmod - _VARHDRSZ}
-    if column.type.labels:
-        yield {"rule": "codes", "values": list(column.type.labels)}
+    if column.most_characters:
+        yield {"rule": "length", "min": 0, "max": column.most_characters}
+    if column.labels:
+        yield {"rule": "codes", "values": list(column.labels)}
     yield from ({"rule": name} for name in rules_for(column.shapes))
 
 

@@ -1,66 +1,40 @@
-"""Reads a live PostgreSQL table for a draft: its columns, and the shapes of a sample of their values.
-
-Values are asked for as text, at most 400 characters of each, looked at, and forgotten; no error quotes one.
-"""
+"""A live table as a draft needs it, whatever kind of database it is in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psycopg
-from psycopg import sql
-from psycopg.rows import DictRow
-
-from exchange.apply.source import Wanted, connect
-from exchange.draft.guess import Shapes, shapes_of
-from exchange.errors import SourceError
-from exchange.settings import Secrets
+from exchange.contract import NAME
+from exchange.draft.guess import Shapes
+from exchange.encoding.avroname import avro_name
 
 SAMPLE_ROWS: Final = 1000
-_STATEMENT_TIMEOUT_MS: Final = 15_000
-
-_TABLE: Final = """
-SELECT c.oid, obj_description(c.oid, 'pg_class') AS comment
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')
-"""
-_COLUMNS: Final = """
-SELECT a.attname::text AS name, a.attnotnull AS not_null, a.atttypid AS type, a.atttypmod AS typmod,
-       col_description(a.attrelid, a.attnum) AS comment,
-       array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum) AS key_at
-FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
-WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
-"""
-_TYPE: Final = """
-SELECT t.typname::text AS name, t.typtype::text AS kind, t.typbasetype AS base,
-       t.typtypmod AS base_typmod, coalesce(e.oid, 0) AS element,
-       ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid ORDER BY enumsortorder) AS labels
-FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem AND e.typarray = t.oid WHERE t.oid = %s
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnType:
-    """A type as the catalogue has it, its domains taken off. element: of an array."""
-
-    name: str
-    typmod: int
-    labels: tuple[str, ...] = ()
-    element: ColumnType | None = None
+DATE: Final[Mapping[str, str]] = {"type": "int", "logicalType": "date"}
+TIME: Final[Mapping[str, str]] = {"type": "long", "logicalType": "time-micros"}
+LOCAL_TIMESTAMP: Final[Mapping[str, str]] = {"type": "long", "logicalType": "local-timestamp-micros"}
+TIMESTAMP: Final[Mapping[str, str]] = {"type": "long", "logicalType": "timestamp-micros"}
 
 
 @dataclass(frozen=True, slots=True)
 class LiveColumn:
-    """A column. key_at: its place in the primary key, or none."""
+    """A column. kind: what its database calls its type; avro: type of its field, none where it gets none.
+
+    unfit: why it gets none; most_characters: of a text that has a limit; labels: the only values it takes;
+    key_at: its place in the primary key, or none.
+    """
 
     name: str
-    type: ColumnType
+    kind: str
+    avro: Any
     nullable: bool
     comment: str
     key_at: int | None
     shapes: Shapes
+    unfit: str = ""
+    most_characters: int = 0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,64 +46,13 @@ class LiveTable:
     columns: tuple[LiveColumn, ...]
 
 
-def read_table(wish: Wanted, secrets: Secrets, table: str, *, sample: bool) -> LiveTable:
-    """Return a table's columns, with the shapes of at most SAMPLE_ROWS rows where `sample` says so.
-
-    Raises: ConfigError when there is no connection string; SourceError when there is no such table, or the
-    database refuses.
-    """
-    with connect(wish, secrets) as connection:
-        connection.execute("SET default_transaction_read_only = on")
-        connection.execute("SET row_security = off")
-        connection.execute(f"SET statement_timeout = {_STATEMENT_TIMEOUT_MS}")
-        try:
-            return _read(connection, wish.system, table, sample=sample)
-        except psycopg.Error as error:
-            msg = (
-                f"system {wish.system}: table {table} cannot be read (SQLSTATE {error.sqlstate or 'none'}); "
-                "`exchange doctor` says what is missing"
-            )
-            raise SourceError(msg) from None
+def decimal(precision: int, scale: int) -> dict[str, Any]:
+    """Return the type of an exact number."""
+    return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
 
 
-def _read(connection: psycopg.Connection[DictRow], system: str, table: str, *, sample: bool) -> LiveTable:
-    found = connection.execute(_TABLE, table.split(".")).fetchone()
-    if found is None:
-        msg = f"system {system}: there is no table {table}, or its user may not see the schema"
-        raise SourceError(msg)
-    rows = connection.execute(_COLUMNS, [found["oid"]]).fetchall()
-    texts = _sampled(connection, table, [row["name"] for row in rows]) if sample else {}
-    columns = tuple(
-        LiveColumn(
-            name=row["name"],
-            type=_type(connection, row["type"], row["typmod"]),
-            nullable=not row["not_null"],
-            comment=(row["comment"] or "").strip(),
-            key_at=row["key_at"],
-            shapes=shapes_of(texts.get(row["name"], ())),
-        )
-        for row in rows
-    )
-    return LiveTable(table, (found["comment"] or "").strip(), columns)
-
-
-def _sampled(connection: psycopg.Connection[DictRow], table: str, columns: list[str]) -> dict[str, list[str]]:
-    cut = sql.SQL("left({0}::text, 400) AS {0}")
-    shown = sql.SQL(", ").join(cut.format(sql.Identifier(column)) for column in columns)
-    statement = sql.SQL("SELECT {} FROM {} LIMIT {}").format(
-        shown, sql.Identifier(*table.split(".")), sql.Literal(SAMPLE_ROWS)
-    )
-    rows = connection.execute(statement).fetchall()
-    return {name: list(_not_null(rows, name)) for name in columns}
-
-
-def _not_null(rows: list[Any], name: str) -> Iterator[str]:
-    return (row[name] for row in rows if row[name] is not None)
-
-
-def _type(connection: psycopg.Connection[DictRow], oid: int, typmod: int) -> ColumnType:
-    row = connection.execute(_TYPE, [oid]).fetchone() or {}
-    if row["kind"] == "d":
-        return _type(connection, row["base"], typmod if typmod != -1 else row["base_typmod"])
-    element = _type(connection, row["element"], typmod) if row["element"] else None
-    return ColumnType(row["name"], typmod, tuple(row["labels"]), element)
+def labelled(column: str, labels: tuple[str, ...]) -> Any:
+    """Return the type of a column that takes certain labels only: an enum where Avro can name them."""
+    if labels and all(NAME.fullmatch(label) for label in labels):
+        return {"type": "enum", "name": f"{avro_name(column)}_symbol", "symbols": list(labels)}
+    return "string"

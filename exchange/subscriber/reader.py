@@ -33,13 +33,12 @@ from confluent_kafka import (
 
 from exchange.change import HEADER, RecordHeader
 from exchange.errors import ConfigError, PartError
-from exchange.librdkafka import AUTHENTICATION, PARTITION_EOF, quiet_logger
+from exchange.librdkafka import AUTHENTICATION, DENIED, PARTITION_EOF, quiet_logger
 from exchange.subscriber.decoder import Schemas, WireDecoder, header_of
 from exchange.subscriber.seen import Seen
 
 _POLL_S: Final = 0.25
 _FIRST_ANSWER_S: Final = 30.0
-_DENIED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +230,7 @@ class ViewReader:
 
     def _failure(self, error: KafkaError) -> ConfigError | PartError:
         """Return what to tell about an error of Kafka that will not pass by itself."""
-        if error.code() in _DENIED:
+        if error.code() in DENIED:
             return ConfigError(
                 f"{self._topic}: Kafka denies it to {self._subscriber} ({error.name()}): there is no grant, "
                 "or no view of that name. Both stand in topology.yaml and take effect with `exchange apply`."

@@ -11,15 +11,19 @@ from pydantic.fields import FieldInfo
 from exchange.masking import MaskSpec
 from exchange.model import Label, Model
 from exchange.topology.model import (
+    ClickhouseDelivery,
     DebeziumSystem,
     Department,
+    FilesDelivery,
     FilesSystem,
     Grant,
     HttpSystem,
+    PostgresDelivery,
     Resource,
     Subscriber,
     System,
     Topology,
+    WebhookDelivery,
 )
 from exchange.view import RowCondition, ViewSpec
 
@@ -43,6 +47,10 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("views", ViewSpec),
     ("rows of a view", RowCondition),
     ("subscribers", Subscriber),
+    ("delivery: PostgreSQL", PostgresDelivery),
+    ("delivery: ClickHouse", ClickhouseDelivery),
+    ("delivery: files", FilesDelivery),
+    ("delivery: webhook", WebhookDelivery),
     ("grants", Grant),
     ("label", Label),
 )
@@ -74,7 +82,7 @@ def _section(title: str, model: type[Model], *, level: int = 2, hide: str = "") 
     fields = {name: field for name, field in model.model_fields.items() if name != hide}
     if fields:
         lines += ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
-        lines += [_row(name, field) for name, field in fields.items()]
+        lines += [_row(field.alias or name, field) for name, field in fields.items()]
         lines.append("")
     return "\n".join(lines)
 
@@ -103,6 +111,13 @@ def _bounds(field: FieldInfo) -> str:
     return f" from {low}" if low else ""
 
 
+def _union(models: tuple[Any, ...]) -> str:
+    """Return what the models of a union are called."""
+    if System in models:
+        return "system"
+    return "delivery" if PostgresDelivery in models else "mask"
+
+
 def _type(annotation: Any) -> str:
     """Return a type in a reader's words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -112,7 +127,7 @@ def _type(annotation: Any) -> str:
         return ", ".join(f"`{word}`" for word in arguments)
     if origin in (Union, UnionType):
         if len(arguments) > 2:
-            return "system" if System in arguments else "mask"
+            return _union(arguments)
         return _type(next(part for part in arguments if part is not type(None)))
     if origin is dict:
         return f"{_type(arguments[0])} → {_type(arguments[1])}"

@@ -147,11 +147,14 @@ def _explain(source: YamlSource, detail: ErrorDetails) -> Problem:
 
 
 def _in_the_file(detail: ErrorDetails) -> Steps:
-    """Return the steps to an error as they are in the file: pydantic's name a system's kind on the way."""
+    """Return the steps to an error as they are in the file: pydantic's name an entry's kind on the way."""
     steps = detail["loc"]
-    if steps[:1] != ("systems",):
+    place = 2 if steps[:1] == ("systems",) else 3 if steps[2:3] == ("delivery",) else None
+    if place is None:
         return steps
-    return (*steps, "kind") if detail["type"] == "union_tag_invalid" else (*steps[:2], *steps[3:])
+    return (
+        (*steps, "kind") if detail["type"] == "union_tag_invalid" else (*steps[:place], *steps[place + 1 :])
+    )
 
 
 def _words(detail: ErrorDetails) -> str:
@@ -176,6 +179,9 @@ def _words(detail: ErrorDetails) -> str:
         meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
         kinds = "postgres, mariadb, mysql, debezium, http or files"
         return f"'kind' is missing; a system is of kind {kinds}.{meant}"
+    if kind == "union_tag_not_found" and detail["loc"][2:3] == ("delivery",):
+        meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
+        return f"'kind' is missing; a delivery is of kind {listing(_delivery_kinds())}.{meant}"
     if kind == "union_tag_not_found":
         return "'kind' is missing; write a mask like `clear`, or `{kind: partial, keep_first: 1}`"
     if kind == "string_type" and isinstance(seen, int | float | dt.date):
@@ -185,6 +191,11 @@ def _words(detail: ErrorDetails) -> str:
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"a mapping is wanted (seen: {_shown(seen)})"
     return f"{_lower_first(detail['msg'])} (seen: {_shown(seen)})"
+
+
+def _delivery_kinds() -> frozenset[str]:
+    node = _next(_next(_next(_schema(), "subscribers"), ""), "delivery")
+    return frozenset(_resolve(node)["discriminator"]["mapping"])
 
 
 def _shown(seen: object) -> str:
@@ -210,11 +221,12 @@ def _allowed_keys(steps: Steps) -> frozenset[str]:
     """Return the keys that the model at `steps` takes, by walking the JSON schema of the topology."""
     node = _schema()
     for step in steps:
-        node = _next(_resolve(node), step)
+        node = _next(node, step)
     return frozenset(_resolve(node).get("properties", {}))
 
 
 def _next(node: dict[str, Any], step: str | int) -> dict[str, Any]:
+    node = _resolve(node)
     if mapping := node.get("discriminator", {}).get("mapping"):
         return {"$ref": mapping[step]} if step in mapping else {}
     if step in node.get("properties", {}):
@@ -224,6 +236,7 @@ def _next(node: dict[str, Any], step: str | int) -> dict[str, Any]:
 
 
 def _resolve(node: dict[str, Any]) -> dict[str, Any]:
+    node = next((one for one in node.get("anyOf", ()) if one.get("type") != "null"), node)
     if reference := node.get("$ref"):
         return dict(_schema()["$defs"][reference.rpartition("/")[2]])
     return node

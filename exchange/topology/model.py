@@ -95,6 +95,14 @@ SourceTopic = Annotated[
 RegistryUrl = Annotated[
     str, _word(r"https?://[^/@\s]+(/\S*)?", "a URL without user, like https://registry:8081")
 ]
+ReceiverUrl = Annotated[
+    str,
+    _word(
+        r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[^\s@#]*)?"
+        r"|http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/[^\s@#]*)?",
+        "a URL like https://host/path, without user, password and #; http only on this machine",
+    ),
+]
 
 
 class Department(Model):
@@ -218,11 +226,88 @@ class Resource(Model):
     )
 
 
+class PostgresDelivery(Model):
+    """Views kept as tables of the subscriber's own PostgreSQL: one row a key, exactly once."""
+
+    kind: Literal["postgres"] = Field(description="Tables in PostgreSQL.")
+    connection_env: EnvName = Field(
+        description="Name of the secret that holds the connection string; never the string itself."
+    )
+    namespace: PostgresName = Field(
+        alias="schema", description="Schema of the tables; made when it is absent."
+    )
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+class ClickhouseDelivery(Model):
+    """Views kept in the subscriber's own ClickHouse: each change, and the latest state of each key."""
+
+    kind: Literal["clickhouse"] = Field(description="Tables in ClickHouse.")
+    connection_env: EnvName = Field(
+        description="Name of the secret that holds the address, like https://user:password@host:8443."
+    )
+    database: Name = Field(description="Database of the tables; made when it is absent.")
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+class FilesDelivery(Model):
+    """Each change of the views as a line of a file; files by hour, whole ones only."""
+
+    kind: Literal["files"] = Field(description="Files in a folder, one subfolder a view.")
+    folder: Annotated[str, Field(min_length=1)] = Field(description="Folder that the bus writes to.")
+    format: Literal["csv", "parquet"] = Field(default="csv", description="What the files are.")
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+class WebhookDelivery(Model):
+    """Each change of the views in signed POST requests to the subscriber, at least once, in order per key."""
+
+    kind: Literal["webhook"] = Field(description="HTTP requests, signed as Standard Webhooks has it.")
+    url: ReceiverUrl = Field(description="Where they go; redirects are not followed.")
+    signature: Literal["hmac", "ed25519"] = Field(
+        default="hmac",
+        description="One key that both sides know, or a private one here and a public one there.",
+    )
+    keys_env: EnvName = Field(
+        description="Name of the secret that holds the signing keys; made by `exchange webhook-key`."
+    )
+    batch_records: Annotated[int, Field(ge=1, le=500)] = Field(
+        default=100, description="Records of one request at most; never more than about 1 MiB."
+    )
+    ca_file: str = Field(
+        default="", description="PEM file of the CA of its certificate; empty: a public one."
+    )
+    views: tuple[ViewName, ...] = Field(
+        default=(), description="Granted views to deliver; all of them when not given."
+    )
+
+
+AnyDelivery = Annotated[
+    PostgresDelivery | ClickhouseDelivery | FilesDelivery | WebhookDelivery, Field(discriminator="kind")
+]
+"""A delivery of any kind."""
+
+
 class Subscriber(Model):
     """A Kafka principal that reads views."""
 
     department: Name = Field(description="Department that the data goes to.")
     label: Label = Field(description="Name shown in the console.")
+    delivery: AnyDelivery | None = Field(
+        default=None,
+        description="Store of its own that `exchange deliver` fills; without it, Kafka alone is read.",
+    )
+    pull_keys_env: EnvName | None = Field(
+        default=None,
+        description="Name of the secret that holds the hashes of its API keys for HTTP pull, made by "
+        "`exchange pull-key`; without it the subscriber cannot pull. See docs/pull.md.",
+    )
 
 
 class Grant(Model):
@@ -297,6 +382,19 @@ class Topology(Model):
         """Return the views a subscriber may read on a day."""
         held = (grant for grant in self.grants if grant.subscriber == subscriber and grant.holds_on(today))
         return tuple(sorted(grant.view for grant in held))
+
+    def delivered_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
+        """Return the views that are delivered to a subscriber's own store on a day."""
+        delivery = self.subscribers[subscriber].delivery
+        if delivery is None:
+            return ()
+        granted = self.granted_views(subscriber, today)
+        return tuple(view for view in granted if not delivery.views or view in delivery.views)
+
+    def pull_keys(self) -> dict[str, str]:
+        """Return the subscribers that may pull over HTTP, each with the name of its keys' secret."""
+        named = ((name, subscriber.pull_keys_env) for name, subscriber in self.subscribers.items())
+        return {name: secret for name, secret in named if secret is not None}
 
     def data_topics(self) -> dict[str, str]:
         """Return every data topic and the resource it belongs to."""

@@ -18,15 +18,16 @@ from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
 from exchange.suggest import hint, listing
 from exchange.topology.debezium import debezium_problems
-from exchange.topology.model import System, Topology
+from exchange.topology.delivery import delivery_problems
+from exchange.topology.model import HttpSystem, System, Topology
 from exchange.topology.push import push_problems
 from exchange.view import ViewSpec, compile_view
 
 MAX_TOPIC_LENGTH: Final = 249
 """Source: Apache Kafka, org.apache.kafka.common.internals.Topic.MAX_NAME_LENGTH."""
 
-_RESERVED_NAMES: Final = frozenset({"admin", "worker", "monitor"})
-_RESERVED_BEGINNINGS: Final = ("connector-", "redrive-", "steward-")
+_RESERVED_NAMES: Final = frozenset({"admin", "worker", "monitor", "pull"})
+_RESERVED_BEGINNINGS: Final = ("connector-", "deliver-", "redrive-", "steward-")
 
 
 REFERENCES: Final = (
@@ -206,9 +207,22 @@ def check_principals(given: Given) -> Iterator[Finding]:
             variable = f"EXCHANGE_KAFKA_PASSWORD_{folded.upper()}"
             message = f"'{name}' and '{other}' would share the password variable {variable}; rename one"
             yield Finding(("subscribers", name), message, key=True)
-        elif folded.startswith(("connector_", "redrive_", "steward_")):
+        elif folded.startswith(("connector_", "deliver_", "redrive_", "steward_")):
             message = f"'{name}' would share a password variable with one of the bus's own users; rename it"
             yield Finding(("subscribers", name), message, key=True)
+
+
+def check_pull(given: Given) -> Iterator[Finding]:
+    """See that a key tells one subscriber or system only."""
+    systems = given.topology.systems.items()
+    first = {
+        system.keys_env: f"system '{name}'" for name, system in systems if isinstance(system, HttpSystem)
+    }
+    for name, secret in given.topology.pull_keys().items():
+        other = first.setdefault(secret, f"subscriber '{name}'")
+        if other != f"subscriber '{name}'":
+            message = f"pull_keys_env is that of {other} too; a key must be one reader's alone"
+            yield Finding(("subscribers", name, "pull_keys_env"), message)
 
 
 def check_topics(given: Given) -> Iterator[Finding]:
@@ -265,6 +279,11 @@ def check_grants(given: Given) -> Iterator[Finding]:
                     yield Finding(("grants", index, wanted), message)
 
 
+def check_deliveries(given: Given) -> Iterator[Finding]:
+    """See what exchange/topology/delivery.py says that delivery takes."""
+    yield from (Finding(*told) for told in delivery_problems(given.topology, given.declared("views")))
+
+
 CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_references,
     check_systems,
@@ -273,6 +292,8 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_debezium,
     check_views,
     check_principals,
+    check_pull,
     check_topics,
     check_grants,
+    check_deliveries,
 )

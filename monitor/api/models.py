@@ -46,6 +46,16 @@ class Delay(Model):
     p99: float
 
 
+class Delivered(Model):
+    """What one subscriber's own store got of a view, over the window."""
+
+    subscriber: str
+    delivered: int = Field(description="Changes written to the store.")
+    parked: int = Field(description="Changes that the store cannot hold; it keeps their places and reasons.")
+    lag_records: int | None = Field(description="Not yet written; None where Kafka has not told it.")
+    last_made_at_ms: int
+
+
 class Route(Model):
     """From one raw topic to one view topic, over the window."""
 
@@ -60,6 +70,7 @@ class Route(Model):
     refused: dict[str, int] = Field(description="Reason → changes of the raw topic, for all its views.")
     delay_ms: Delay | None = Field(description="None where nothing was processed in the window.")
     last_made_at_ms: int | None
+    deliveries: tuple[Delivered, ...] = Field(description="Into subscribers' own stores.")
 
 
 class Routes(Model):

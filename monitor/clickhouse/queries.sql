@@ -21,6 +21,35 @@ WHERE stage = 'process' AND made_at_ms >= least({since_ms:Int64}, {recent_ms:Int
 GROUP BY topic, view_topic
 ORDER BY topic, view_topic;
 
+-- name: deliveries
+-- unit: changes; lag in records, NULL while Kafka does not tell it
+-- meaning: what was written to subscribers' own stores per view topic, and how far each is behind it
+SELECT
+    done.topic AS view_topic, splitByChar('.', substring(done.writer, 9))[1] AS subscriber,
+    sum(done.changes) - sum(done.refused) AS delivered, sum(done.refused) AS parked,
+    max(done.made_at_ms) AS last_made_at_ms, any(behind.lag) AS lag_records
+FROM accounts AS done
+LEFT JOIN
+(
+    SELECT group_id, topic, toNullable(sum(greatest(ended - placed, 0))) AS lag
+    FROM
+    (
+        SELECT
+            group_id, topic, partition, argMax(next_offset, at_ms) AS placed, argMax(end_offset, at_ms) AS ended
+        FROM subscriber_positions
+        WHERE at_ms >= {positions_ms:Int64}
+        GROUP BY group_id, topic, partition
+    )
+    GROUP BY group_id, topic
+) AS behind
+ON behind.topic = done.topic
+    AND behind.group_id = concat(
+        splitByChar('.', substring(done.writer, 9))[1], '.deliver.', substring(done.topic, 7)
+    )
+WHERE done.stage = 'deliver' AND done.made_at_ms >= {since_ms:Int64}
+GROUP BY view_topic, subscriber
+ORDER BY view_topic, subscriber;
+
 -- name: planned_routes
 -- unit: none
 -- meaning: the view topics of the newest plan, with those that had no change yet

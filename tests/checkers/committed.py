@@ -64,10 +64,7 @@ class CommittedReader:
 
         Raises: TimeoutError when an end isn't reached, as behind a transaction left open.
         """
-        ends = {
-            (place.topic, place.partition): self._consumer.get_watermark_offsets(place, timeout=30)[1]
-            for place in self._places
-        }
+        ends = self._ends()
         found: list[Message] = []
         deadline = time.monotonic() + timeout_s
         while behind := [place for place, end in ends.items() if self._reached.get(place, 0) < end]:
@@ -80,6 +77,20 @@ class CommittedReader:
     def close(self) -> None:
         """Leave the broker."""
         self._consumer.close()
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        """Return the partitions' ends; at read_committed Kafka names the beginning of an open transaction.
+
+        One stays open for a moment after its writer has heard that it is committed.
+        """
+        asking = Consumer(self._config | {"isolation.level": "read_uncommitted"})
+        try:
+            return {
+                (place.topic, place.partition): asking.get_watermark_offsets(place, timeout=30)[1]
+                for place in self._places
+            }
+        finally:
+            asking.close()
 
     def _begin_anew(self) -> None:
         """Go on with another consumer, after the last record that was read."""

@@ -1,16 +1,38 @@
-"""One stack for the suite, one server of each kind, a system of its own for each test."""
+"""One stack for the suite, one server of each kind, a system of its own for each test.
+
+`@needs("snapshot")` marks a test that has no meaning for a kind which lacks that; see AnySubject.lacks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
-from tests.conformance.harness import DDL, SUBJECTS, MariadbSubject, Subject, names, why_not
+from tests.conformance.harness import SUBJECTS, AnySubject, MariadbSubject, Subject, names, why_not
 from tests.mariadb import running_mariadb
 from tests.stack import Stack, running_stack
 
-Make = Callable[..., Subject]
+Make = Callable[..., Any]
+"""Makes a system: an AnySubject, for a test that needs what only tables have a Subject."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a kind has not."""
+    left_out = [item for item in items if _is_lacking(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_lacking(item: pytest.Item) -> bool:
+    needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+    if not needed or not isinstance(item, pytest.Function):
+        return False
+    kind = str(item.callspec.params["kind"])
+    return not needed.isdisjoint(SUBJECTS[kind].lacks)
 
 
 @pytest.fixture(scope="module")
@@ -20,30 +42,31 @@ def stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module", params=SUBJECTS)
-def kind(request: pytest.FixtureRequest) -> Iterator[type[Subject]]:
+def kind(request: pytest.FixtureRequest) -> Iterator[type[AnySubject]]:
     name: str = request.param
     if why := why_not(name):
         pytest.skip(why)
-    if name != "mariadb":
+    with running_mariadb() if name == "mariadb" else nullcontext() as server:
+        if server is not None:
+            MariadbSubject.server = server
         yield SUBJECTS[name]
-        return
-    with running_mariadb() as server:
-        MariadbSubject.server = server
-        yield MariadbSubject
 
 
 @pytest.fixture
-def make(stack: Stack, kind: type[Subject], request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Return a maker of systems with the table `person`, captured once `publish` was called."""
-    made: list[Subject] = []
+def make(stack: Stack, kind: type[AnySubject], request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Return a maker of systems with `person`; typed: with every type; or with tables of one's own."""
+    made: list[AnySubject] = []
 
-    def build(*ddl: str, tables: tuple[str, ...] = ("person",)) -> Subject:
+    def build(*ddl: str, tables: tuple[str, ...] = ("person",), typed: bool = False) -> AnySubject:
         number = abs(hash(request.node.nodeid)) % 10**8
         subject = kind(stack, f"c{number}n{len(made)}", ())
         made.append(subject)
-        for statement in ddl or (DDL,):
-            subject.run_sql(statement)
-        subject.tables = [name for table in tables for name in names(table, subject)]
+        if not ddl:
+            subject.create(typed=typed)
+        if isinstance(subject, Subject):
+            for statement in ddl:
+                subject.run_sql(statement)
+            subject.tables = [name for table in tables for name in names(table, subject)]
         subject.publish()
         return subject
 

@@ -1,68 +1,69 @@
-"""What the conformance suite needs of a kind of source: a database, its SQL, and what its types must give."""
+"""The kinds of source under test: the databases; those that are handed their rows are in handed.py."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, ClassVar
+from uuid import UUID
 
 import psycopg
 
 from exchange.plan import PlannedSystem
-from tests.integration.capture import System
+from tests.conformance.handed import FilesSubject, HttpSubject
+from tests.conformance.subject import AnySubject, Subject
 from tests.mariadb import MISSING, Server, is_here
 
-DDL = "CREATE TABLE person (id bigint PRIMARY KEY, name varchar(200), amount decimal(12,2))"
-
-
-class Subject(System):
-    """A system under test, whatever its kind. The suite says everything in SQL that all kinds take."""
-
-    schema: ClassVar[str]
-    """Before the table's name: the schema, or the database where there are none."""
-    types: ClassVar[str]
-    """Columns of a table with every type, without its key."""
-    row: ClassVar[str]
-    """Values for them, as SQL."""
-    expected: ClassVar[dict[str, Any]]
-    """The same as they must come out of Avro."""
-
-    @abstractmethod
-    @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        """Yield `run(sql)` within a transaction on a connection of its own; rolled back when it raises."""
-
-    @abstractmethod
-    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-
-    def run_sql(self, sql: str) -> None:
-        with self.transaction() as run:
-            run(sql)
+__all__ = [
+    "SUBJECTS",
+    "AnySubject",
+    "MariadbSubject",
+    "PostgresSubject",
+    "Subject",
+    "names",
+    "why_not",
+]
 
 
 class PostgresSubject(Subject):
     schema = "public"
     types = (
-        "s smallint, n integer, b bigint, d numeric(12,3), f real, g double precision, t text, v varchar(40),"
-        " c char(6), o boolean, da date, ts timestamp, tz timestamptz, ti time, y bytea"
+        "s smallint, i integer, b bigint, n numeric(12,3), nn numeric, f real, g double precision, t text,"
+        " v varchar(40), c char(6), o boolean, da date, ts timestamp, tz timestamptz, ti time, y bytea,"
+        " j jsonb, u uuid, m mood, po positive, ia int[], ta text[], na numeric(5,2)[], ma mood[],"
+        ' iv interval, ip inet, "姓名" text'
     )
     row = (
-        "-32768, 2147483647, -9223372036854775808, -123456789.125, 1.5, 2.5, '中文 🙂 a\tb', 'Łódź', 'ab',"
-        " true, '2024-02-29', '2024-02-29 12:34:56.789012', '2024-02-29 12:34:56.789012+00',"
-        " '23:59:59.999999',"
-        " '\\x00ff'"
+        "-32768, 2147483647, -9223372036854775808, -123456789.125, 1e-30, 1.5, -1e300, '中文 🙂 a\tb',"
+        " 'Łódź', 'ab', true, '9999-12-31', '0001-01-01 00:00:00.000001', '2024-02-29 12:00:00.5+08',"
+        " '23:59:59.999999', '\\x00ff', '{\"a\":[1]}', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ok', -1.50,"
+        " '{1,NULL,3}', ARRAY['a,b', 'q\"\\{}', NULL, 'NULL', ''], '{1.25,-3}', '{ok,bad}',"
+        " '1 day 2 hours', '10.0.0.1/8', '王'"
     )
     expected: ClassVar = {
-        "s": -32768, "n": 2147483647, "b": -9223372036854775808, "d": Decimal("-123456789.125"), "f": 1.5,
-        "g": 2.5, "t": "中文 🙂 a\tb", "v": "Łódź", "c": "ab    ", "o": True, "da": date(2024, 2, 29),
-        "ts": datetime(2024, 2, 29, 12, 34, 56, 789012),  # noqa: DTZ001 - a timestamp without zone
-        "tz": datetime(2024, 2, 29, 12, 34, 56, 789012, UTC), "ti": time(23, 59, 59, 999999),
-        "y": b"\x00\xff",
+        "s": -32768, "i": 2147483647, "b": -9223372036854775808, "n": Decimal("-123456789.125"),
+        "nn": "0.000000000000000000000000000001", "f": 1.5, "g": -1e300, "t": "中文 🙂 a\tb", "v": "Łódź",
+        "c": "ab    ", "o": True, "da": date(9999, 12, 31),
+        "ts": datetime(1, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001 - a timestamp without zone
+        "tz": datetime(2024, 2, 29, 4, 0, 0, 500000, UTC), "ti": time(23, 59, 59, 999999),
+        "y": b"\x00\xff", "j": '{"a": [1]}', "u": UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"), "m": "ok",
+        "po": Decimal("-1.50"), "ia": [1, None, 3], "ta": ["a,b", 'q"\\{}', None, "NULL", ""],
+        "na": [Decimal("1.25"), Decimal("-3.00")], "ma": ["ok", "bad"], "iv": "1 day 02:00:00",
+        "ip": "10.0.0.1/8", "_u59d3_u540d": "王",
     }  # fmt: skip
+
+    @property
+    def before_types(self) -> Collection[str]:  # type: ignore[override]
+        """Settings that must not change how values are read are set to what would."""
+        return (
+            "CREATE TYPE mood AS ENUM ('ok', 'bad')",
+            "CREATE DOMAIN positive AS numeric(6,2)",
+            f"ALTER DATABASE {self.name} SET extra_float_digits = -3",
+            f"ALTER DATABASE {self.name} SET datestyle = 'SQL, DMY'",
+            f"ALTER DATABASE {self.name} SET timezone = 'Asia/Shanghai'",
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -134,7 +135,12 @@ class MariadbSubject(Subject):
         self.server.execute(f"DROP DATABASE {self.name}")
 
 
-SUBJECTS: dict[str, type[Subject]] = {"postgres": PostgresSubject, "mariadb": MariadbSubject}
+SUBJECTS: dict[str, type[AnySubject]] = {
+    "postgres": PostgresSubject,
+    "mariadb": MariadbSubject,
+    "http": HttpSubject,
+    "files": FilesSubject,
+}
 """Kind of system → its harness. A new kind of source is one entry and its class."""
 
 

@@ -10,26 +10,28 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from exchange.change import Op
-from tests.conformance.harness import Subject
+from tests.conformance.subject import AnySubject, Change, Delete, Put, Rekey, Subject, Told
 from tests.integration.capture import Record
 from tests.stack import wait_for
 
-Told = tuple[str, str | None]
-"""Operation and name after it; a delete has none."""
-
+PATIENCE_S = 300.0
+"""For what takes a second; so long only where the machine has much else to do."""
 _RANGE = 10_000
+WRITERS = 3
+LAST = 9_999_999
 
 
 class Writer:
-    """Changes rows of its own range of keys, in transactions some of which are rolled back."""
+    """Changes rows of its own range of keys, some of it in what is rolled back; one of a number at a time."""
 
-    def __init__(self, subject: Subject, seed: int, number: int = 0) -> None:
+    def __init__(self, subject: AnySubject, seed: int, number: int = 0) -> None:
         self._subject = subject
         self._dice = random.Random(seed)
+        self._number = number
         self._first = number * _RANGE
         self._names: dict[int, str] = {}
         self._count = 0
@@ -56,20 +58,19 @@ class Writer:
         self._names |= rows
 
     def transaction(self) -> None:
-        """Make a few changes; one in six is rolled back, and nobody may hear of it."""
-        told: list[tuple[int, Told]] = []
-        names = dict(self._names)
-        try:
-            with self._subject.transaction() as run:
-                for _ in range(self._dice.randrange(1, 12)):
-                    told += self._change(run, names)
-                if self._dice.randrange(6) == 0:
-                    raise _RolledBackError
-        except _RolledBackError:
+        """Make a few changes in one, once those before are taken; one in six is rolled back."""
+        if not self._subject.confirm(self._number):
             return
+        names = dict(self._names)
+        changes = [self._change(names) for _ in range(self._dice.randrange(1, 12))]
+        if "transactions" not in self._subject.lacks and self._dice.randrange(6) == 0:
+            self._subject.commit(changes, self._number, undo=True)
+            return
+        self._subject.commit(changes, self._number)
         self._names = names
-        for key, what in told:
-            self.told.setdefault(key, []).append(what)
+        for change in changes:
+            for key, what in self._subject.tells(change):
+                self.told.setdefault(key, []).append(what)
 
     def until(self, look: Callable[[], bool], what: str) -> None:
         """Make one transaction after the other until something has happened."""
@@ -78,40 +79,54 @@ class Writer:
             self.transaction()
             return look()
 
-        wait_for(change_and_look, what)
+        wait_for(change_and_look, what, PATIENCE_S)
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(0.01):  # a pace that leaves the machine to the others
+            while not self._stop.wait(0.02):  # a pace that leaves the machine to the others
                 self.transaction()
         except BaseException as error:
             self._error = error
 
-    def _change(self, run: Any, names: dict[int, str]) -> list[tuple[int, Told]]:
+    def _change(self, names: dict[int, str]) -> Change:
+        """Return a change that can be made, and note what is there after it."""
         key = self._first + self._dice.randrange(60)
         self._count += 1
-        name = f"{self._first}-{self._count}-名"
-        if key not in names:
-            run(f"INSERT INTO person VALUES ({key}, '{name}', 1)")  # noqa: S608 - our own numbers
-            names[key] = name
-            return [(key, ("c", name))]
+        is_new, name = key not in names, f"{self._first}-{self._count}-名"
         match self._dice.randrange(5):
-            case 0:
-                run(f"DELETE FROM person WHERE id = {key}")  # noqa: S608
+            case 0 if not is_new and "delete" not in self._subject.lacks:
                 del names[key]
-                return [(key, ("d", None))]
-            case 1 if (other := key + 100) not in names:
-                run(f"UPDATE person SET id = {other} WHERE id = {key}")  # noqa: S608
-                names[other] = names.pop(key)
-                return [(key, ("d", None)), (other, ("c", names[other]))]
+                return Delete(key)
+            case 1 if (
+                not is_new and (to := key + 100) not in names and "key change" not in self._subject.lacks
+            ):
+                names[to] = names.pop(key)
+                return Rekey(key, to, names[to])
             case _:
-                run(f"UPDATE person SET name = '{name}' WHERE id = {key}")  # noqa: S608
                 names[key] = name
-                return [(key, ("u", name))]
+                return Put(key, name, is_new)
 
 
-class _RolledBackError(Exception):
-    pass
+def judge(records: Sequence[Record], expected: Mapping[int, list[Told]]) -> dict[str, list[Any]]:
+    """Compare the records with what was done; return what is wrong: nothing, if each key tells its story.
+
+    lost, twice: what was told too rarely or too often; order: keys told the right things in another order;
+    positions: that occur more than once, or go back within a key.
+    """
+    told = told_by(records)
+    wanted, found = _counted(expected), _counted(told)
+    alike = [key for key in told if Counter(told[key]) == Counter(expected.get(key, ()))]
+    wrong: dict[str, list[Any]] = {
+        "lost": list((wanted - found).elements()),
+        "twice": list((found - wanted).elements()),
+        "order": [key for key in alike if told[key] != expected[key]],
+        "positions": twice(records) + out_of_order(records),
+    }
+    return {what: which for what, which in wrong.items() if which}
+
+
+def _counted(story: Mapping[int, list[Told]]) -> Counter[tuple[int, Told]]:
+    return Counter((key, told) for key, all_told in story.items() for told in all_told)
 
 
 def told_by(records: Iterable[Record]) -> dict[int, list[Told]]:
@@ -161,3 +176,30 @@ def source_state(subject: Subject) -> dict[int, dict[str, Any]]:
     """Return the table as it is in the source."""
     rows = subject.fetch("SELECT id, name, amount FROM person")
     return {row[0]: {"id": row[0], "name": row[1], "amount": row[2]} for row in rows}
+
+
+def progress(subject: AnySubject) -> tuple[str, int]:
+    """Return what the connector shows of itself: its state, and the changes it has captured."""
+    beat = subject.heartbeat()
+    return (beat["state"], beat["figures"]["captured"]) if beat else ("", 0)
+
+
+def settle(subject: AnySubject, writer: int = 0) -> None:
+    """Wait until a writer's changes are taken."""
+    wait_for(lambda: subject.confirm(writer), "the changes to be taken", PATIENCE_S)
+
+
+def up_to_a_last_row(subject: AnySubject) -> list[Record]:
+    """Commit a last row, when all that was done before is taken, and return everything up to it."""
+    for writer in range(WRITERS):
+        settle(subject, writer)
+    subject.commit([Put(LAST, "last")])
+
+    def is_there(found: list[Record]) -> bool:
+        return subject.confirm(0) and any(record.key == {"id": LAST} for record in found)
+
+    return table_of(subject, is_there, "the last row")
+
+
+def table_of(subject: AnySubject, enough: Callable[[list[Record]], bool], what: str) -> list[Record]:
+    return subject.wait_for_records(subject.tables[0], enough, what, PATIENCE_S)

@@ -5,32 +5,175 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from contextlib import ExitStack, suppress
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from exchange import heartbeat
 from exchange.change import Op
-from tests.conformance import story, struck
+from tests.conformance import planted, story, struck
 from tests.conformance.conftest import Make
-from tests.conformance.harness import Subject
-from tests.faults import planted
-from tests.integration.capture import PARTITIONS, Record
+from tests.conformance.harness import AnySubject, Subject
+from tests.conformance.story import LAST, table_of, up_to_a_last_row
+from tests.conformance.subject import Change, Delete, Put, Told
+from tests.integration.capture import PARTITIONS
 from tests.stack import wait_for
 
-SEEDS = int(os.environ.get("EXCHANGE_FAULT_SEEDS", "1"))
-STRUCK = [str(Path(struck.__file__))]
-LAST = 9_999_999
+SEEDS = int(os.environ.get("EXCHANGE_PHASE_SEEDS", "1"))
+"""Deaths of a connector in each phase."""
+FIRST_SEED = int(os.environ.get("EXCHANGE_FIRST_FAULT_SEED", "1"))
+PHASES = (struck.NOWHERE, *struck.POINTS)
+MOST_CHUNKS = 25
+"""Of a snapshot, that a connector reads from when it was seen to get on until its death; far too many."""
+killed_often = pytest.mark.timeout(600 + 240 * SEEDS)
+needs = pytest.mark.needs
 
 
+def test_each_operation_is_told_and_a_restart_adds_nothing(make: Make) -> None:
+    subject: AnySubject = make()
+    changes: list[Change] = [Put(1, "王 🙂"), Put(1, None, is_new=False), Put(2, "b")]
+    changes += [] if "delete" in subject.lacks else [Delete(1), Put(1, "again")]
+    with subject.connector() as connector:
+        connector.says(subject.started)
+        for change in changes:
+            subject.commit([change])
+            story.settle(subject)
+        records = table_of(subject, lambda found: len(found) >= len(changes), "all changes")
+        wait_for(lambda: story.progress(subject) == ("streaming", len(changes)), "its progress")
+        assert connector.stop() == 0
+    with subject.connector():
+        records = up_to_a_last_row(subject)
+    assert story.judge(records, told_of(subject, [*changes, Put(LAST, "last")])) == {}
+    rows = [record.value["after"] for record in records]
+    assert {"id": 1, "name": "王 🙂", "amount": Decimal(1)} in rows
+    assert sum(account.changes for account in subject.accounts(subject.tables[0])) == len(records)
+
+
+def test_every_type_and_null_is_the_same_from_the_first_reading_and_the_stream(
+    make: Make, kind: type[AnySubject]
+) -> None:
+    subject: AnySubject = make(typed=True)
+    with ExitStack() as running:
+        if "snapshot" not in kind.lacks:
+            subject.put_typed(1, nulls=False)
+            subject.put_typed(2, nulls=True)
+        running.enter_context(subject.connector()).says(subject.started)
+        for key, nulls in ((3, False), (4, True)):
+            subject.put_typed(key, nulls=nulls)
+            story.settle(subject)
+        wanted = 2 if "snapshot" in kind.lacks else 4
+        records = table_of(subject, lambda found: len(found) == wanted, "the rows")
+    rows = {(record.key or {})["id"]: record.value["after"] for record in records}
+    assert {key: row.pop("id") for key, row in rows.items()} == {key: key for key in rows}
+    nothing = dict.fromkeys(kind.expected)
+    assert rows == {key: nothing if key % 2 == 0 else kind.expected for key in range(5 - wanted, 5)}
+
+
+@killed_often
+def test_killed_at_any_point_it_tells_exactly_what_was_done(make: Make) -> None:
+    """At random; with a batch not sent, sent and not committed, committed and not acknowledged."""
+    subject: AnySubject = make()
+    dice = random.Random(FIRST_SEED)
+    with subject.connector() as connector:
+        connector.says(subject.started)
+    writers = [story.Writer(subject, FIRST_SEED + number, number) for number in range(story.WRITERS)]
+    with ExitStack() as at_work:
+        for writer in writers:
+            at_work.enter_context(writer)
+        for seed in range(SEEDS):
+            for phase in PHASES:
+                die_once(subject, phase, dice)
+            say(subject, f"in each phase of the stream: {seed + 1} deaths")
+    rows = commit_large_ones(subject, dice)
+    with subject.connector():
+        records = up_to_a_last_row(subject)
+    expected: dict[int, list[Told]] = {key: [(subject.created, "row")] for key in rows}
+    expected[LAST] = [(subject.created, "last")]
+    for writer in writers:
+        expected |= writer.told
+    assert story.judge(records, expected) == {}
+    accounts = subject.accounts(subject.tables[0])
+    positions = sum(record.header.position.hash64() for record in records) % 2**64
+    assert sum(account.changes for account in accounts) == len(records)
+    assert sum(account.position_sum for account in accounts) % 2**64 == positions
+
+
+def commit_large_ones(subject: AnySubject, dice: random.Random) -> range:
+    """Commit what takes several Kafka transactions, with a death somewhere in each; return the keys."""
+    first = 100_000
+    for seed in range(SEEDS if subject.large else 0):
+        subject.fill(range(first + seed * subject.large, first + (seed + 1) * subject.large))
+        die_once(subject, dice.choice(PHASES), dice)
+        say(subject, f"in a large commit: {seed + 1} deaths")
+    return range(first, first + SEEDS * subject.large)
+
+
+def die_once(subject: AnySubject, phase: str, dice: random.Random) -> str:
+    """Run a connector until its death; return what it said."""
+    with subject.connector(struck.PROGRAM, phase, str(dice.randrange(1, 4))) as connector:
+        if phase == struck.NOWHERE:
+            subject.wait_for_positions(dice.randrange(1, 6))
+            connector.kill()
+        assert connector.ends(story.PATIENCE_S) == -signal.SIGKILL, connector.text()
+        return connector.text()
+
+
+@needs("snapshot")
+@killed_often
+def test_killed_in_the_snapshot_it_sends_every_row_once(make: Make) -> None:
+    subject: Subject = make()
+    dice = random.Random(FIRST_SEED)
+    rows = range(struck.CHUNK_ROWS * (SEEDS * (MOST_CHUNKS + 3 * len(struck.POINTS)) + MOST_CHUNKS))
+    subject.fill(rows)
+    for seed in range(SEEDS):
+        for phase in PHASES:
+            assert "snapshot_of_table_complete" not in die_once(subject, phase, dice)
+        say(subject, f"in each phase of the snapshot: {seed + 1} deaths")
+    with subject.connector() as connector:
+        connector.says("snapshot_resumed")
+        connector.says("stream_started", story.PATIENCE_S)
+        subject.run_sql("UPDATE person SET name = 'late' WHERE id < 5")
+        records = up_to_a_last_row(subject)
+    expected: dict[int, list[Told]] = {key: [("r", "row")] for key in rows}
+    expected |= {key: [("r", "row"), ("u", "late")] for key in range(5)}
+    assert story.judge(records, expected | {LAST: [("c", "last")]}) == {}
+
+
+def test_the_judge_finds_what_a_planted_fault_does(make: Make, kind: type[AnySubject]) -> None:
+    """Control: the same comparison, a connector that does one step too early and is killed just then."""
+    for fault, found in kind.faults.items():
+        subject: AnySubject = make()
+        with story.Writer(subject, 3) as writer:
+            with subject.connector(planted.PROGRAM, fault) as connector:
+                connector.says(planted.HAPPENED, story.PATIENCE_S)
+                connector.kill()
+            writer.stop()
+        with subject.connector():
+            records = up_to_a_last_row(subject)
+        expected = writer.told | {LAST: [(subject.created, "last")]}
+        assert found in story.judge(records, expected), fault
+
+
+@needs("take-over")
+def test_a_second_connector_takes_over_and_the_first_ends(make: Make) -> None:
+    subject: AnySubject = make()
+    writer = story.Writer(subject, 4)
+    with subject.connector() as first:
+        first.says(subject.started)
+        with subject.connector() as second:
+            writer.until(first.has_ended, "the first has ended")
+            assert "only one may run" in first.text()
+            second.says(subject.started)
+            records = up_to_a_last_row(subject)
+            assert second.stop() == 0
+    assert story.judge(records, writer.told | {LAST: [(subject.created, "last")]}) == {}
+
+
+@needs("snapshot")
 def test_snapshot_and_stream_join_without_gap_under_writers(make: Make) -> None:
-    subject = make()
-    fill(subject, range(50_000, 53_000))
+    subject: Subject = make()
+    subject.fill(range(50_000, 53_000))
     one, two = story.Writer(subject, 1, 0), story.Writer(subject, 2, 1)
     with one, two, subject.connector() as connector:
         connector.says("stream_started")
@@ -45,21 +188,19 @@ def test_snapshot_and_stream_join_without_gap_under_writers(make: Make) -> None:
     assert sum(account.changes for account in accounts) == len(records)
 
 
-def test_each_operation_is_told_with_its_images(make: Make) -> None:
-    subject = make()
+@needs("key change")
+def test_a_changed_key_and_an_emptied_table_are_told_with_their_images(make: Make) -> None:
+    subject: Subject = make()
     with subject.connector() as connector:
         connector.says("stream_started")
         subject.run_sql("INSERT INTO person VALUES (1, '王 🙂', 12.34)")
-        subject.run_sql("UPDATE person SET name = NULL WHERE id = 1")
         subject.run_sql("UPDATE person SET id = 2 WHERE id = 1")
         subject.run_sql("DELETE FROM person WHERE id = 2")
         subject.run_sql("TRUNCATE TABLE person")
-        records = table_of(subject, lambda found: len(found) >= 5 + PARTITIONS, "eight records")
-        wait_for(lambda: progress(subject) == ("streaming", len(records) - PARTITIONS + 1), "its progress")
-    created, updated, old, new, gone, *truncated = sorted(records, key=lambda record: record.at)
-    assert [r.header.op.value for r in (created, updated, old, new, gone)] == ["c", "u", "d", "c", "d"]
+        records = table_of(subject, lambda found: len(found) >= 4 + PARTITIONS, "seven records")
+    created, old, new, gone, *truncated = sorted(records, key=lambda record: record.at)
+    assert [r.header.op.value for r in (created, old, new, gone)] == ["c", "d", "c", "d"]
     assert created.value["after"] == {"id": 1, "name": "王 🙂", "amount": Decimal("12.34")}
-    assert updated.value["after"] == {"id": 1, "name": None, "amount": Decimal("12.34")}
     assert (old.key, new.key, gone.key) == ({"id": 1}, {"id": 2}, {"id": 2})
     assert (old.at[:2], old.at[2], new.at[2]) == (new.at[:2], 0, 1)
     assert {(r.header.op, r.key, r.partition) for r in truncated} == {
@@ -69,8 +210,9 @@ def test_each_operation_is_told_with_its_images(make: Make) -> None:
     assert created.value["transaction"]["total_order"] == 1
 
 
+@needs("transactions")
 def test_a_transaction_is_one_position_and_a_rolled_back_one_is_never_told(make: Make) -> None:
-    subject = make()
+    subject: Subject = make()
     with subject.connector() as connector:
         connector.says("stream_started")
         with subject.transaction() as run:
@@ -89,134 +231,10 @@ def test_a_transaction_is_one_position_and_a_rolled_back_one_is_never_told(make:
     assert commits[1] == commits[3] < commits[5]
 
 
-def test_every_type_and_null_is_the_same_from_snapshot_and_stream(make: Make, kind: type[Subject]) -> None:
-    subject = make(f"CREATE TABLE person (id bigint PRIMARY KEY, {kind.types})")
-    nulls = ", ".join(["NULL"] * len(kind.expected))
-    insert = "INSERT INTO person VALUES ({}, {})"
-    subject.run_sql(insert.format(1, kind.row))
-    subject.run_sql(insert.format(2, nulls))
-    with subject.connector() as connector:
-        connector.says("stream_started")
-        subject.run_sql(insert.format(3, kind.row))
-        subject.run_sql(insert.format(4, nulls))
-        records = table_of(subject, lambda found: len(found) == 4, "four rows")
-    rows = {(record.key or {})["id"]: record.value["after"] for record in records}
-    assert {key: row.pop("id") for key, row in rows.items()} == {1: 1, 2: 2, 3: 3, 4: 4}
-    assert rows == {
-        1: kind.expected,
-        2: dict.fromkeys(kind.expected),
-        3: kind.expected,
-        4: dict.fromkeys(kind.expected),
-    }
-
-
-def test_killed_in_the_snapshot_it_sends_every_row_once(make: Make) -> None:
-    subject = make()
-    fill(subject, range(20_000))
-    unfinished = 0
-    for _ in range(2):
-        with subject.connector() as connector:
-            subject.wait_for_positions(2)
-            connector.kill()
-        unfinished += "snapshot_of_table_complete" not in connector.text()
-    assert unfinished > 0
-    with subject.connector() as connector:
-        connector.says("snapshot_resumed")
-        connector.says("stream_started")
-        subject.run_sql("UPDATE person SET name = 'late' WHERE id < 5")
-        records = table_of(subject, lambda found: len(found) >= 20_005, "all rows")
-    read = sorted((r.key or {})["id"] for r in records if r.header.op is Op.READ)
-    assert read == list(range(20_000))
-    assert Counter(r.header.op.value for r in records) == {"r": 20_000, "u": 5}
-    assert (story.twice(records), story.out_of_order(records)) == ([], [])
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_killed_while_streaming_it_tells_exactly_what_was_committed(make: Make, seed: int) -> None:
-    subject = make()
-    dice = random.Random(seed)
-    with subject.connector() as connector:
-        connector.says("stream_started")
-    with story.Writer(subject, seed) as writer:
-        for _ in range(2):
-            with subject.connector() as connector:
-                subject.wait_for_positions(dice.randrange(1, 6))
-                connector.kill()
-        writer.stop()
-    # One transaction larger than a batch, killed somewhere in it.
-    fill(subject, range(100_000, 121_000))
-    with subject.connector() as connector:
-        subject.wait_for_positions(1)
-        connector.kill()
-    with subject.connector():
-        records = up_to_a_last_row(subject)
-    expected = writer.told | {key: [("c", "row")] for key in range(100_000, 121_000)}
-    assert story.told_by(records) == expected | {LAST: [("c", "last")]}
-    assert (story.twice(records), story.out_of_order(records)) == ([], [])
-    accounts = subject.accounts(subject.tables[0])
-    positions = sum(record.header.position.hash64() for record in records) % 2**64
-    assert sum(account.changes for account in accounts) == len(records)
-    assert sum(account.position_sum for account in accounts) % 2**64 == positions
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_killed_at_each_point_of_a_batch_it_tells_exactly_what_was_committed(make: Make, seed: int) -> None:
-    """Before its records are sent, with all sent and nothing committed, committed and not acknowledged."""
-    subject = make()
-    dice = random.Random(seed)
-    fill(subject, range(200_000, 202_000))
-    for point in struck.POINTS:
-        with subject.connector(*STRUCK, point, "1") as connector:  # batch 1: the next chunk of the snapshot
-            assert connector.ends() == -signal.SIGKILL
-        assert "snapshot_of_table_complete" not in connector.text()
-    with subject.connector() as connector:
-        connector.says("stream_started")
-    writer = story.Writer(subject, seed)
-    for point in struck.POINTS:
-        with subject.connector(*STRUCK, point, str(dice.randrange(1, 4))) as connector:
-            connector.says("stream_started")
-            writer.until(connector.has_ended, "its death")
-            assert connector.ends() == -signal.SIGKILL
-    with subject.connector():
-        records = up_to_a_last_row(subject)
-    told = story.told_by(records)
-    assert [told.pop(key) for key in range(200_000, 202_000)] == [[("r", "row")]] * 2_000
-    assert told == writer.told | {LAST: [("c", "last")]}
-    assert (story.twice(records), story.out_of_order(records)) == ([], [])
-
-
-def test_the_judge_finds_a_position_that_was_committed_ahead_of_its_changes(make: Make) -> None:
-    """Control: the same comparison, a connector that commits its position first and is killed just then."""
-    subject = make()
-    writer = story.Writer(subject, 3)
-    with subject.connector(str(Path(planted.__file__)), "position-first") as connector:
-        connector.says("stream_started")
-        writer.until(lambda: planted.AHEAD in connector.text(), "the fault")
-        connector.kill()
-    with subject.connector():
-        told = story.told_by(up_to_a_last_row(subject))
-    lost = [key for key, what in writer.told.items() if len(told.get(key, ())) < len(what)]
-    assert lost
-
-
-def test_a_second_connector_takes_over_and_the_first_ends(make: Make) -> None:
-    subject = make()
-    writer = story.Writer(subject, 4)
-    with subject.connector() as first:
-        first.says("stream_started")
-        with subject.connector() as second:
-            writer.until(first.has_ended, "the first has ended")
-            assert "only one may run" in first.text()
-            second.says("stream_started")
-            records = up_to_a_last_row(subject)
-            assert second.stop() == 0
-    assert story.told_by(records) == writer.told | {LAST: [("c", "last")]}
-    assert story.twice(records) == []
-
-
+@needs("snapshot")
 def test_read_anew_it_empties_the_topics_and_fills_them_again(make: Make) -> None:
-    subject = make()
-    fill(subject, range(10))
+    subject: Subject = make()
+    subject.fill(range(10))
     with subject.connector() as connector:
         connector.says("stream_started")
         subject.run_sql("DELETE FROM person WHERE id = 3")
@@ -225,38 +243,20 @@ def test_read_anew_it_empties_the_topics_and_fills_them_again(make: Make) -> Non
     subject.run("resnapshot", subject.name, "--yes")
     with subject.connector() as connector:
         connector.says("stream_started")
-        subject.run_sql("INSERT INTO person VALUES (77, 'b', 1)")
-        records = table_of(
-            subject, lambda found: {"id": 77} in [record.key for record in found], "the insert"
-        )
+        records = up_to_a_last_row(subject)
     assert story.final_state(records) == story.source_state(subject)
     assert len({record.header.position for record in records}) == len(records)
 
 
-def progress(subject: Subject) -> tuple[str, int]:
-    """Return what the connector shows of itself: its state, and the changes it has captured."""
-    beats = heartbeat.read_all(heartbeat.connect(subject.stack.settings))
-    mine = [beat for beat in beats if beat["writer"] == f"cdc-{subject.name}"]
-    return (mine[0]["state"], mine[0]["figures"]["captured"]) if mine else ("", 0)
+def told_of(subject: AnySubject, changes: list[Change]) -> dict[int, list[Told]]:
+    """Return the story of each key."""
+    told: dict[int, list[Told]] = {}
+    for change in changes:
+        for key, what in subject.tells(change):
+            told.setdefault(key, []).append(what)
+    return told
 
 
-def fill(subject: Subject, keys: range) -> None:
-    """Insert rows in one transaction."""
-    with subject.transaction() as run:
-        for first in range(keys.start, keys.stop, 1000):
-            rows = ",".join(f"({key}, 'row', 1)" for key in range(first, min(first + 1000, keys.stop)))
-            run(f"INSERT INTO person VALUES {rows}")  # noqa: S608 - our own numbers
-
-
-def table_of(subject: Subject, enough: Callable[[list[Record]], bool], what: str) -> list[Record]:
-    return subject.wait_for_records(subject.tables[0], enough, what)
-
-
-def up_to_a_last_row(subject: Subject) -> list[Record]:
-    """Insert a last row and return everything up to it."""
-    subject.run_sql(f"INSERT INTO person VALUES ({LAST}, 'last', 1)")  # noqa: S608
-
-    def is_there(found: list[Any]) -> bool:
-        return any(record.key == {"id": LAST} for record in found)
-
-    return table_of(subject, is_there, "the last row")
+def say(subject: AnySubject, what: str) -> None:
+    """Show how far a long run is, where pytest runs with -s."""
+    sys.stderr.write(f"{type(subject).__name__}: {what}\n")

@@ -37,6 +37,7 @@ from exchange.plan import (
     slot_name,
 )
 from exchange.registry import Registry
+from tests.integration.nursery import Forked, nursery
 from tests.stack import Stack, wait_for
 
 PARTITIONS = 3
@@ -61,7 +62,7 @@ class Record:
 class Running:
     """A connector process and its log."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
 
     def text(self) -> str:
@@ -188,10 +189,14 @@ class System:
         """Run `exchange connect` on this system, or one with a fault planted; killed if it still runs."""
         self._count += 1
         log = self.stack.home / "logs" / f"connect-{self.name}-{self._count}.log"
-        command = [sys.executable, *(program or COMMAND), "connect", self.name]
+        arguments = [*(program or COMMAND), "connect", self.name]
         environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)} | environment
         with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
+            process = (
+                subprocess.Popen([sys.executable, *arguments], stdout=out, stderr=out, env=environ)
+                if environment  # some of it is read when the bus is imported
+                else nursery().start(arguments, environ, log)
+            )
         running = Running(process, log)
         try:
             yield running
@@ -223,9 +228,9 @@ class System:
         return [account for account in found if account.topic == topic]
 
     def wait_for_positions(self, more: int) -> None:
-        """Wait until that many more positions have been committed than there are now."""
-        enough = self._end_of_positions() + 2 * more  # each commit also writes a marker
-        wait_for(lambda: self._end_of_positions() >= enough, f"{more} positions more")
+        """Wait until that many more positions of this system have been committed than there are now."""
+        enough = len(self.positions()) + more
+        wait_for(lambda: len(self.positions()) >= enough, f"{more} positions more", 300)
 
     def heartbeat(self) -> dict[str, Any]:
         """Return what the connector said of itself last; empty when it is silent."""
@@ -240,14 +245,6 @@ class System:
         )
         (row,) = self.db.execute(sql, [self.slot]).fetchall()
         return int(row[0]), int(row[1])
-
-    def _end_of_positions(self) -> int:
-        consumer = self._consumer()
-        try:
-            _, end = consumer.get_watermark_offsets(TopicPartition(POSITIONS_TOPIC, 0), 30)
-        finally:
-            consumer.close()
-        return int(end)
 
     def positions(self) -> list[bytes]:
         key = f"cdc-{self.name}".encode()
@@ -309,28 +306,27 @@ class System:
 
     def _messages(self, topic: str) -> list[Any]:
         """Return all committed messages of a topic, partition by partition; reads on from the call before."""
-        kept = self._kept.setdefault(topic, {})
-        consumer = self._consumer()
-        try:
-            partitions = list(consumer.list_topics(topic, 30).topics[topic].partitions)
-            ends = {number: kept[number][-1].offset() + 1 if kept.get(number) else 0 for number in partitions}
-            consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
-            unread = set(partitions)
-            while unread:
-                message = consumer.poll(30)
-                assert message is not None, f"no answer from {topic}"
-                error = message.error()
-                if error is None:
-                    kept.setdefault(message.partition() or 0, []).append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    unread.discard(message.partition())
-                else:
-                    raise AssertionError(f"{topic}: {error.name()}")
-        finally:
-            consumer.close()
+        kept, consumer = self._kept.setdefault(topic, {}), self._consumer
+        partitions = list(consumer.list_topics(topic, 30).topics[topic].partitions)
+        ends = {number: kept[number][-1].offset() + 1 if kept.get(number) else 0 for number in partitions}
+        consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
+        unread = set(partitions)
+        while unread:
+            message = consumer.poll(30)
+            assert message is not None, f"no answer from {topic}"
+            error = message.error()
+            if error is None:
+                kept.setdefault(message.partition() or 0, []).append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unread.discard(message.partition())
+            else:
+                raise AssertionError(f"{topic}: {error.name()}")
+        consumer.unassign()
         return [message for number in partitions for message in kept.get(number, [])]
 
+    @cached_property
     def _consumer(self) -> Consumer:
+        """Reads for the whole test: a new one would log in anew each time."""
         return Consumer(
             self.stack.settings.kafka_client("admin")
             | {

@@ -10,6 +10,10 @@ from tests.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Yield the file's stack: the one that is shared where the file says `SHARES_STACK = True`."""
+    if getattr(request.module, "SHARES_STACK", False):
+        yield request.getfixturevalue("shared_stack")
+        return
     with running_stack() as running:
         yield running

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
-import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+from confluent_kafka import Consumer
 
 from tests.checkers.committed import CommittedReader
 from tests.checkers.wire import Schemas, Stamp, stamp
 from tests.integration.capture import COMMAND, Running
+from tests.integration.nursery import nursery
 from tests.stack import Stack, wait_for
 
 RAW = "raw.hospitals.health.case"
@@ -142,14 +141,15 @@ class Pushed:
 class PushBus:
     """The bus of TOPOLOGY on a stack, applied."""
 
-    def __init__(self, stack: Stack, place: Path) -> None:
+    def __init__(self, stack: Stack, place: Path, topology: str = TOPOLOGY) -> None:
         self.stack = stack
         self.folder = place / "papers"
         self.folder.mkdir()
         self.ports = free_ports(2)
         (place / "avro" / "health").mkdir(parents=True)
         (place / "avro" / "health" / "case.avsc").write_text(json.dumps(CASE))
-        (place / "topology.yaml").write_text(TOPOLOGY.format(ports=self.ports, folder=self.folder))
+        self.topology = place / "topology.yaml"
+        self.topology.write_text(topology.format(ports=self.ports, folder=self.folder))
         self.environment = os.environ | {
             "EXCHANGE_HOME": str(stack.home),
             "EXCHANGE_TOPOLOGY": str(place / "topology.yaml"),
@@ -162,6 +162,7 @@ class PushBus:
         self.other_key = self.cli("push-key", "clinics").stdout.strip()
         self._schemas = Schemas(stack.settings.endpoints().registry)
         self._count = 0
+        self._asking: dict[str, Consumer] = {}
         self.shared: Running | None = None
 
     def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -176,15 +177,8 @@ class PushBus:
         """Start a process of Python's `arguments`; the caller ends it."""
         self._count += 1
         log = self.stack.home / "logs" / f"push-{self._count}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        return Running(process, log)
+        log.touch()
+        return Running(nursery().start(arguments, self.environment, log), log)
 
     @contextmanager
     def running(self, arguments: Sequence[str]) -> Iterator[Running]:
@@ -227,6 +221,13 @@ class PushBus:
         finally:
             reader.close()
 
+    def asking(self, isolation: str) -> Consumer:
+        """Return a consumer that asks for the ends of partitions as an isolation level sees them."""
+        if isolation not in self._asking:
+            client = self.stack.settings.kafka_client("admin")
+            self._asking[isolation] = Consumer(client | {"group.id": "ends", "isolation.level": isolation})
+        return self._asking[isolation]
+
     def records(self, topic: str = RAW) -> list[Pushed]:
         found = []
         for message in self.committed(topic):
@@ -259,73 +260,3 @@ def free_ports(count: int) -> list[int]:
 
 def ids(records: Sequence[Pushed]) -> list[str]:
     return [record.key["case_id"] for record in records]
-
-
-CLIENTS = 6
-
-
-@dataclass
-class Load:
-    """Clients that push requests of one to three records, each again with its key until it is confirmed."""
-
-    bus: PushBus
-    name: str
-    stop: threading.Event = field(default_factory=threading.Event)
-    confirmed: list[str] = field(default_factory=list)
-    unforeseen: list[str] = field(default_factory=list)
-    replayed: int = 0
-
-    def client(self, number: int) -> None:
-        dice = random.Random(number)
-        with self.bus.client() as client:
-            for request in range(100_000):
-                sent = [f"{self.name}-{number}-{request}-{part}" for part in range(dice.randint(1, 3))]
-                self.push(client, sent, f"{self.name}-{number}-{request}")
-                if self.stop.is_set():
-                    return
-
-    def push(self, client: httpx.Client, sent: list[str], key: str) -> None:
-        """Return once it is confirmed, or after the end of a load whose bus is gone."""
-        while True:
-            try:
-                answer = post(client, [upsert(one) for one in sent], key)
-            except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.status_code == 202:
-                self.replayed += "Idempotent-Replayed" in answer.headers
-                self.confirmed += sent
-                return
-            if answer is not None and answer.status_code not in (429, 503):
-                self.unforeseen.append(answer.text)
-                return
-            self.stop.wait(0.05)  # the pace of a client that tries again
-
-    def until_more(self, requests: int) -> None:
-        enough = len(self.confirmed) + requests
-        wait_for(lambda: len(self.confirmed) >= enough, f"{requests} more to be confirmed")
-
-    def problems(self) -> dict[str, set[str]]:
-        """Compare what was confirmed with what is stored, as sets of names with their counts."""
-        stored = Counter(one for one in ids(self.bus.records()) if one.startswith(f"{self.name}-"))
-        assert self.unforeseen == []
-        found = {
-            "lost": set(self.confirmed) - set(stored),
-            "unconfirmed": set(stored) - set(self.confirmed),
-            "twice": {one for one, times in stored.items() if times > 1},
-        }
-        return {what: names for what, names in found.items() if names}
-
-
-@contextmanager
-def load(bus: PushBus, name: str) -> Iterator[Load]:
-    """Run a load; at the end every request under way is confirmed before this returns."""
-    made = Load(bus, name)
-    threads = [threading.Thread(target=made.client, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield made
-    finally:
-        made.stop.set()
-        for thread in threads:
-            thread.join()

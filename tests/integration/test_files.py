@@ -13,12 +13,10 @@ import pytest
 
 from tests.integration.capture import COMMAND
 from tests.integration.push import PushBus, ids
-from tests.integration.push_planted import HAPPENED
 from tests.stack import Stack, wait_for
 
 RAW = "raw.registry.health.paper"
 HEADER = "病例编号,次数,姓名,金额,日期,at,grade,open,tags,place\n"
-PLANTED = Path(__file__).parent / "push_planted.py"
 CONNECT = ["connect", "registry"]
 
 
@@ -62,44 +60,6 @@ def test_dropped_files_are_loaded_once_refused_with_a_report_and_left_while_unfi
     assert stored(bus, "gb") == wanted("gb", 3)
     assert stored(bus, "bad") == stored(bus, "half") == Counter()
     assert (bus.folder / "half.csv.part").exists()
-
-
-def test_a_load_killed_in_the_middle_goes_on_and_the_file_loads_once(bus: PushBus, tmp_path: Path) -> None:
-    """The connector hangs between two transactions of one file, dies there, and another goes on."""
-    count = 5000
-    drop(bus, "large.csv", lines("large", count))
-    planted = bus.start([str(PLANTED), "file-hangs", *CONNECT])
-    try:
-        planted.says(HAPPENED)
-        assert 0 < len(stored(bus, "large")) < count
-        planted.kill()
-        with bus.running([*COMMAND, *CONNECT]):
-            wait_for((bus.folder / "done" / "large.csv").exists, "the file to be done")
-    finally:
-        planted.kill()
-    same = tmp_path / "same.csv"
-    same.write_text(lines("large", count))
-    again = bus.cli("load", str(same), "--resource", "health.paper", "--json")
-
-    assert json.loads(again.stdout)["loaded"] == 0
-    assert json.loads(again.stdout)["loaded_before"] == count
-    assert stored(bus, "large") == wanted("large", count)
-
-
-def test_progress_apart_from_its_rows_is_found_out(bus: PushBus) -> None:
-    """Control: the same comparison, with progress in a transaction after that of the rows."""
-    drop(bus, "apart.csv", lines("apart", 5000))
-    planted = bus.start([str(PLANTED), "receipts-apart", *CONNECT])
-    try:
-        planted.says(HAPPENED)
-        planted.kill()
-        with bus.running([*COMMAND, *CONNECT]):
-            wait_for((bus.folder / "done" / "apart.csv").exists, "the file to be done")
-    finally:
-        planted.kill()
-
-    assert set(stored(bus, "apart")) == set(wanted("apart", 5000))
-    assert stored(bus, "apart") != wanted("apart", 5000)
 
 
 def test_a_dry_run_shows_refusals_and_writes_nothing(bus: PushBus, tmp_path: Path) -> None:

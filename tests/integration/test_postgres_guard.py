@@ -12,6 +12,7 @@ from tests.faults import planted
 from tests.integration.capture import System
 from tests.stack import Stack, wait_for
 
+SHARES_STACK = True
 TABLE = "public.person"
 DDL = "CREATE TABLE person (id bigint PRIMARY KEY, name text); CREATE TABLE noise (x text)"
 NOISE: LiteralString = "INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 20000)"

@@ -20,6 +20,7 @@ from tests.faults import planted
 from tests.integration.capture import PARTITIONS, Running, System
 from tests.stack import Stack, wait_for
 
+SHARES_STACK = True
 TABLE = "public.person"
 ROWS = int(os.environ.get("EXCHANGE_LARGE_ROWS", "200000"))
 """Of the large transaction; a row is some 600 bytes of raw record. EXCHANGE_LARGE_ROWS=1000000 for more."""

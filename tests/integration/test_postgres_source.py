@@ -1,18 +1,12 @@
-"""The PostgreSQL source on real PostgreSQL, Kafka and registry, as processes that are stopped and killed."""
+"""What of the PostgreSQL source is its own; what it promises as every kind does is in tests/conformance."""
 
 from __future__ import annotations
 
 import json
-import random
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
-from typing import Any, LiteralString
-from uuid import UUID
+from typing import Any
 
-import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -20,20 +14,13 @@ from connectors.sources.postgres.copydata import Fill, OneByOne, filler
 from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.replication import Replication
 from exchange.change import Op, Reason
-from tests.integration.capture import PARTITIONS, Record, System
+from tests.conformance import story
+from tests.integration.capture import Record, System
 from tests.stack import Stack, wait_for
 
+SHARES_STACK = True
 TABLE = "public.person"
 DDL = "CREATE TABLE person (id bigint PRIMARY KEY, name text, amount numeric(12,2))"
-ALL_TYPES = """
-    CREATE TYPE mood AS ENUM ('ok', 'bad');
-    CREATE DOMAIN positive AS numeric(6,2);
-    CREATE TABLE person (
-        id bigint PRIMARY KEY, s smallint, n numeric(12,3), nn numeric, t text, v varchar(10), c char(6),
-        b bool, d date, ts timestamp, tz timestamptz, ti time, by bytea, j jsonb, u uuid, m mood, po positive,
-        f4 real, f8 double precision, ia int[], ta text[], na numeric(5,2)[], ma mood[], iv interval,
-        inet inet, "姓名" text)
-"""
 
 
 @pytest.fixture
@@ -59,53 +46,16 @@ def ops(records: list[Record]) -> list[str]:
 
 
 def final_state(records: list[Record]) -> dict[int, Any]:
-    """Replay the records per partition, as a subscriber would, and return what is left."""
-    rows: dict[int, Any] = {}
-    for record in records:
-        if record.header.op is Op.TRUNCATE:
-            rows = {key: row for key, row in rows.items() if row["_partition"] != record.partition}
-        elif record.header.op is Op.DELETE:
-            rows.pop((record.key or {})["id"], None)
-        else:
-            rows[(record.key or {})["id"]] = record.value["after"] | {"_partition": record.partition}
-    return {key: {k: v for k, v in row.items() if k != "_partition"} for key, row in rows.items()}
+    return story.final_state(records)
+
+
+def assert_nothing_twice_and_in_order(records: list[Record]) -> None:
+    assert (story.twice(records), story.out_of_order(records)) == ([], [])
 
 
 def source_state(system: System) -> dict[int, Any]:
     rows = system.db.execute("SELECT id, name, amount FROM person").fetchall()
     return {row[0]: {"id": row[0], "name": row[1], "amount": row[2]} for row in rows}
-
-
-def assert_nothing_twice_and_in_order(records: list[Record]) -> None:
-    seen = Counter(record.at for record in records)
-    assert [at for at, times in seen.items() if times > 1] == []
-    last: dict[Any, tuple[int, int, int]] = {}
-    for record in records:
-        key = (record.partition, json.dumps(record.key, sort_keys=True))
-        assert last.get(key, (0, 0, 0)) < record.at
-        last[key] = record.at
-
-
-def write_until(system: System, stop: threading.Event, seed: int) -> None:
-    """Change random rows with a connection of its own until told to stop."""
-    dice = random.Random(seed)
-    with psycopg.connect(system.dsn, autocommit=True) as db:
-        while not stop.wait(0.02):  # a pace that leaves the machine to the others
-            first = dice.randrange(400)
-            with db.transaction():
-                for number in range(first, first + dice.randrange(1, 20)):
-                    write_one(db, dice, number)
-
-
-def write_one(db: psycopg.Connection[Any], dice: random.Random, number: int) -> None:
-    match dice.randrange(4):
-        case 0:
-            db.execute("DELETE FROM person WHERE id = %s", [number])
-        case 1:
-            db.execute("UPDATE person SET amount = amount + 1 WHERE id = %s", [number])
-        case _:
-            sql = "INSERT INTO person VALUES (%s, %s, 1) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
-            db.execute(sql, [number, f"name {dice.random()}"])
 
 
 def mark(system: System, number: int) -> None:
@@ -114,59 +64,6 @@ def mark(system: System, number: int) -> None:
 
 def has_mark(number: int) -> Callable[[list[Record]], bool]:
     return lambda records: any(record.key == {"id": number} for record in records)
-
-
-def test_snapshot_and_stream_join_without_gap_under_concurrent_writers(make: Callable[..., System]) -> None:
-    system = make()
-    system.execute("INSERT INTO person SELECT g, 'first', 1 FROM generate_series(0, 5999) g")
-    stop = threading.Event()
-    writers = [threading.Thread(target=write_until, args=(system, stop, seed)) for seed in range(2)]
-    for writer in writers:
-        writer.start()
-    try:
-        with system.connector() as connector:
-            connector.says("stream_started")
-            system.wait_for_records(TABLE, lambda r: len(r) > 6500, "changes after the snapshot")
-            stop.set()
-            for writer in writers:
-                writer.join()
-            mark(system, 10_000)
-            records = system.wait_for_records(TABLE, has_mark(10_000), "the last change")
-            assert connector.stop() == 0
-    finally:
-        stop.set()
-    assert final_state(records) == source_state(system)
-    assert_nothing_twice_and_in_order(records)
-    assert sum(account.changes for account in system.accounts(TABLE)) == len(records)
-
-
-def test_insert_update_delete_key_change_and_truncate(make: Callable[..., System]) -> None:
-    system = make()
-    with system.connector() as connector:
-        connector.says("stream_started")
-        system.execute("INSERT INTO person VALUES (1, '王', 12.34)")
-        system.execute("UPDATE person SET name = NULL WHERE id = 1")
-        system.execute("UPDATE person SET id = 2 WHERE id = 1")
-        system.execute("DELETE FROM person WHERE id = 2")
-        system.execute("TRUNCATE person")
-        records = system.wait_for_records(TABLE, lambda r: len(r) >= 5 + PARTITIONS, "eight records")
-    records.sort(key=lambda record: record.at)
-    assert ops(records) == ["c", "u", "d", "c", "d", *["t"] * PARTITIONS]
-    created, updated, old, new, gone, *truncated = records
-    assert created.value["after"] == {"id": 1, "name": "王", "amount": Decimal("12.34")}
-    assert updated.value["before"] is None
-    assert updated.value["after"]["name"] is None
-    assert (old.key, new.key) == ({"id": 1}, {"id": 2})
-    assert (old.at[:2], old.at[2], new.at[2]) == (new.at[:2], 0, 1)
-    assert old.value["before"] == {"id": 1, "name": None, "amount": None}
-    assert gone.key == {"id": 2}
-    assert [(r.key, r.header.position.part, r.partition) for r in truncated] == [
-        (None, number, number) for number in range(PARTITIONS)
-    ]
-    assert created.value["source"]["ts_ms"] == created.header.source_ms
-    assert created.value["transaction"]["total_order"] == 1
-    (account, *_) = system.accounts(TABLE)
-    assert account.writer == f"cdc-{system.name}"
 
 
 def frames_of(system: System, slot: str, fill: Callable[[Any], Fill], inserts: int) -> list[bytes]:
@@ -293,56 +190,6 @@ def test_refused_changes_go_sealed_to_quarantine_and_are_counted(make: Callable[
     assert "canary" not in log
 
 
-def test_every_type_arrives_exactly_from_snapshot_and_stream_alike(make: Callable[..., System]) -> None:
-    system = make(ALL_TYPES)
-    row: LiteralString = """
-        -5, -12345.678, 1e-30, '中文😀', 'v', 'ab', true, '9999-12-31', '0001-01-01 00:00:00.000001',
-        '2024-02-29 12:00:00.5+08', '23:59:59.999999', '\\x00ff', '{"a":[1]}',
-        'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ok', -1.50, 1.5, -1e300, '{1,NULL,3}',
-        ARRAY['a,b', 'q"\\{}', NULL, 'NULL', ''], '{1.25,-3}', '{ok,bad}', '1 day 2 hours', '10.0.0.1/8', '王'
-    """
-    system.db.execute("SET TIME ZONE 'Asia/Shanghai'; SET datestyle = 'SQL, DMY'")
-    system.execute("ALTER ROLE postgres SET extra_float_digits = -3")
-    try:
-        system.execute("INSERT INTO person VALUES (1," + row + ")")  # noqa: S608 - a constant
-        with system.connector() as connector:
-            connector.says("stream_started")
-            system.execute("INSERT INTO person VALUES (2," + row + ")")  # noqa: S608 - a constant
-            records = system.wait_for_records(TABLE, lambda r: len(r) == 2, "both rows")
-    finally:
-        system.execute("ALTER ROLE postgres RESET extra_float_digits")
-    expected = {
-        "s": -5,
-        "n": Decimal("-12345.678"),
-        "nn": "0.000000000000000000000000000001",
-        "t": "中文😀",
-        "v": "v",
-        "c": "ab    ",
-        "b": True,
-        "d": date(9999, 12, 31),
-        "ts": datetime(1, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001
-        "tz": datetime(2024, 2, 29, 4, 0, 0, 500000, UTC),
-        "ti": time(23, 59, 59, 999999),
-        "by": b"\x00\xff",
-        "j": '{"a": [1]}',
-        "u": UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
-        "m": "ok",
-        "po": Decimal("-1.50"),
-        "f4": 1.5,
-        "f8": -1e300,
-        "ia": [1, None, 3],
-        "ta": ["a,b", 'q"\\{}', None, "NULL", ""],
-        "na": [Decimal("1.25"), Decimal("-3.00")],
-        "ma": ["ok", "bad"],
-        "iv": "1 day 02:00:00",
-        "inet": "10.0.0.1/8",
-        "_u59d3_u540d": "王",
-    }
-    for record in records:
-        assert {k: v for k, v in record.value["after"].items() if k != "id"} == expected
-    assert sorted(ops(records)) == ["c", "r"]
-
-
 def test_new_column_in_mid_stream_gets_a_new_schema_version(make: Callable[..., System]) -> None:
     system = make()
     with system.connector() as connector:
@@ -355,28 +202,6 @@ def test_new_column_in_mid_stream_gets_a_new_schema_version(make: Callable[..., 
     assert fields == {1: ["amount", "id", "name"], 2: ["amount", "extra", "id", "name"]}
 
 
-def test_killed_in_the_snapshot_and_resumed_sends_every_row_once(make: Callable[..., System]) -> None:
-    system = make()
-    rows = 60_000
-    system.execute("INSERT INTO person SELECT g, repeat('x', 200), 1 FROM generate_series(1, 60000) g")
-    kills = 0
-    for _ in range(3):
-        with system.connector() as connector:
-            system.wait_for_positions(2)
-            connector.kill()
-        kills += "snapshot_of_table_complete" not in connector.text()
-    assert kills > 0
-    with system.connector() as connector:
-        connector.says("stream_started")
-        system.execute("UPDATE person SET name = 'late' WHERE id <= 5")
-        records = system.wait_for_records(TABLE, lambda r: len(r) >= rows + 5, "all rows", 120)
-    assert sorted(r.key["id"] for r in records if r.header.op is Op.READ and r.key) == list(
-        range(1, rows + 1)
-    )
-    assert Counter(ops(records)) == {"r": rows, "u": 5}
-    assert_nothing_twice_and_in_order(records)
-
-
 def test_position_never_shows_a_key_of_the_source(make: Callable[..., System]) -> None:
     system = make("CREATE TABLE person (id text PRIMARY KEY, name text, amount numeric)")
     system.execute("INSERT INTO person SELECT 'canary-' || g, '', 1 FROM generate_series(1, 2000) g")
@@ -385,61 +210,6 @@ def test_position_never_shows_a_key_of_the_source(make: Callable[..., System]) -
     wait_for(lambda: len(system.positions()) > 2, "positions of the snapshot")
     positions = system.positions()
     assert not any(b"canary" in position for position in positions)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_while_streaming_and_resumed_has_exactly_the_committed_changes(
-    make: Callable[..., System], seed: int
-) -> None:
-    system = make()
-    dice = random.Random(seed)
-    stop = threading.Event()
-    with system.connector() as connector:
-        connector.says("stream_started")
-    writer = threading.Thread(target=write_until, args=(system, stop, seed))
-    writer.start()
-    try:
-        for _ in range(4):
-            with system.connector() as connector:
-                system.wait_for_positions(dice.randrange(1, 8))
-                connector.kill()
-    finally:
-        stop.set()
-        writer.join()
-    # One transaction larger than a batch, killed somewhere in it.
-    system.execute("INSERT INTO person SELECT g, 'bulk', 1 FROM generate_series(1000, 20999) g")
-    with system.connector() as connector:
-        system.wait_for_positions(2)
-        connector.kill()
-    mark(system, 100_000)
-    with system.connector():
-        records = system.wait_for_records(TABLE, has_mark(100_000), "the last change")
-    assert final_state(records) == source_state(system)
-    assert_nothing_twice_and_in_order(records)
-    indices: dict[int, list[int]] = {}
-    for record in records:
-        indices.setdefault(record.at[0], []).append(record.at[1])
-    assert all(sorted(set(found)) == list(range(max(found) + 1)) for found in indices.values())
-    accounts = system.accounts(TABLE)
-    assert sum(account.changes for account in accounts) == len(records)
-    expected = sum(record.header.position.hash64() for record in records) % 2**64
-    assert sum(account.position_sum for account in accounts) % 2**64 == expected
-
-
-def test_second_connector_takes_over_and_the_first_ends_with_a_clear_error(
-    make: Callable[..., System],
-) -> None:
-    system = make()
-    with system.connector() as first:
-        first.says("stream_started")
-        with system.connector() as second:
-            wait_for(lambda: "waiting" in second.text() or "capture_started" in second.text(), "the second")
-            mark(system, 1)
-            assert first.ends() == 1
-            assert "another connector of this source has started" in first.text()
-            mark(system, 2)
-            records = system.wait_for_records(TABLE, has_mark(2), "the change after the take-over")
-    assert Counter(record.key["id"] for record in records if record.key) == {1: 1, 2: 1}
 
 
 def test_dropped_slot_halts_and_resnapshot_mends_it(make: Callable[..., System]) -> None:

@@ -15,6 +15,7 @@ from tests.integration.capture import PARTITIONS, Record, Running, System
 from tests.integration.test_postgres_source import assert_nothing_twice_and_in_order, final_state, ops
 from tests.stack import Stack, wait_for
 
+SHARES_STACK = True
 PERSON, FIRM = "public.person", "public.firm"
 FIRM_DDL: LiteralString = "CREATE TABLE firm (id bigint PRIMARY KEY, name text)"
 DDL = FIRM_DDL + "; CREATE TABLE person (id bigint PRIMARY KEY, name text)"

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from connectors import avrobytes
 from connectors.source import Shape
+from connectors.sources.convert import Unrepresentable
 from connectors.sources.debezium.schema import ConnectSchema, UnknownSchema
 from connectors.sources.debezium.types import BytesOf, Convert, Unavailable, column_type
-from connectors.sources.postgres.types import Unrepresentable
 from exchange.change import Op, Reason, Rejected
 from exchange.encoding.avroname import avro_name
 

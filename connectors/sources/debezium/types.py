@@ -21,8 +21,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from connectors import avrobytes
+from connectors.sources.convert import Unrepresentable
 from connectors.sources.debezium.schema import ConnectSchema, UnknownSchema
-from connectors.sources.postgres.types import Unrepresentable
 
 Convert = Callable[[Any], bytes]
 BytesOf = Callable[[Any], bytes]

@@ -28,14 +28,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from connectors.http import problem
+from connectors.http.keys import ApiKeys
+from connectors.http.listen import listen
+from connectors.http.login import key_owner, one_header
+from connectors.http.problem import Problem
 from connectors.receipts import Digests, Receipt, Receipts
 from connectors.rowrecord import Row, RowRecords
-from connectors.sources.http import openapi, problem, request
-from connectors.sources.http.keys import ApiKeys
-from connectors.sources.http.listen import listen
-from connectors.sources.http.problem import Problem, try_later
+from connectors.sources.http import openapi, request
 from connectors.sources.http.recent import Recent
-from exchange.errors import ExchangeError
 from exchange.plan import PlannedSystem
 
 MOST_BODY_BYTES: Final = 1_048_576
@@ -45,6 +46,7 @@ MOST_HELD_BYTES: Final = 64 * 1_048_576
 _BODY_S: Final = 30.0
 _COMMIT_S: Final = 60.0
 _LONGEST_KEY: Final = 255
+_AGAIN: Final = "send it again with the same Idempotency-Key"
 _KEY: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -93,7 +95,7 @@ class Door:
             timeout_graceful_shutdown=3,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
-        listening = listen(system.listen)
+        listening = listen(system.listen, "push", "`listen` in topology.yaml")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._serve, args=(listening,), name="push", daemon=True)
         self._thread.start()
@@ -159,7 +161,7 @@ class Door:
 
     def _app(self) -> FastAPI:
         app = FastAPI(title="Push", openapi_url=None, docs_url=None, redoc_url=None)
-        problem.install(app)
+        problem.install(app, _AGAIN)
         app.add_api_route("/ingest/{resource}", self._ingest, methods=["POST"], response_model=None)
         app.add_api_route("/openapi.json", self._show_document, methods=["GET"], response_model=None)
         app.add_api_route("/health", self._health, methods=["GET"], response_model=None)
@@ -167,7 +169,7 @@ class Door:
 
     async def _health(self) -> JSONResponse:
         if self._receipts is None:
-            raise try_later(503, "Kafka is not reached yet, or away")
+            raise _try_later(503, "Kafka is not reached yet, or away")
         return JSONResponse({"status": "ok"})
 
     async def _show_document(self, asked: Request) -> JSONResponse:
@@ -176,11 +178,11 @@ class Door:
 
     async def _ingest(self, resource: str, asked: Request) -> JSONResponse:
         records = self._allowed(resource, asked)
-        media = request.media_type(_one(asked, "content-type"))
-        if (_one(asked, "content-encoding") or "identity").lower() != "identity":
+        media = request.media_type(one_header(asked, "content-type"))
+        if (one_header(asked, "content-encoding") or "identity").lower() != "identity":
             raise Problem(415, "a body without Content-Encoding is wanted: nothing is decompressed here")
-        key = _idempotency_key(_one(asked, "idempotency-key"))
-        reserved = self._reserve(_one(asked, "content-length"))
+        key = _idempotency_key(one_header(asked, "idempotency-key"))
+        reserved = self._reserve(one_header(asked, "content-length"))
         try:
             body = await _read(asked)
             digest = self._digests.of(resource.encode(), key.encode())
@@ -202,7 +204,7 @@ class Door:
             return _stored(await _outcome(submission), again=False)
         if found := await self._known(digest, fingerprint):
             return found
-        raise try_later(503, "Kafka is not reached yet, or away; nothing was stored")
+        raise _try_later(503, "Kafka is not reached yet, or away; nothing was stored")
 
     def _put(self, submission: Submission) -> bool:
         """Let a submission wait to be stored, unless the door is shut or its like came first.
@@ -247,21 +249,14 @@ class Door:
             del self._under_way[submission.digest]
             if not submission.outcome.done():
                 submission.outcome.set_exception(
-                    try_later(503, "Kafka did not confirm; it may be stored or not")
+                    _try_later(503, "Kafka did not confirm; it may be stored or not")
                 )
                 submission.outcome.exception()  # marked as seen: its sender may be gone
 
     # -- one request
 
     def _authenticate(self, asked: Request) -> str:
-        scheme, _, key = (_one(asked, "authorization") or "").partition(" ")
-        try:
-            owner = self._keys.owner(key.strip()) if scheme.lower() == "bearer" else None
-        except ExchangeError:
-            raise try_later(503, "the secret with this system's keys cannot be used") from None
-        if owner is None:
-            headers = {"WWW-Authenticate": "Bearer"}
-            raise Problem(401, "a valid key is wanted: `Authorization: Bearer <key>`", headers=headers)
+        owner = key_owner(asked, self._keys, _AGAIN)
         if owner != self._system:
             raise Problem(403, "this key is another system's; it may not push here")
         return owner
@@ -280,17 +275,9 @@ class Door:
         if size > MOST_BODY_BYTES:
             raise _too_large()
         if self._held_bytes + size > MOST_HELD_BYTES:
-            raise try_later(429, f"{MOST_HELD_BYTES} bytes are under way already")
+            raise _try_later(429, f"{MOST_HELD_BYTES} bytes are under way already")
         self._held_bytes += size
         return size
-
-
-def _one(asked: Request, name: str) -> str | None:
-    """Return a header's value; two of it could be read in two ways."""
-    values = asked.headers.getlist(name)
-    if len(values) > 1:
-        raise Problem(400, f"header {name} is given {len(values)} times; once is wanted")
-    return values[0] if values else None
 
 
 def _idempotency_key(key: str | None) -> str:
@@ -319,6 +306,10 @@ async def _read(asked: Request) -> bytes:
     return bytes(body)
 
 
+def _try_later(status: int, detail: str) -> Problem:
+    return problem.try_later(status, detail, _AGAIN)
+
+
 def _too_large() -> Problem:
     return Problem(
         413, f"a body of at most {MOST_BODY_BYTES} bytes is wanted; split it into several requests"
@@ -336,7 +327,7 @@ async def _outcome(submission: Submission) -> Receipt:
         async with asyncio.timeout(_COMMIT_S):
             return await asyncio.shield(submission.outcome)
     except TimeoutError:
-        raise try_later(503, f"no commit within {_COMMIT_S:.0f} s; it may be stored or not") from None
+        raise _try_later(503, f"no commit within {_COMMIT_S:.0f} s; it may be stored or not") from None
 
 
 def _stored(receipt: Receipt, *, again: bool) -> JSONResponse:

@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from connectors.http.openapi import PROBLEM, TYPES, answer, closed_object
+from connectors.http.problem import CONTENT_TYPE
 from connectors.rowrecord import RowRecords
-from connectors.sources.http.problem import CONTENT_TYPE
 from connectors.sources.http.request import JSON, MOST_RECORDS, NDJSON
 from exchange.contract import Contract
 from exchange.fieldtype import ContractField, FieldType
 
-_INT: Final = (-(1 << 31), (1 << 31) - 1)
-_LONG: Final = (-(1 << 63), (1 << 63) - 1)
-_TYPES: Final[dict[str, dict[str, Any]]] = {
-    "boolean": {"type": "boolean"},
-    "int": {"type": "integer", "minimum": _INT[0], "maximum": _INT[1]},
-    "long": {"type": "integer", "minimum": _LONG[0], "maximum": _LONG[1]},
-    "float": {"type": "number"},
-    "double": {"type": "number"},
-    "string": {"type": "string"},
-    "date": {"type": "string", "format": "date"},
-    "timestamp": {"type": "string", "format": "date-time"},
-    "local_timestamp": {"type": "string", "description": "2026-01-31T08:30:00, no time zone"},
-    "time": {"type": "string", "description": "08:30:00"},
-    "uuid": {"type": "string", "format": "uuid", "description": "in lower case"},
-}
 _ANSWERS: Final = {
     "400": "Not JSON as it is wanted (grammar, a repeated name, NaN, UTF-8), or a header is missing.",
     "401": "No valid key.",
@@ -41,7 +27,7 @@ _ANSWERS: Final = {
 
 def document(resources: Mapping[str, RowRecords]) -> dict[str, Any]:
     """Return the document for resources by name."""
-    schemas: dict[str, Any] = {"Stored": _STORED, "Problem": _PROBLEM}
+    schemas: dict[str, Any] = {"Stored": _STORED, "Problem": PROBLEM}
     for name, records in sorted(resources.items()):
         contract = records.form.contract
         schemas[f"{name}.record"] = _record(contract, contract.fields)
@@ -71,28 +57,6 @@ _STORED: Final[dict[str, Any]] = {
         "commit": {"type": "integer", "description": "Their position, which each record carries."},
     },
 }
-_PROBLEM: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["record", "field", "rule"],
-                "properties": {
-                    "record": {"type": "integer", "description": "Its number in the request, from 0."},
-                    "field": {"type": "string", "description": "Dotted path; empty for the whole record."},
-                    "rule": {"type": "string"},
-                },
-            },
-        },
-    },
-}
 
 
 def _post(name: str, records: RowRecords) -> dict[str, Any]:
@@ -100,7 +64,7 @@ def _post(name: str, records: RowRecords) -> dict[str, Any]:
     one = {"$ref": f"#/components/schemas/{name}.change"}
     many = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_RECORDS}
     lines = {"type": "string", "description": "One change a line."}
-    answers = {code: _answer(told, CONTENT_TYPE, "Problem") for code, told in _ANSWERS.items()}
+    answers = {code: answer(told, CONTENT_TYPE, "Problem") for code, told in _ANSWERS.items()}
     return {
         "operationId": f"push.{name}",
         "summary": f"{contract.label_zh} · {contract.label_en}",
@@ -117,14 +81,7 @@ def _post(name: str, records: RowRecords) -> dict[str, Any]:
             "required": True,
             "content": {JSON: {"schema": {"oneOf": [one, many]}}, NDJSON: {"schema": lines}},
         },
-        "responses": {"202": _answer("Committed.", JSON, "Stored"), **answers},
-    }
-
-
-def _answer(told: str, media: str, schema: str) -> dict[str, Any]:
-    return {
-        "description": told,
-        "content": {media: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+        "responses": {"202": answer("Committed.", JSON, "Stored"), **answers},
     }
 
 
@@ -132,7 +89,7 @@ def _change(name: str) -> dict[str, Any]:
     """Return a change: an upsert holds all fields, a delete the key; the one member tells which it is."""
     return {
         "oneOf": [
-            _object({operation: {"$ref": f"#/components/schemas/{name}.{part}"}}, [operation])
+            closed_object({operation: {"$ref": f"#/components/schemas/{name}.{part}"}}, [operation])
             for operation, part in (("upsert", "record"), ("delete", "key"))
         ]
     }
@@ -149,16 +106,7 @@ def _fields(fields: Any) -> dict[str, Any]:
         for field in fields
         if not field.type.nullable or any(rule.name == "required" for rule in field.rules)
     ]
-    return _object({field.source: _field(field) for field in fields}, required)
-
-
-def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
+    return closed_object({field.source: _field(field) for field in fields}, required)
 
 
 def _field(field: ContractField) -> dict[str, Any]:
@@ -198,4 +146,4 @@ def _type(type_: FieldType) -> dict[str, Any]:
             "exclusiveMaximum": limit,
             "description": f"at most {type_.scale} decimals",
         }
-    return dict(_TYPES[type_.kind])
+    return dict(TYPES[type_.kind])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from connectors.http.problem import Problem
 from connectors.rowrecord import Row, RowRecords
-from connectors.sources.http.problem import Problem
 from exchange import strictjson
 from exchange.rowform import Flaw
 

@@ -11,7 +11,6 @@ import logging
 import socket
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,7 +20,8 @@ import pymysql
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import FormatDescriptionEvent
 
-from exchange.binlog import Address, connection_settings, explained
+from exchange.binlog.address import Address, connection_settings, server_id
+from exchange.binlog.session import explained
 from exchange.errors import ExchangeError, GapError, SourceError, TransientError
 
 _HEARTBEAT_S: Final = 1
@@ -34,18 +34,13 @@ _CONNECTIONS: Final = 2
 """The library makes one for the log and one for questions; a third would be its silent reconnect."""
 
 
-def server_id(system: str) -> int:
-    """Return the id that a system's reader has on its server: of the upper half, where no server's is."""
-    return 1 << 31 | zlib.crc32(f"exchange {system}".encode()) >> 1
-
-
 class Binlog:
     """start → take* → close."""
 
     def __init__(self, system: str, where: Address, file: str, place: int, tables: Iterable[str]) -> None:
         """Prepare to read from a place in a file; row events of other tables are left out."""
         self._system = system
-        self._at = f"source {system}: the server at {where.host}:{where.port}"
+        self._at = f"source {system}: {where.at}"
         self._begins = f"{file}:{place}"
         self._backlog: deque[Any] = deque()
         self._bytes = 0
@@ -56,7 +51,7 @@ class Binlog:
         names = [name.split(".") for name in tables]
         logging.getLogger("pymysqlreplication").setLevel(logging.CRITICAL)  # it says what we raise
         self._reader = BinLogStreamReader(
-            connection_settings=connection_settings(where) | {"read_timeout": _READ_TIMEOUT_S},
+            connection_settings=connection_settings(system, where) | {"read_timeout": _READ_TIMEOUT_S},
             server_id=server_id(system),
             log_file=file,
             log_pos=place,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from connectors.sources.mysql.columns import CATALOGUE, UnknownColumn, from_catalogue
 from connectors.sources.mysql.place import Mark, file_number, place, sorted_gtids
 from connectors.sources.mysql.snapshot import KEY_TYPES, SourceTable
-from exchange.binlog import Address, Session, Table, log_status, problems
-from exchange.errors import GapError, SourceError
+from exchange.binlog.address import Address
+from exchange.binlog.columns import CATALOGUE, UnknownColumn, from_catalogue
+from exchange.binlog.fitness import Table, filter_problems, server_problems, table_problems
+from exchange.binlog.session import Refused, Session, log_status
+from exchange.errors import GapError, SourceError, TransientError
 
 _KEY: Final = (
     "SELECT column_name, coalesce(collation_name, '') FROM information_schema.key_column_usage"
@@ -29,28 +31,32 @@ class Catalog:
     def __init__(self, system: str, kind: str, where: Address) -> None:
         self.system = system
         self.kind = kind
-        self._where = where
+        self.where = where
 
     def connect(self) -> Session:
         """Return a new connection."""
-        return Session(self.system, self._where)
+        return Session(self.system, self.where)
 
-    def tables(self, session: Session, names: Sequence[str]) -> dict[str, SourceTable]:
-        """Return the tables to capture, by <schema>.<table>.
+    def look_up(
+        self, session: Session, names: Sequence[str]
+    ) -> tuple[dict[str, SourceTable], dict[str, str]]:
+        """Return the tables that can be captured, by <schema>.<table>, and why the others cannot.
 
-        Raises: SourceError naming everything that keeps them from being captured, and why.
+        Raises: SourceError naming everything that keeps all of them from being captured, and why.
         """
-        found = list(problems(session, self.kind, [Table(name, {}) for name in names]))
+        if wrong := [*server_problems(session, self.kind), *filter_problems(session, names)]:
+            raise SourceError("\n".join(f"source {self.system}: {problem}" for problem in wrong))
         tables: dict[str, SourceTable] = {}
-        if not found:
-            for name in names:
-                try:
+        problems: dict[str, str] = {}
+        for name in names:
+            try:
+                if found := list(table_problems(session, Table(name, {}))):
+                    problems[name] = "; ".join(found)
+                else:
                     tables[name] = _table(session, name)
-                except UnknownColumn as problem:
-                    found.append(f"table {name}: {problem}")
-        if found:
-            raise SourceError("\n".join(f"source {self.system}: {problem}" for problem in found))
-        return tables
+            except UnknownColumn as problem:
+                problems[name] = f"table {name}: {problem}"
+        return tables, problems
 
     def collations(self, session: Session) -> dict[int, str]:
         """Return the character set of each collation, by its id."""
@@ -96,6 +102,22 @@ class Catalog:
             raise GapError(msg)
         mark = Mark(file.rpartition(".")[0], 0, self.gtids(session, file, byte) or ())
         return place(file_number(file), byte), mark
+
+    def refuse_prepared(self, session: Session) -> None:
+        """See that no XA transaction is prepared: its changes may stand in the log before the capture.
+
+        Raises: TransientError.
+        """
+        try:
+            waiting = len(session.query("XA RECOVER"))
+        except Refused:  # MySQL shows them to few; one that is committed later halts the stream
+            return
+        if waiting:
+            msg = (
+                f"source {self.system}: {waiting} prepared XA transactions wait for their end (XA RECOVER); "
+                "the snapshot begins once each is committed or rolled back"
+            )
+            raise TransientError(msg)
 
 
 def file_name(files: Mapping[str, int], base: str, number: int) -> str:

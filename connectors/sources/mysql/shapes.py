@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors import avrobytes
-from connectors.sources.mysql.columns import Column, UnknownColumn, from_table_map
 from connectors.sources.mysql.rowimage import RowReader
 from connectors.sources.mysql.snapshot import SourceTable
+from connectors.sources.mysql.tablemap import from_table_map
 from connectors.sources.mysql.types import mapping
 from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape
-from exchange.errors import SourceError
+from exchange.binlog.columns import Column, UnknownColumn
 
 _VERSION: Final = "exchange-1"
 
@@ -106,24 +106,18 @@ class Shapes:
         """Return a table's shape as it was told last: by the log, else by the catalogue."""
         return self._last.get(name) or self.of_table(self._tables[name])
 
-    def of_table_map(self, event: Any) -> Mapped | None:
-        """Return what a table map says; None for a table that the plan does not capture.
+    def of_table_map(self, event: Any) -> Mapped:
+        """Return what the table map of a captured table says.
 
-        Raises: SourceError when its rows could not be read exactly.
+        Raises: UnknownColumn when its rows could not be read exactly.
         """
         name = f"{event.schema}.{event.table}"
-        if name not in self._tables:
-            return None
-        try:
-            columns = from_table_map(event, self._collations)
-        except UnknownColumn as problem:
-            msg = f"source {self._system}: table {name}: {problem}; its changes cannot be told exactly"
-            raise SourceError(msg) from None
+        columns = from_table_map(event, self._collations)
         told = event.optional_metadata
         at = told.simple_primary_key_list or list(told.primary_keys_with_prefix)
         if not at:
-            msg = f"source {self._system}: table {name} no longer has a primary key; give it one"
-            raise SourceError(msg)
+            msg = "it no longer has a primary key"
+            raise UnknownColumn(msg)
         key = tuple(columns[number].name for number in at)
         return Mapped(self._compile(name, columns, key), RowReader(event.columns), len(columns))
 

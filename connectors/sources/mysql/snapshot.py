@@ -14,9 +14,9 @@ from typing import Final
 
 from connectors.position import SnapshotProgress
 from connectors.sources.chunksize import FIRST_ROWS, next_limit
-from connectors.sources.mysql.columns import BINARIES, TEXTS, Column
 from connectors.sources.mysql.rowimage import Row
-from exchange.binlog import Session, quoted
+from exchange.binlog.columns import BINARIES, TEXTS, Column
+from exchange.binlog.session import Session, quoted, quoted_name
 
 _NUMBERS: Final = frozenset(
     ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year", "enum", "set", "bit"]
@@ -91,11 +91,6 @@ def expression(column: Column) -> str:
     if column.kind == "binary" and column.size:
         return f"CAST({name} AS BINARY({column.size}))"  # of a uuid too, which prints as text else
     return name
-
-
-def quoted_name(name: str) -> str:
-    """Return one name quoted for SQL; it may hold dots."""
-    return f"`{name.replace('`', '``')}`"
 
 
 def _page(table: SourceTable, last_key: Sequence[str], limit: int) -> str:

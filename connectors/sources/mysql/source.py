@@ -11,8 +11,10 @@ from pydantic import SecretStr
 
 from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
-from connectors.sources.mysql.binlog import Binlog, server_id
+from connectors.sources.marks import TableMarks
+from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.catalog import Catalog, file_name
+from connectors.sources.mysql.failover import follow
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log, where
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.shapes import BinlogMoment, Shapes
@@ -21,9 +23,10 @@ from connectors.sources.mysql.stream import Stream
 from connectors.sources.mysql.transaction import Transactions
 from connectors.sources.postgres.record import Place, row_record, truncate_record
 from exchange import log
-from exchange.binlog import Session, address
+from exchange.binlog.address import address, server_id
+from exchange.binlog.session import Session
 from exchange.change import Op, Position, stream_id
-from exchange.errors import TransientError
+from exchange.errors import SourceError, TransientError
 
 _log = log.get(__name__)
 
@@ -43,6 +46,7 @@ class MariadbSource:
     _shapes: Shapes
     _stream_id: int
     _files: dict[str, int]
+    _snapshot_commit: int
 
     def __init__(
         self,
@@ -60,7 +64,8 @@ class MariadbSource:
         self._catalog = Catalog(system, self.kind, self._where)
         self._lease: Session | None = None
         self._pinged_at = time.monotonic()
-        self._empty_first = False
+        self._marks = TableMarks(system)
+        self._to_empty: list[SourceTable] = []
         self._snapshot: Snapshot | None = None
         self._stream: Stream | None = None
 
@@ -68,19 +73,27 @@ class MariadbSource:
         """Check the server, refuse a gap, and prepare snapshot or stream."""
         self._lease = self._take_lease()
         session = self._lease
-        self._tables = self._catalog.tables(session, self._names)
-        collations = self._catalog.collations(session)
-        self._shapes = Shapes(self._system, self.kind, self._tables, collations)
+        usable, problems = self._catalog.look_up(session, self._names)
         identity = self._catalog.identity(session)
         reading: Session | None = None
+        to_empty: Sequence[str]
         if stored is None or stored.resume == 0:
+            if problems:
+                raise SourceError(f"source {self._system}: " + "; ".join(problems.values()))
             reading = self._first_position(identity, stored)
             self._files = self._catalog.files(session)
+            to_empty = self._names if stored is not None else ()
         else:
             self._files = self._catalog.files(session)
+            stored = follow(self._catalog, session, stored, self._files)
             self._refuse_gap(session, identity, stored)
-            complete = tuple(name for name in stored.tables if name in self._tables)
-            self._position = replace(stored, tables=complete)
+            self._marks.compare(stored.tables, stored.resume, usable, problems)
+            self._position = replace(stored, tables=self._marks.entries())
+            to_empty = self._marks.to_empty()
+        self._tables = {name: usable[name] for name in usable if name not in self._marks.halted}
+        self._to_empty = [self._tables[name] for name in to_empty]
+        collations = self._catalog.collations(session)
+        self._shapes = Shapes(self._system, self.kind, self._tables, collations)
         self._stream_id = stream_id(self._system, identity, self._position.timeline)
         self._prepare_snapshot(reading)
         if self._snapshot is None:
@@ -89,8 +102,14 @@ class MariadbSource:
     def read(self) -> Batch:
         """Return the next chunk of the snapshot, else the next changes of the stream."""
         self._keep_lease()
-        if self._empty_first:
-            self._empty_first = False
+        batch = self._read()
+        if batch.position is not None:
+            batch.position = replace(batch.position, tables=self._marks.entries())
+        batch.halted = self._marks.halted
+        return batch
+
+    def _read(self) -> Batch:
+        if self._to_empty:
             return self._emptying_batch()
         if self._snapshot is not None:
             chunk = self._snapshot.chunk()
@@ -149,11 +168,11 @@ class MariadbSource:
         """Begin the snapshot and take the log's place at it; return the session that reads it."""
         reading = self._catalog.connect()
         resume, mark = self._catalog.begin_snapshot(reading)
+        self._catalog.refuse_prepared(reading)
         # Another number at each beginning, so that positions of two readings are never those of one history.
         timeline = time.time_ns() // 1_000_000
         if before is not None:
             timeline = max(timeline, before.timeline + 1)
-            self._empty_first = True
         self._position = SourcePosition(
             self._system, identity, timeline, str(server_id(self._system)), resume, mark=mark.text()
         )
@@ -170,15 +189,24 @@ class MariadbSource:
         refuse_gap(stored, identity, self._files, gtids)
 
     def _prepare_snapshot(self, reading: Session | None) -> None:
-        """Begin or go on with the snapshot of the tables that have none yet."""
-        missing = {name: table for name, table in self._tables.items() if name not in self._position.tables}
+        """Begin or go on with the snapshot of the tables that have none yet.
+
+        Up to its place in the log the rows hold every change, so the stream's are taken from there on
+        (TableMark.since). A row's own position is the byte just before: no transaction can begin there (an
+        event has 19 bytes at least), so it is never also that of a streamed change.
+        """
+        missing = {name: table for name, table in self._tables.items() if not self._marks.is_complete(name)}
         if not missing:
             self._position = replace(self._position, snapshot=None)
             return
-        # The byte just before the one that the stream starts from: no transaction can begin there (an event
-        # has 19 bytes at least), so a row's position is never also that of a streamed change.
-        progress = self._position.snapshot or SnapshotProgress(self._position.resume - 1)
+        progress, since = self._position.snapshot, self._position.resume
+        if progress is None or (self._to_empty and reading is None):
+            if reading is None:
+                reading = self._catalog.connect()
+                since = max(since, self._catalog.begin_snapshot(reading)[0])
+            progress = SnapshotProgress(since - 1)
         self._position = replace(self._position, snapshot=progress)
+        self._snapshot_commit = progress.commit
         self._snapshot = Snapshot(reading or self._catalog.connect(), missing, progress)
         _log.info(
             "snapshot_started" if progress.rows == 0 else "snapshot_resumed",
@@ -190,11 +218,13 @@ class MariadbSource:
     # -- reading
 
     def _emptying_batch(self) -> Batch:
-        """Empty every table's topics before they are filled anew: which deletes were missed is not known."""
-        commit = self._position.resume - 2  # before the rows of the snapshot
+        """Empty tables' topics before they are filled anew: which deletes were missed is not known."""
+        commit = self._snapshot_commit - 1  # before the rows of the snapshot
         moment = self._snapshot_moment(commit)
         position = Position(self._stream_id, commit, 0)
-        shapes = map(self._shapes.of_table, self._tables.values())
+        tables, self._to_empty = self._to_empty, []
+        self._marks.emptied(table.name for table in tables)
+        shapes = map(self._shapes.of_table, tables)
         return Batch([truncate_record(Place(shape, position, moment)) for shape in shapes], self._position)
 
     def _chunk_batch(self, chunk: Chunk) -> Batch:
@@ -205,17 +235,17 @@ class MariadbSource:
             row_record(Place(shape, Position(self._stream_id, commit, index), moment), Op.READ, None, row)
             for index, row in enumerate(chunk.rows, first)
         ]
-        tables = self._position.tables + ((chunk.table.name,) if chunk.last_of_table else ())
-        complete = len(tables) == len(self._tables)
-        self._position = replace(self._position, tables=tables, snapshot=None if complete else chunk.progress)
+        if chunk.last_of_table:
+            self._marks.complete(chunk.table.name, commit + 1)
+        complete = all(map(self._marks.is_complete, self._tables))
+        self._position = replace(self._position, snapshot=None if complete else chunk.progress)
         if chunk.last_of_table:
             _log.info("snapshot_of_table_complete", system=self._system, table=chunk.table.name)
         return Batch(changes, self._position)
 
     def _snapshot_moment(self, commit: int) -> BinlogMoment:
         now_ms = time.time_ns() // 1_000_000
-        base = Mark.of(self._position.mark).base
-        file = file_name(self._files, base, number_of(self._position.resume))
+        file = file_name(self._files, Mark.of(self._position.mark).base, number_of(commit))
         return BinlogMoment(now_ms, commit, None, now_ms, snapshot=True, file=file)
 
     def _start_stream(self) -> Stream:
@@ -232,7 +262,8 @@ class MariadbSource:
             raise
         self._position = replace(self._position, mark=replace(mark, created_s=created_s).text())
         _log.info("stream_started", system=self._system, where=where(self._position))
-        transactions = Transactions(self._stream_id, self._shapes, self._position, self._tables)
+        stored = self._position
+        transactions = Transactions(self._stream_id, self._shapes, stored, self._tables, self._marks)
         return Stream(binlog, transactions, self._position)
 
 

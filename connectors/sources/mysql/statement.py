@@ -21,19 +21,27 @@ class Effect(Enum):
     BEGIN = auto()
     END = auto()
     """COMMIT or ROLLBACK."""
-    PREPARED = auto()
-    """XA START: what follows is committed or not by a later statement."""
+    XA_START = auto()
+    """What follows is committed or not by a later statement."""
+    XA_END = auto()
+    XA_COMMIT = auto()
+    XA_ROLLBACK = auto()
     TRUNCATE = auto()
     HALT = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """tables: those that a TRUNCATE empties; why: of a HALT, without any text of the statement."""
+    """tables: those that a TRUNCATE empties or that a HALT concerns, all of the system's if there are none.
+
+    why: of a HALT, without any text of the statement; where it is about tables, their names go before it.
+    xid: of an XA statement, as the log writes it.
+    """
 
     effect: Effect
     tables: tuple[str, ...] = ()
     why: str = ""
+    xid: str = ""
 
 
 _TOKEN: Final = re.compile(
@@ -48,11 +56,9 @@ _CONTROL: Final = {
     "SAVEPOINT": Effect.NOTHING, "RELEASE": Effect.NOTHING,
 }  # fmt: skip
 _XA: Final = {
-    "START": Effect.PREPARED,
-    "BEGIN": Effect.PREPARED,
-    "COMMIT": Effect.END,
-    "ROLLBACK": Effect.END,
-}
+    "START": Effect.XA_START, "BEGIN": Effect.XA_START, "END": Effect.XA_END,
+    "COMMIT": Effect.XA_COMMIT, "ROLLBACK": Effect.XA_ROLLBACK,
+}  # fmt: skip
 _DEFINITIONS: Final = frozenset(
     [
         "CREATE",
@@ -86,13 +92,12 @@ def judge(statement: str, database: str, tables: Collection[str]) -> Judged:
         to_savepoint = words[0] == "ROLLBACK" and "TO" in words
         return Judged(Effect.NOTHING if to_savepoint else _CONTROL[words[0]])
     if words[0] == "XA":
-        return Judged(_XA.get(words[1], Effect.NOTHING))
+        return Judged(_XA.get(words[1], Effect.NOTHING), xid=statement.split(None, 2)[2].strip())
     meant = _meant(tokens, database, tables)
     if words[0] == "TRUNCATE":
         return Judged(Effect.TRUNCATE, meant) if meant else Judged(Effect.NOTHING)
     if words[0] in _DEFINITIONS:
-        why = _definition(words, tokens, meant, database, tables)
-        return Judged(Effect.HALT, why=why) if why else Judged(Effect.NOTHING)
+        return _definition(words, tokens, database, tables)
     schemas = {table.partition(".")[0].casefold() for table in tables}
     if meant or (database.casefold() in schemas and not statement.rstrip().endswith(_BY_SERVER)):
         where = f"table {meant[0]}" if meant else f"database {database}"
@@ -122,45 +127,65 @@ def _meant(tokens: list[str], database: str, tables: Collection[str]) -> tuple[s
     return tuple(table for table in tables if table.casefold() in names)
 
 
-def _definition(
-    words: list[str], tokens: list[str], meant: tuple[str, ...], database: str, tables: Collection[str]
-) -> str:
-    """Return why a statement that defines something must halt; "" when it need not.
+def _definition(words: list[str], tokens: list[str], database: str, tables: Collection[str]) -> Judged:
+    """Judge a statement that defines something.
 
     A changed column needs no word here: the next table map tells the table's names and types.
     """
     if words[:2] in (["DROP", "DATABASE"], ["DROP", "SCHEMA"]):
-        dropped = {f"{token.casefold()}." for token in tokens[2:]}
-        lost = any(table.casefold().startswith(tuple(dropped)) for table in tables)
-        return "the database of a captured table was dropped" if lost else ""
-    if not meant or "TEMPORARY" in words[:4]:
-        return ""
-    table = meant[0]
+        dropped = tuple(f"{token.casefold()}." for token in tokens[2:])
+        lost = tuple(table for table in tables if table.casefold().startswith(dropped))
+        return _halt(lost, "was dropped with its database")
+    if "TEMPORARY" in words[:4]:
+        return Judged(Effect.NOTHING)
     if words[0] == "DROP" and words[1] == "TABLE":
-        return f"table {table} was dropped"
-    if words[0] == "RENAME":
-        return f"table {table} was renamed, or another one took its name"
+        return _halt(_meant(tokens[2:], database, tables), "was dropped")
+    if words[0] == "RENAME" and words[1] in ("TABLE", "TABLES"):
+        return _halt(_meant(tokens[1:], database, tables), _RENAMED)
     if words[:4] == ["CREATE", "OR", "REPLACE", "TABLE"]:
-        target = _meant(tokens[4:7] if tokens[5:6] == ["."] else tokens[4:5], database, tables)
-        return f"table {target[0]} was replaced by another one" if target else ""
+        return _halt(_meant(_first_name(tokens[4:]), database, tables), "was replaced by another one")
     if words[0] == "ALTER" and "TABLE" in words[:4]:
-        return _alteration(words, table)
-    return ""
+        return _alteration(words, tokens, database, tables)
+    return Judged(Effect.NOTHING)
 
 
-def _alteration(words: list[str], table: str) -> str:
+def _alteration(words: list[str], tokens: list[str], database: str, tables: Collection[str]) -> Judged:
     pairs = set(pairwise(words))
+    meant = _meant(tokens, database, tables)
     if any(first == "RENAME" and then not in ("COLUMN", "INDEX", "KEY") for first, then in pairs):
-        return f"table {table} was renamed, or another one took its name"
-    if any(first in _PARTITIONS and then == "PARTITION" for first, then in pairs):
-        return f"table {table} lost rows with a partition; the log does not tell which"
+        return _halt(meant, _RENAMED)
+    moved = any(first in _PARTITIONS and then == "PARTITION" for first, then in pairs)
+    if moved or ("CONVERT", "TABLE") in pairs:
+        return _halt(meant, "got or lost rows with a partition; the log does not tell which")
+    altered = _meant(_first_name(tokens[_after_table(words) :]), database, tables)
     if any(first in _TABLESPACE and then == "TABLESPACE" for first, then in pairs):
-        return f"table {table} got rows by a tablespace; the log does not tell which"
+        return _halt(altered, "got rows by a tablespace; the log does not tell which")
+    if "IGNORE" in words[1:3]:
+        return _halt(altered, "may have lost duplicate rows (ALTER IGNORE); the log does not tell which")
     if ("SYSTEM", "VERSIONING") in pairs:
-        return f"table {table} keeps versions of its rows now; such tables are not captured"
+        return _halt(altered, "keeps versions of its rows now; such tables are not captured")
     if "CASCADE" in words or {("SET", "NULL"), ("SET", "DEFAULT")} & pairs & _after_on(words):
-        return f"table {table} got a foreign key whose changes the log does not tell (CASCADE or SET NULL)"
-    return ""
+        why = "got a foreign key whose changes the log does not tell (CASCADE or SET NULL)"
+        return _halt(altered, why)
+    return Judged(Effect.NOTHING)
+
+
+_RENAMED: Final = "was renamed, or another one took its name"
+
+
+def _halt(tables: tuple[str, ...], why: str) -> Judged:
+    """Halt these tables; without any, there is nothing to halt."""
+    return Judged(Effect.HALT, tables, why) if tables else Judged(Effect.NOTHING)
+
+
+def _after_table(words: list[str]) -> int:
+    """Return where the name stands in ALTER [ONLINE] [IGNORE] TABLE [IF EXISTS] <name>."""
+    at = words.index("TABLE") + 1
+    return at + 2 if words[at : at + 2] == ["IF", "EXISTS"] else at
+
+
+def _first_name(tokens: list[str]) -> list[str]:
+    return tokens[:3] if tokens[1:2] == ["."] else tokens[:1]
 
 
 def _after_on(words: list[str]) -> set[tuple[str, str]]:

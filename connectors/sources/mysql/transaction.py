@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,23 +21,20 @@ from pymysqlreplication.event import (
     XAPrepareEvent,
     XidEvent,
 )
-from pymysqlreplication.row_event import (
-    DeleteRowsEvent,
-    PartialUpdateRowsEvent,
-    RowsEvent,
-    TableMapEvent,
-    UpdateRowsEvent,
-    WriteRowsEvent,
-)
+from pymysqlreplication.row_event import RowsEvent, TableMapEvent, UpdateRowsEvent
 
 from connectors.position import SourcePosition
 from connectors.source import Captured
-from connectors.sources.mysql.place import Mark, byte_of, file_number, number_of, place
-from connectors.sources.mysql.rowimage import MalformedImage, Row, is_whole
+from connectors.sources.marks import TableMarks
+from connectors.sources.mysql.place import byte_of
+from connectors.sources.mysql.prepared import MOST_BYTES, HeldRows, Prepared
+from connectors.sources.mysql.progress import LogProgress
+from connectors.sources.mysql.rowevent import UnreadableChange, row_images, row_records, rows_begin
 from connectors.sources.mysql.shapes import BinlogMoment, Mapped, Shapes
-from connectors.sources.mysql.statement import Effect, judge
-from connectors.sources.postgres.record import Place, row_record, truncate_record
-from exchange.change import Op, Position
+from connectors.sources.mysql.statement import Effect, Judged, judge
+from connectors.sources.postgres.record import Place, truncate_record
+from exchange.binlog.columns import UnknownColumn
+from exchange.change import Position
 from exchange.errors import SourceError
 
 _MARIADB_STANDALONE: Final = 1
@@ -46,8 +43,8 @@ _MARIADB_PREPARED_XA: Final = 64
 _HARMLESS: Final = frozenset({BINLOG.INTVAR_EVENT, BINLOG.RAND_EVENT, BINLOG.USER_VAR_EVENT, 28, 37})
 """Events that the library does not read and that change no row. 28: may be ignored by its own words; 37: a
 change in a group of servers."""
-_HEADER_BYTES: Final = 19
 _LAST_INDEX: Final = 0xFFFF_FFFF
+_LAST_PLACE: Final = 1 << 64
 
 
 class Transactions:
@@ -58,21 +55,22 @@ class Transactions:
     """
 
     def __init__(
-        self, stream_id: int, shapes: Shapes, stored: SourcePosition, tables: Collection[str]
+        self,
+        stream_id: int,
+        shapes: Shapes,
+        stored: SourcePosition,
+        tables: Collection[str],
+        marks: TableMarks,
     ) -> None:
         self._system = stored.system
         self._done = (stored.commit, stored.index)
         self._stream_id = stream_id
         self._shapes = shapes
-        self._tables = tables
-        mark = Mark.of(stored.mark)
-        self._created_s = mark.created_s
-        self._gtids = {gtid.partition("-")[0]: gtid for gtid in mark.gtids}
-        self._base = mark.base
-        self._number = number_of(stored.resume)
+        self._tables = frozenset(tables)
+        self._marks = marks
+        self._log = LogProgress(stored)
         self._maps: dict[int, Mapped | None] = {}
-        self.resume = stored.resume
-        """Start of the log to read again, as in SourcePosition; everything before it has been taken."""
+        self._xa = Prepared()
         self.last = self._done
         """Commit position and index of the last change that was captured."""
         self.is_open = False
@@ -83,9 +81,16 @@ class Transactions:
         self._offset = 0
 
     @property
+    def resume(self) -> int:
+        """Start of the log to read again, as in SourcePosition; everything before it has been taken."""
+        oldest = self._xa.oldest
+        return self._log.resume if oldest is None else min(self._log.resume, oldest[0])
+
+    @property
     def mark(self) -> str:
         """What tells this log from another at `resume`."""
-        return Mark(self._base, self._created_s, tuple(sorted(self._gtids.values()))).text()
+        oldest = self._xa.oldest
+        return self._log.mark if oldest is None else oldest[1]
 
     def take(self, event: Any) -> list[Captured]:
         """Take the next event in; return the records that it gives."""
@@ -93,20 +98,19 @@ class Transactions:
             case RowsEvent():
                 return self._rows(event)
             case TableMapEvent():
-                self._maps[event.table_id] = self._shapes.of_table_map(event)
+                self._maps[event.table_id] = self._table_map(event)
             case MariadbGtidEvent() | GtidEvent():
                 self._begin(event)
             case XidEvent():
                 self._end(event)
             case XAPrepareEvent():
-                self._prepared = True
-                self._end(event)
+                return self._prepare(event)
             case QueryEvent():
                 return self._statement(event)
             case RotateEvent():
                 self._rotate(event)
             case FormatDescriptionEvent():
-                self._created_s = event.timestamp
+                self._log.begin_file(event.timestamp)
             case HeartbeatLogEvent():
                 pass
             case _:
@@ -116,39 +120,27 @@ class Transactions:
     # -- where we are
 
     def _begin(self, event: Any) -> None:
-        start = place(self._number, event.packet.log_pos - event.packet.event_size)
+        start = self._log.begin_of(event)
         gtid = getattr(event, "gtid", "")
         now_ms = time.time_ns() // 1_000_000
-        file = f"{self._base}.{self._number:06d}"
-        self._moment = BinlogMoment(
-            event.timestamp * 1000, start, byte_of(start), now_ms, file=file, gtid=gtid
-        )
+        at_ms = event.timestamp * 1000
+        self._moment = BinlogMoment(at_ms, start, byte_of(start), now_ms, file=self._log.file, gtid=gtid)
         flags = event.flags if isinstance(event, MariadbGtidEvent) else _MARIADB_STANDALONE
-        self._explicit = not flags & _MARIADB_STANDALONE
-        self._prepared = bool(flags & _MARIADB_PREPARED_XA)
+        self._explicit, self._prepared = not flags & _MARIADB_STANDALONE, False
         self.is_open = True
+        if flags & _MARIADB_PREPARED_XA:
+            self._begin_prepared()
         self._counted, self._offset = {}, 0
 
     def _end(self, event: Any) -> None:
-        if isinstance(gtid := self._moment.gtid, str) and gtid.count("-") == 2:  # of MariaDB
-            self._gtids[gtid.partition("-")[0]] = gtid
+        self._log.ended(self._moment.gtid)
         self.is_open = self._explicit = self._prepared = False
         self._moment = replace(self._moment, gtid="")
-        self._reached(event)
-
-    def _reached(self, event: Any) -> None:
-        """Outside a transaction everything up to the event's end has been taken.
-
-        Behind a transaction of more than 4 GiB the byte is told modulo that; the file ends there, and the
-        next one gives the next place.
-        """
-        self.resume = max(self.resume, place(self._number, event.packet.log_pos))
+        self._log.reached(event)
 
     def _rotate(self, event: Any) -> None:
         self._maps.clear()
-        self._base, self._number = event.next_binlog.rpartition(".")[0], file_number(event.next_binlog)
-        self._created_s = 0  # until the file's first event tells it
-        self.resume = max(self.resume, place(self._number, event.position))
+        self._log.rotate(event)
 
     def _other(self, event: Any) -> None:
         """Take what is neither a change nor the bounds of one; what is not known to be harmless halts."""
@@ -162,7 +154,7 @@ class Transactions:
             msg = f"an event of type {number} is not understood (compressed?)"
             raise self._halt(msg)
         elif not self.is_open and event.packet.log_pos:
-            self._reached(event)
+            self._log.reached(event)
 
     # -- statements
 
@@ -170,15 +162,24 @@ class Transactions:
         judged = judge(event.query, event.schema.decode(errors="replace"), self._tables)
         match judged.effect:
             case Effect.HALT:
-                raise self._halt(judged.why)
+                if not judged.tables:
+                    raise self._halt(judged.why)
+                for table in judged.tables:
+                    self._halt_table(table, judged.why)
+                self._end_unless_explicit(event)
             case Effect.TRUNCATE:
                 taken = [record for table in judged.tables for record in self._truncate(event, table)]
                 self._end_unless_explicit(event)
                 return taken
             case Effect.BEGIN:
                 self._explicit = True
-            case Effect.PREPARED:
-                self._explicit = self._prepared = True
+            case Effect.XA_START:
+                self._explicit = True
+                self._begin_prepared()
+            case Effect.XA_END:
+                self._xa.name(judged.xid)
+            case Effect.XA_COMMIT | Effect.XA_ROLLBACK:
+                return self._end_prepared(event, judged)
             case Effect.END:
                 self._end(event)
             case Effect.NOTHING:
@@ -190,43 +191,94 @@ class Transactions:
             self._end(event)
 
     def _truncate(self, event: Any, table: str) -> list[Captured]:
+        if not self._takes(table):
+            return []
         found = self._place(table, self._start_of(event))
         shape = self._shapes.last_of(table)
         return [] if found is None else [truncate_record(Place(shape, *found))]
 
+    # -- XA transactions
+
+    def _begin_prepared(self) -> None:
+        if not self._prepared:
+            self._prepared = True
+            self._xa.begin(self._moment.lsn, self._log.mark)
+
+    def _prepare(self, event: Any) -> list[Captured]:
+        if event.one_phase:
+            self._prepared = False
+            taken = self._records_of(self._xa.take_open())
+        else:
+            self._xa.hold()
+            taken = []
+        self._end(event)
+        return taken
+
+    def _end_prepared(self, event: Any, judged: Judged) -> list[Captured]:
+        held = self._xa.take(judged.xid)
+        if judged.effect is Effect.XA_ROLLBACK:
+            held = []
+        if held is None:
+            msg = "an XA transaction was committed whose changes stand in the log before the capture began"
+            raise self._halt(msg)
+        taken = self._records_of(held)
+        self._end(event)
+        return taken
+
+    def _records_of(self, held: Iterable[HeldRows]) -> list[Captured]:
+        """Return the records of a transaction that is committed at last, under the place of its commit."""
+        return [record for rows in held for record in self._records(rows)]
+
     # -- rows
+
+    def _takes(self, table: str) -> bool:
+        """Whether changes of a table are captured where the log is now.
+
+        A prepared transaction's place is not known yet: whether its changes are is seen at its end.
+        """
+        place_or_later = _LAST_PLACE if self._prepared else self._moment.lsn
+        return table in self._tables and self._marks.takes(table, place_or_later)
+
+    def _table_map(self, event: Any) -> Mapped | None:
+        table = f"{event.schema}.{event.table}"
+        if not self._takes(table):
+            return None
+        try:
+            return self._shapes.of_table_map(event)
+        except UnknownColumn as problem:
+            self._halt_table(table, f"cannot be read exactly any more: {problem}")
+            return None
 
     def _rows(self, event: Any) -> list[Captured]:
         mapped = self._maps.get(event.table_id)
-        if mapped is None:
+        if mapped is None or not self._takes(mapped.shape.shape.table):
             return []
         table = mapped.shape.shape.table
-        if self._prepared:
-            msg = f"table {table} was changed by an XA transaction; the log tells its end apart"
-            raise self._halt(msg)
-        is_update = isinstance(event, UpdateRowsEvent)
-        bitmaps = [event.columns_present_bitmap] + ([event.columns_present_bitmap2] if is_update else [])
-        if isinstance(event, PartialUpdateRowsEvent) or not all(
-            is_whole(bitmap, mapped.columns) for bitmap in bitmaps
-        ):
-            msg = f"a change of table {table} does not tell all columns (binlog_row_image was not FULL)"
-            raise self._halt(msg)
-        start = self._start_of(event)
-        packet = event.packet
-        rows_at = start + _HEADER_BYTES + packet.read_bytes
+        at = self._start_of(event) + rows_begin(event)
         try:
-            images = mapped.reader.rows(packet.read(event.event_size - packet.read_bytes))
-        except MalformedImage:
-            msg = f"a change of table {table} is damaged"
-            raise self._halt(msg) from None
+            rows = HeldRows(event, mapped, row_images(event, mapped), at)
+        except UnreadableChange as problem:
+            self._halt_table(table, str(problem))
+            return []
+        if not self._prepared:
+            return self._records(rows)
+        self._xa.add(rows)
+        if self._xa.size_bytes > MOST_BYTES:
+            msg = f"prepared XA transactions hold more than {MOST_BYTES} bytes of log"
+            raise self._halt(msg)
+        return []
+
+    def _records(self, rows: HeldRows) -> list[Captured]:
+        table = rows.mapped.shape.shape.table
+        if not self._takes(table):
+            return []
         made: list[Captured] = []
-        step = 2 if is_update else 1
-        for at in range(0, len(images), step):
-            found = self._place(table, rows_at + images[at][0])
+        step = 2 if isinstance(rows.event, UpdateRowsEvent) else 1
+        for number in range(0, len(rows.images), step):
+            found = self._place(table, rows.at + rows.images[number][0])
             if found is not None:
-                made += _records(
-                    event, Place(mapped.shape, *found), [row for _, row in images[at : at + step]]
-                )
+                images = [image for _, image in rows.images[number : number + step]]
+                made += row_records(rows.event, Place(rows.mapped.shape, *found), images)
         return made
 
     def _start_of(self, event: Any) -> int:
@@ -252,23 +304,13 @@ class Transactions:
         order = (sum(self._counted.values()), self._counted[table])
         return Position(self._stream_id, *at), self._moment, order
 
+    def _halt_table(self, table: str, why: str) -> None:
+        if self._takes(table):
+            self._marks.halt(table, f"{why} (log at {self._log.text(self._moment.lsn)})")
+
     def _halt(self, why: str) -> SourceError:
-        at = f"{self._base}.{number_of(self._moment.lsn):06d}:{byte_of(self._moment.lsn)}"
+        at = self._log.text(self._moment.lsn)
         return SourceError(
             f"source {self._system}: transaction at {at}: {why}. Nothing from there on was captured; mend "
             f"the cause, then run `exchange resnapshot {self._system}` to read all tables anew"
         )
-
-
-def _records(event: Any, at: Place, rows: Sequence[Row]) -> list[Captured]:
-    """One record, or two when the key changed: the old key goes, the new one comes."""
-    match event:
-        case WriteRowsEvent():
-            return [row_record(at, Op.CREATE, None, rows[0])]
-        case DeleteRowsEvent():
-            return [row_record(at, Op.DELETE, rows[0], None)]
-    old, new = rows
-    if all(old[column] == new[column] for column in at.shape.key_at):
-        return [row_record(at, Op.UPDATE, old, new)]
-    created = replace(at, position=replace(at.position, part=1))
-    return [row_record(at, Op.DELETE, old, None), row_record(created, Op.CREATE, None, new)]

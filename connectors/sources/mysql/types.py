@@ -23,16 +23,15 @@ of the log's bytes. Enum, set and bit come as numbers, so that "" and an unknown
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from connectors import avrobytes
-from connectors.sources.mysql.charsets import CHARSETS, Decode
-from connectors.sources.mysql.columns import Column
-from connectors.sources.postgres.types import Convert, Mapping, Unrepresentable
+from connectors.sources.convert import Convert, Mapping, Unrepresentable, double, exactly, integer
+from exchange.binlog.charsets import CHARSETS, Decode
+from exchange.binlog.columns import Column
 
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,33 +45,17 @@ def mapping(column: Column) -> Mapping:
 
 
 def _plain(avro: Any, convert: Convert) -> Callable[[Column], Mapping]:
-    made = Mapping(avro, _exactly(convert))
+    made = Mapping(avro, exactly(convert))
     return lambda _: made
 
 
-def _exactly(convert: Convert) -> Convert:
-    """Turn every other failure into Unrepresentable, without its text: that quotes the value."""
-
-    def exact(text: bytes) -> bytes:
-        try:
-            return convert(text)
-        except (ValueError, OverflowError):
-            raise Unrepresentable from None
-
-    return exact
-
-
-def _integer(text: bytes) -> bytes:
-    return avrobytes.long(int(text))
-
-
 def _int(column: Column) -> Mapping:
-    return Mapping("long" if column.unsigned else "int", _integer)
+    return Mapping("long" if column.unsigned else "int", integer)
 
 
 def _bigint(column: Column) -> Mapping:
     if not column.unsigned:
-        return Mapping("long", _integer)
+        return Mapping("long", integer)
     avro = {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 0}
     return Mapping(avro, lambda text: avrobytes.decimal(int(text)))
 
@@ -87,7 +70,7 @@ def _decimal(column: Column) -> Mapping:
             raise Unrepresentable
         return avrobytes.decimal(int(whole + fraction))
 
-    return Mapping(avro, _exactly(convert))
+    return Mapping(avro, exactly(convert))
 
 
 def _float(text: bytes) -> bytes:
@@ -96,13 +79,6 @@ def _float(text: bytes) -> bytes:
     if struct.unpack("<f", packed)[0] != number:
         raise Unrepresentable
     return packed
-
-
-def _double(text: bytes) -> bytes:
-    number = float(text)
-    if not math.isfinite(number):
-        raise Unrepresentable
-    return avrobytes.DOUBLE(number)
 
 
 def _bit(column: Column) -> Mapping:
@@ -119,7 +95,7 @@ def _bit(column: Column) -> Mapping:
 
 def _text(column: Column) -> Mapping:
     decode: Decode = CHARSETS[column.charset]
-    return Mapping("string", _exactly(lambda text: avrobytes.sized(decode(text))))
+    return Mapping("string", exactly(lambda text: avrobytes.sized(decode(text))))
 
 
 def _enum(column: Column) -> Mapping:
@@ -174,17 +150,17 @@ def _binary(column: Column) -> Mapping:
     return Mapping("bytes", lambda text: avrobytes.sized(text.ljust(size, b"\x00")))
 
 
-_SMALL: Final = _plain({"type": "int", "connect.type": "int16"}, _integer)
+_SMALL: Final = _plain({"type": "int", "connect.type": "int16"}, integer)
 
 _MAKERS: Final[dict[str, Callable[[Column], Mapping]]] = {
     "tinyint": _SMALL,
-    "smallint": lambda column: Mapping("int", _integer) if column.unsigned else _SMALL(column),
-    "mediumint": _plain("int", _integer),
+    "smallint": lambda column: Mapping("int", integer) if column.unsigned else _SMALL(column),
+    "mediumint": _plain("int", integer),
     "int": _int,
     "bigint": _bigint,
     "decimal": _decimal,
     "float": _plain("float", _float),
-    "double": _plain("double", _double),
+    "double": _plain("double", double),
     "bit": _bit,
     "text": _text,
     "enum": _enum,
@@ -193,7 +169,7 @@ _MAKERS: Final[dict[str, Callable[[Column], Mapping]]] = {
     "datetime": _plain({"type": "long", "logicalType": "local-timestamp-micros"}, _moment),
     "timestamp": _plain({"type": "long", "logicalType": "timestamp-micros"}, _moment),
     "time": _plain({"type": "long", "logicalType": "time-micros"}, _time),
-    "year": _plain("int", _integer),
+    "year": _plain("int", integer),
     "binary": _binary,
     "geometry": _binary,
 }

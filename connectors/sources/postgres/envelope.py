@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from connectors import avrobytes
 from connectors.source import Shape
+from connectors.sources.convert import Convert, Mapping, Unrepresentable
 from connectors.sources.postgres.pgoutput import UNCHANGED, Cell, Row
-from connectors.sources.postgres.types import Convert, Mapping, Unrepresentable
 from exchange.change import Op, Reason, Rejected
 from exchange.encoding.avroname import avro_name
 from exchange.errors import SourceError

@@ -34,21 +34,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 from connectors import avrobytes
-
-Convert = Callable[[bytes], bytes]
+from connectors.sources.convert import Convert, Mapping, Unrepresentable, double, exactly, integer
 
 _MICROS_PER_DAY: Final = 86_400_000_000
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - timestamp without time zone has none
 _NUMERIC: Final = re.compile(rb"-?[0-9]+(\.[0-9]+)?")
-
-
-class Unrepresentable(Exception):
-    """The Avro type cannot hold this value exactly. Never carries the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +74,6 @@ class Form(IntEnum):
     BYTES = 10
     FLOAT = 11
     DOUBLE = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """How one column's values are written: the Avro type of a non-null value, and the converter.
-
-    form: how the same bytes are made of the same texts in compiled code.
-    """
-
-    avro: Any
-    convert: Convert
-    form: Form = Form.OTHER
 
 
 TypeOf = Callable[[int], CatalogType | None]
@@ -186,10 +169,6 @@ def array_elements(text: bytes) -> list[bytes | None]:
             raise Unrepresentable
 
 
-def _integer(text: bytes) -> bytes:
-    return avrobytes.long(int(text))
-
-
 def _float(text: bytes) -> bytes:
     """Read the decimal as a double, then round to 4 bytes: exact, for the server printed it shortest."""
     number = float(text)
@@ -199,13 +178,6 @@ def _float(text: bytes) -> bytes:
     if not math.isfinite(struct.unpack("<f", packed)[0]):
         raise Unrepresentable
     return packed
-
-
-def _double(text: bytes) -> bytes:
-    number = float(text)
-    if not math.isfinite(number):
-        raise Unrepresentable
-    return avrobytes.DOUBLE(number)
 
 
 def _boolean(text: bytes) -> bytes:
@@ -270,55 +242,41 @@ def _time(text: bytes) -> bytes:
     return avrobytes.long(seconds * 1_000_000 + clock.microsecond)
 
 
-def _exactly(convert: Convert) -> Convert:
-    """Turn every other failure of a parser into Unrepresentable, without its text: that quotes the value."""
-
-    def exact(text: bytes) -> bytes:
-        try:
-            return convert(text)
-        except (ValueError, OverflowError):
-            raise Unrepresentable from None
-
-    return exact
-
-
-_EXACT_TEXT: Final = Mapping(
-    {"type": "string", "connect.name": "exchange.Text"}, _exactly(_string), Form.TEXT
-)
+_EXACT_TEXT: Final = Mapping({"type": "string", "connect.name": "exchange.Text"}, exactly(_string), Form.TEXT)
 _ENUM: Final = Mapping(
-    {"type": "string", "connect.name": "io.debezium.data.Enum"}, _exactly(_string), Form.TEXT
+    {"type": "string", "connect.name": "io.debezium.data.Enum"}, exactly(_string), Form.TEXT
 )
 _PLAIN_NUMERIC: Final = Mapping(
     {"type": "string", "connect.name": "exchange.Numeric"}, _plain_numeric, Form.NUMERIC
 )
-_STRING: Final = Mapping("string", _exactly(_string), Form.TEXT)
+_STRING: Final = Mapping("string", exactly(_string), Form.TEXT)
 _JSON: Final = Mapping(
-    {"type": "string", "connect.name": "io.debezium.data.Json"}, _exactly(_string), Form.TEXT
+    {"type": "string", "connect.name": "io.debezium.data.Json"}, exactly(_string), Form.TEXT
 )
 
 _NUMERIC_OID: Final = 1700
 
 _SCALARS: Final[dict[int, Mapping]] = {
     16: Mapping("boolean", _boolean, Form.BOOLEAN),
-    17: Mapping("bytes", _exactly(_bytea), Form.BYTES),
-    20: Mapping("long", _integer, Form.INTEGER),
-    21: Mapping({"type": "int", "connect.type": "int16"}, _integer, Form.INTEGER),
-    23: Mapping("int", _integer, Form.INTEGER),
+    17: Mapping("bytes", exactly(_bytea), Form.BYTES),
+    20: Mapping("long", integer, Form.INTEGER),
+    21: Mapping({"type": "int", "connect.type": "int16"}, integer, Form.INTEGER),
+    23: Mapping("int", integer, Form.INTEGER),
     25: _STRING,
     114: _JSON,
-    700: Mapping("float", _exactly(_float), Form.FLOAT),
-    701: Mapping("double", _exactly(_double), Form.DOUBLE),
+    700: Mapping("float", exactly(_float), Form.FLOAT),
+    701: Mapping("double", exactly(double), Form.DOUBLE),
     1042: _STRING,
     1043: _STRING,
-    1082: Mapping({"type": "int", "logicalType": "date"}, _exactly(_date), Form.DATE),
-    1083: Mapping({"type": "long", "logicalType": "time-micros"}, _exactly(_time), Form.TIME),
+    1082: Mapping({"type": "int", "logicalType": "date"}, exactly(_date), Form.DATE),
+    1083: Mapping({"type": "long", "logicalType": "time-micros"}, exactly(_time), Form.TIME),
     1114: Mapping(
-        {"type": "long", "logicalType": "local-timestamp-micros"}, _exactly(_timestamp), Form.TIMESTAMP
+        {"type": "long", "logicalType": "local-timestamp-micros"}, exactly(_timestamp), Form.TIMESTAMP
     ),
     1184: Mapping(
-        {"type": "long", "logicalType": "timestamp-micros"}, _exactly(_timestamptz), Form.TIMESTAMPTZ
+        {"type": "long", "logicalType": "timestamp-micros"}, exactly(_timestamptz), Form.TIMESTAMPTZ
     ),
-    2950: Mapping({"type": "string", "logicalType": "uuid"}, _exactly(_string), Form.TEXT),
+    2950: Mapping({"type": "string", "logicalType": "uuid"}, exactly(_string), Form.TEXT),
     3802: _JSON,
 }
 """Source: pg_type.dat; built-in oids never change."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from connectors.source import Captured
+from connectors.sources.convert import Unrepresentable
 from connectors.sources.debezium.messages import JsonMessages
 from connectors.sources.debezium.place import TopicPlace, read_mark, write_mark
 from connectors.sources.debezium.record import Records
@@ -28,7 +29,6 @@ from connectors.sources.debezium.types import (
     column_type,
     plain_bytes,
 )
-from connectors.sources.postgres.types import Unrepresentable
 from exchange.apply.debezium import Wanted, check
 from exchange.change import Op, Reason
 from exchange.debezium import client_properties

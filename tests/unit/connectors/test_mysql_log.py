@@ -11,16 +11,15 @@ from pydantic import SecretStr
 from pymysqlreplication.constants import FIELD_TYPE
 
 from connectors.position import PositionCodec, SourcePosition
-from connectors.sources.mysql.binlog import server_id
-from connectors.sources.mysql.charsets import CHARSETS
-from connectors.sources.mysql.columns import Column, UnknownColumn, from_catalogue
+from connectors.sources.convert import Unrepresentable
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log
 from connectors.sources.mysql.place import Mark, byte_of, number_of, place
 from connectors.sources.mysql.rowimage import MalformedImage, RowReader, is_whole
 from connectors.sources.mysql.snapshot import SourceTable, _after
 from connectors.sources.mysql.types import mapping
-from connectors.sources.postgres.types import Unrepresentable
-from exchange.binlog import address
+from exchange.binlog.address import address, server_id
+from exchange.binlog.charsets import CHARSETS
+from exchange.binlog.columns import Column, UnknownColumn, from_catalogue
 from exchange.errors import ConfigError, GapError
 
 GTIDS = ("0-1-7", "2-1-3")
@@ -105,6 +104,40 @@ def test_a_connection_string_may_hold_any_password() -> None:
     assert (found.host, found.port, found.user, found.database) == ("h", 3307, "u", "d")
     assert found.password.get_secret_value() == "p@/:"
     assert "p@/:" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "mode"),
+    [
+        ("127.0.0.1", "", "disabled"),
+        ("localhost", "", "disabled"),
+        ("[::1]", "", "disabled"),
+        ("10.0.0.1", "", "verify_identity"),
+        ("db.example", "", "verify_identity"),
+        ("db.example", "?ssl_mode=disabled", "disabled"),
+        ("db.example", "?ssl_mode=verify_ca", "verify_ca"),
+        ("localhost", "?ssl_ca=/ca.pem", "verify_identity"),
+    ],
+)
+def test_only_this_machine_is_spoken_to_in_clear_without_being_told_so(
+    host: str, options: str, mode: str
+) -> None:
+    assert address("shop", SecretStr(f"mysql://u:p@{host}/d{options}")).tls.mode == mode
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("ssl_mode=required", "none of disabled, verify_ca, verify_identity"),
+        ("ssl_mode=disabled&ssl_ca=/ca.pem", "take either out"),
+        ("ssl_key=/k.pem", "without ssl_cert"),
+        ("ssl_verify=1", "an option that is not known"),
+        ("ssl_ca", "an option that is not known"),
+    ],
+)
+def test_contradicting_wishes_for_tls_are_told(options: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        address("shop", SecretStr(f"mysql://u:p@h/d?{options}"))
 
 
 def column(type_: int, **given: Any) -> Any:

@@ -22,6 +22,8 @@ HARMLESS = [
     "DROP TEMPORARY TABLE IF EXISTS person",
     "RENAME TABLE elsewhere.person TO elsewhere.people",
     "DROP DATABASE elsewhere",
+    "RENAME USER person TO people",
+    "ALTER TABLE elsewhere.child ADD FOREIGN KEY (a) REFERENCES shop.person (id) ON DELETE CASCADE",
     "CREATE OR REPLACE TABLE report AS SELECT * FROM person",
     "ROLLBACK TO here",
     "SAVEPOINT here",
@@ -43,6 +45,8 @@ HALTING = {
     "ALTER TABLE person ADD FOREIGN KEY (a) REFERENCES b (id) ON UPDATE SET NULL": "foreign key",
     "/*M!100301 ALTER TABLE person RENAME TO people */": "renamed",
     "CREATE OR REPLACE TABLE person (id int)": "replaced",
+    "ALTER IGNORE TABLE person ADD UNIQUE (name)": "duplicate",
+    "ALTER TABLE person CONVERT TABLE x TO PARTITION p1 VALUES LESS THAN (9)": "partition",
     "DROP DATABASE shop": "database",
     "UPDATE person SET a = 1": "statement",
     "INSERT INTO unknown VALUES (1)": "statement",
@@ -61,6 +65,24 @@ def test_what_the_log_does_not_tell_row_by_row_halts_without_the_statements_text
     assert judged.effect is Effect.HALT
     assert HALTING[statement] in judged.why
     assert statement not in judged.why
+
+
+@pytest.mark.parametrize(
+    ("statement", "tables"),
+    [
+        ("DROP TABLE `order`, x, person", ("shop.person", "shop.order")),
+        ("RENAME TABLE person TO x, `order` TO person", ("shop.person", "shop.order")),
+        ("ALTER TABLE shop.`order` RENAME TO x", ("shop.order",)),
+        ("ALTER TABLE x RENAME TO person", ("shop.person",)),
+        ("ALTER TABLE `order` ADD FOREIGN KEY (a) REFERENCES person (id) ON DELETE CASCADE", ("shop.order",)),
+        ("ALTER TABLE IF EXISTS `order` DISCARD TABLESPACE", ("shop.order",)),
+        ("ALTER TABLE x EXCHANGE PARTITION p WITH TABLE person", ("shop.person",)),
+        ("DROP DATABASE shop", ("shop.person", "shop.order")),
+        ("UPDATE person SET a = 1", ()),
+    ],
+)
+def test_a_halt_names_just_the_tables_that_it_concerns(statement: str, tables: tuple[str, ...]) -> None:
+    assert judge(statement, "shop", TABLES).tables == tables
 
 
 @pytest.mark.parametrize(
@@ -84,10 +106,16 @@ def test_a_statement_in_a_database_that_is_not_captured_passes() -> None:
         ("BEGIN", Effect.BEGIN),
         ("COMMIT", Effect.END),
         ("ROLLBACK", Effect.END),
-        ("XA START X'01',X'',1", Effect.PREPARED),
-        ("XA END X'01',X'',1", Effect.NOTHING),
-        ("XA ROLLBACK X'01',X'',1", Effect.END),
+        ("XA START X'01',X'',1", Effect.XA_START),
+        ("XA END X'01',X'',1", Effect.XA_END),
+        ("XA COMMIT X'01',X'',1", Effect.XA_COMMIT),
+        ("XA ROLLBACK X'01',X'',1", Effect.XA_ROLLBACK),
     ],
 )
 def test_bounds_of_transactions_are_known(statement: str, effect: Effect) -> None:
     assert judge(statement, "shop", TABLES).effect is effect
+
+
+def test_the_statements_of_an_xa_transaction_name_it_alike() -> None:
+    ends = [judge(f"XA {what} X'01',X'',1", "shop", TABLES).xid for what in ("END", "COMMIT", "ROLLBACK")]
+    assert set(ends) == {"X'01',X'',1"}

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from connectors.http.keys import ApiKeys, hashed, make_key, read_hashes
+from connectors.http.problem import Problem
 from connectors.receipts import KEPT_S, Digests, Receipt, Receipts
 from connectors.rowrecord import Row
 from connectors.sources.http import openapi, request
-from connectors.sources.http.keys import ApiKeys, hashed, make_key, read_hashes
-from connectors.sources.http.problem import Problem
 from exchange.change import Position, RecordHeader
 from exchange.errors import ConfigError
 from exchange.keys import ViewKeys

@@ -12,13 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.sources.postgres.types import (
-    CatalogType,
-    Mapping,
-    Unrepresentable,
-    array_elements,
-    mapping,
-)
+from connectors.sources.convert import Mapping, Unrepresentable
+from connectors.sources.postgres.types import CatalogType, array_elements, mapping
 
 BOOL, BYTEA, INT8, INT2, INT4, TEXT, JSON, FLOAT4, FLOAT8 = 16, 17, 20, 21, 23, 25, 114, 700, 701
 BPCHAR, DATE, TIME, TIMESTAMP, TIMESTAMPTZ, NUMERIC, UUID_, JSONB = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,7 +27,9 @@ def process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Undo what a command sets for its whole process: the hooks and the log."""
     for holder, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(holder, name, getattr(holder, name))
+    at_interrupt = signal.getsignal(signal.SIGINT)
     yield
+    signal.signal(signal.SIGINT, at_interrupt)
     structlog.reset_defaults()
     logging.basicConfig(force=True)
 
@@ -53,6 +57,20 @@ def test_an_error_nobody_foresaw_is_told_by_class_and_place_without_its_text(
     assert "test_cli.py:" in told.err
     assert "Traceback" not in told.err
     assert CANARY not in told.out + told.err
+
+
+@pytest.mark.parametrize(("main", "code"), [("cli.main()", 2), ("sys.exit(2)", -signal.SIGINT)])
+def test_an_interrupt_after_the_work_does_not_change_the_exit_code(main: str, code: int) -> None:
+    """Python is gone when the C library runs on_exit: `raise` gets the exit code 2, which is SIGINT's number.
+
+    Control: without the command's own end, the same interrupt kills.
+    """
+    program = (
+        "import ctypes, sys; from exchange import cli; libc = ctypes.CDLL(None);"
+        f" libc.on_exit(getattr(libc, 'raise'), None); sys.argv = ['exchange', 'no-such-command']; {main}"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert ended.returncode == code
 
 
 def test_an_error_in_a_thread_is_told_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ def plan(text: str = GOOD, version: int = 1) -> PublishedPlan:
         f"{topic}-{part}" for topic in compiled_views(topology, CONTRACTS) for part in ("key", "value")
     )
     ids = {subject: number for number, subject in enumerate(subjects, 1)}
-    return build_plan(topology, CONTRACTS, KEYS, ids, version)
+    return build_plan(topology, CONTRACTS, KEYS, ids, version, TODAY)
 
 
 def topology(text: str = GOOD) -> Topology:
@@ -119,3 +119,37 @@ def test_a_system_whose_name_begins_another_s_cannot_use_its_transactions() -> N
         if r.principal == "connector-pop" and r.resource_type == "transactional_id"
     }
     assert ids == {("cdc-pop", "literal")}
+
+
+DELIVERED = changed(
+    (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n"
+        "    delivery: {kind: postgres, connection_env: TAX_DSN, schema: exchange}\ngrants:",
+    )
+)
+
+
+def test_a_delivery_is_planned_with_the_views_that_are_granted_on_the_day() -> None:
+    (delivery,) = plan(DELIVERED).deliveries
+    assert (delivery.kind, delivery.connection_env, delivery.namespace) == ("postgres", "TAX_DSN", "exchange")
+    assert delivery.views == ("population.person.basic",)
+    declared = topology(DELIVERED)
+    assert declared.delivered_views("tax", dt.date(2028, 1, 1)) == ()
+    assert plan().deliveries == ()
+
+
+def test_a_deliverer_keeps_places_and_accounts_and_writes_nothing_else() -> None:
+    rules = {rule for rule in access.rules(topology(DELIVERED), TODAY) if rule.principal == "deliver-tax"}
+    assert {(rule.resource_type, rule.name, rule.operation) for rule in rules} == {
+        ("topic", TOPIC, "read"),
+        ("topic", "_exchange.accounts", "write"),
+        ("topic", "_exchange.plan", "read"),
+        ("group", "tax.deliver.", "read"),
+        ("group", "deliver-tax.reader", "describe"),
+        ("transactional_id", "deliver-tax.", "write"),
+        ("transactional_id", "deliver-tax.", "describe"),
+    }
+    late = access.rules(topology(DELIVERED), dt.date(2028, 1, 1))
+    assert not any(rule.name == TOPIC for rule in late)
+    assert "deliver-tax" in access.principals(topology(DELIVERED))

@@ -14,7 +14,19 @@ FIGURES: dict[str, Any] = {
             "writer": "worker-0",
             "state": "running",
             "halted": [{"topic": "raw.a.b.c", "partition": 1, "offset": 7, "reason": "schema 9 is unknown"}],
-        }
+        },
+        {
+            "stage": "deliver",
+            "writer": "deliver-tax",
+            "state": "halted",
+            "halted": [{"topic": "share.a.b.c", "partition": -1, "offset": -1, "reason": "no room"}],
+            "figures": {
+                "views": {
+                    "a.b.c": {"delivered": 1200, "parked": 1, "lag_records": 3, "lag_s": 4.26},
+                    "a.b.d": {"delivered": 0, "parked": 0, "lag_records": 0, "lag_s": 0.0},
+                },
+            },
+        },
     ],
     "balance_minutes": 1440,
     "routes_window_s": 300,
@@ -43,6 +55,13 @@ def test_what_is_wrong_is_said_in_words() -> None:
     assert "  HALTED at raw.a.b.c partition 1 offset 7: schema 9 is unknown\n" in text
     counts = "12,000 captured, 11,000 processed, 3 refused, 997 in flight"
     assert f"the accounts of the last 24 h DO NOT BALANCE: {counts}\n" in text
+
+
+def test_a_delivery_shows_each_views_figures() -> None:
+    text = figures_text(FIGURES)
+    assert "deliver deliver-tax: halted\n  HALTED at share.a.b.c: no room\n" in text
+    assert "  a.b.c: 1,200 delivered, 1 PARKED, 3 records behind (4.3 s)\n" in text
+    assert "  a.b.d: 0 delivered, 0 records behind\n" in text
 
 
 def test_a_route_shows_its_rate_counts_and_delay() -> None:

@@ -64,6 +64,45 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "is not one of debezium, files, http, mariadb, mysql, postgres",
     ),
     "environment name": ("POPULATION_DSN", "§population", "an environment variable in capitals"),
+    "unknown kind of delivery": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n    delivery: {kind: §oracle}\ngrants:",
+        "is not one of clickhouse, files, postgres",
+    ),
+    "delivery without kind": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n    delivery: §{kin: files}\ngrants:",
+        "of kind clickhouse, files, postgres. Did you mean 'kind'?",
+    ),
+    "unknown key of a delivery": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n    delivery: {kind: files, folder: a, §formt: csv}\ngrants:",
+        "Did you mean 'format'?",
+    ),
+    "delivery without its schema": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n    §delivery: {kind: postgres, connection_env: TAX_DSN}\ngrants:",
+        "'schema' is missing",
+    ),
+    "delivery of an unknown view": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n"
+        "    delivery: {kind: files, folder: a, views: [§population.person.basics]}\ngrants:",
+        "Did you mean 'population.person.basic'?",
+    ),
+    "delivery of a view without grant": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n"
+        "    delivery: {kind: files, folder: a, views: [§population.street.all]}\ngrants:",
+        "is not granted to 'tax'",
+    ),
+    "two deliveries to one place": (
+        "label: {zh: 税务局, en: Tax}\ngrants:",
+        "label: {zh: 税务局, en: Tax}\n    delivery: {kind: files, folder: /a}\n"
+        "  other:\n    department: tax\n    label: {zh: 其他, en: Other}\n"
+        "    delivery: {kind: files, folder: §/a}\ngrants:",
+        "folder is that of subscriber 'tax' too",
+    ),
     "bad department name": ("  tax:\n    label", "  §Tax:\n    label", "lower-case letters"),
     "bad resource name": ("  population.street:\n", "  §street:\n", "<domain>.<resource>"),
     "unknown department": ("department: police", "department: §polise", "Did you mean 'police'?"),

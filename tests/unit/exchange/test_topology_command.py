@@ -12,7 +12,7 @@ def test_one_object_is_counted_in_the_singular() -> None:
     lines = (Line(Mark.CREATED, "topic", "raw.x"), Line(Mark.UNCHANGED, "access", "worker"))
     printer = topology._Printer(verbose=False, silent=True)
     for line in lines:
-        printer.line(line)
+        printer.line(line, 0.1)
     assert printer.summary(Applied(3, lines, ())) == (
         "= unchanged: 1 access list\n1 change made; plan version 3 is in force\n"
     )
@@ -22,7 +22,7 @@ def test_several_objects_are_counted_in_the_plural() -> None:
     lines = [Line(Mark.UNCHANGED, "topic", "raw.x"), Line(Mark.UNCHANGED, "topic", "raw.y")]
     printer = topology._Printer(verbose=False, silent=True)
     for line in lines:
-        printer.line(line)
+        printer.line(line, 0.1)
     assert printer.summary(Applied(3, tuple(lines), ())).startswith("= unchanged: 2 topics\n")
 
 

@@ -57,7 +57,11 @@ def test_other_parameters_are_another_question() -> None:
 def test_planned_route_without_traffic_is_shown_empty() -> None:
     planned = {"topic": "raw.a", "view_topic": "share.a.v", "resource": "d.a", "plan_version": 3}
 
-    [route] = routes_of([], [planned], [], [])
+    done = {"view_topic": planned["view_topic"], "subscriber": "tax", "delivered": 3, "parked": 1}
+    done |= {"lag_records": None, "last_made_at_ms": 5}
+    [route] = routes_of([], [planned], [], [], [done])
+    [delivery] = route.deliveries
+    assert (delivery.subscriber, delivery.delivered, delivery.parked) == ("tax", 3, 1)
 
     assert (route.rate_per_s, route.delivered, route.delay_ms, route.last_made_at_ms) == (0, 0, None, None)
 

@@ -10,8 +10,10 @@ from exchange.errors import ConfigError
 _BACKLOG: Final = 1024
 
 
-def listen(address: str) -> socket.socket:
+def listen(address: str, what: str, where: str) -> socket.socket:
     """Return a socket that listens on host:port, by whichever family the host's first address has.
+
+    what: who listens; where: what says the address; both for the error's text.
 
     Raises: ConfigError when the address is taken or not this machine's.
     """
@@ -20,5 +22,5 @@ def listen(address: str) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
         return socket.create_server(place[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        msg = f"push: {address} cannot be listened on ({error.strerror}); change `listen` in topology.yaml"
+        msg = f"{what}: {address} cannot be listened on ({error.strerror}); change {where}"
         raise ConfigError(msg) from None

@@ -1,7 +1,7 @@
-"""API keys of the systems that push: two at most are valid for one system, so that a key can be changed.
+"""API keys of systems that push and subscribers that pull: two at most are valid for one, to change over.
 
-The secret that `keys_env` names holds `sha256:<64 hex digits>` of each, newest first; the keys themselves are
-with the department alone. A key has 256 random bits: its hash needs no salt, and no slow hash.
+The secret that topology.yaml names for it holds `sha256:<64 hex digits>` of each, newest first; the keys
+themselves are with the department alone. A key has 256 random bits: its hash needs no salt, and no slow hash.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class ApiKeys:
     """Tells whose key a request carries. Secrets are read anew each time: a change holds at once."""
 
     def __init__(self, secrets: Secrets, keys_env: Mapping[str, str]) -> None:
-        """keys_env: system → name of its secret."""
+        """keys_env: system or subscriber → name of its secret."""
         self._secrets = secrets
         self._keys_env = keys_env
 
     def owner(self, key: str) -> str | None:
-        """Return the system whose key it is, None when it is nobody's. Takes as long for any key.
+        """Return whose key it is, None when it is nobody's. Takes as long for any key.
 
         Raises: ConfigError when a secret is not as it should be.
         """
         seen = hashed(key)
         owners = []
-        for system, name in self._keys_env.items():
+        for owner, name in self._keys_env.items():
             for known in read_hashes(self._secrets, name):
                 if hmac.compare_digest(known, seen):
-                    owners.append(system)
+                    owners.append(owner)
         return owners[0] if owners else None
 
 
@@ -57,7 +57,7 @@ def read_hashes(secrets: Secrets, name: str) -> list[str]:
     if len(hashes) > _KEPT or not all(_HASH.fullmatch(one) for one in hashes):
         msg = (
             f"secret {name}: wanted are one or two hashes of API keys, sha256:<64 hex digits> each, with a "
-            "space between; `exchange push-key` makes them"
+            "space between; `exchange push-key` and `exchange pull-key` make them"
         )
         raise ConfigError(msg)
     return hashes
@@ -70,5 +70,27 @@ def make_key(secrets: Secrets, name: str, *, only: bool) -> str:
     """
     key = random_secrets.token_urlsafe(32)
     before = [] if only else read_hashes(secrets, name)
-    secrets.put(name, " ".join([hashed(key), *before][:_KEPT]))
+    put_in_force(secrets, name, [hashed(key), *before][:_KEPT])
     return key
+
+
+def revoke_keys(secrets: Secrets, name: str) -> None:
+    """Make every key invalid: the one hash that is kept is that of a key which nobody has.
+
+    Raises: ConfigError when the secret cannot be written.
+    """
+    put_in_force(secrets, name, [hashed(random_secrets.token_urlsafe(32))])
+
+
+def put_in_force(secrets: Secrets, name: str, words: list[str]) -> None:
+    """Keep words as a secret, with spaces between.
+
+    Raises: ConfigError when it cannot be written, or the environment has another one.
+    """
+    secrets.put(name, " ".join(words))
+    if secrets.get(name).get_secret_value().split() != words:
+        msg = (
+            f"secret {name}: the environment variable {name} goes before the file that was written just now, "
+            "so nothing has changed; take the variable away, here and where the bus runs"
+        )
+        raise ConfigError(msg)

@@ -1,4 +1,4 @@
-"""Errors of the push interface as problem details. Source: RFC 9457, `application/problem+json`.
+"""Errors of an HTTP interface as problem details. Source: RFC 9457, `application/problem+json`.
 
 No answer repeats what was sent: a field's name and the rule it broke, never its value.
 """
@@ -45,30 +45,28 @@ class Problem(Exception):
         return JSONResponse(body, self.status, self.headers, CONTENT_TYPE)
 
 
-def try_later(status: int, detail: str) -> Problem:
-    """Return a problem that another try may not meet."""
-    return Problem(
-        status, f"{detail}; send it again with the same Idempotency-Key", headers={"Retry-After": "1"}
-    )
+def try_later(status: int, detail: str, again: str) -> Problem:
+    """Return a problem that another try may not meet. again: what to do then."""
+    return Problem(status, f"{detail}; {again}", headers={"Retry-After": "1"})
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of an app with problem details."""
-    app.add_exception_handler(Problem, _known)
+def install(app: FastAPI, again: str) -> None:
+    """Answer every error of an app with problem details. again: what to do after an unforeseen one."""
+
+    def unforeseen(_request: Request, error: Exception) -> JSONResponse:
+        _log.error("request_failed", exc_info=error)
+        told = f"{type(error).__name__}; the log of the process has the place"
+        return try_later(500, told, again).answer()
+
+    def known(request: Request, error: Exception) -> JSONResponse:
+        return error.answer() if isinstance(error, Problem) else unforeseen(request, error)
+
+    app.add_exception_handler(Problem, known)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
-
-
-def _known(_request: Request, error: Exception) -> JSONResponse:
-    return error.answer() if isinstance(error, Problem) else _unforeseen(_request, error)
+    app.add_exception_handler(Exception, unforeseen)
 
 
 def _http(_request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers) if isinstance(error, HTTPException) and error.headers else {}
     return Problem(status, "see /openapi.json for the paths and methods there are", headers=headers).answer()
-
-
-def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
-    _log.error("push_error", exc_info=error)
-    return try_later(500, f"{type(error).__name__}; the connector's log has the place").answer()

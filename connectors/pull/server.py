@@ -1,0 +1,104 @@
+"""The process behind `exchange serve-pull`: follows the plan, serves the door, tells how it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import uvicorn
+from redis import Redis
+
+from connectors.http.listen import listen
+from connectors.position import POSITION_SECRET
+from connectors.pull.cursor import CursorCodec
+from connectors.pull.door import Door
+from connectors.pull.page import Puller
+from connectors.pull.pool import Pool
+from exchange import heartbeat, log
+from exchange.errors import TransientError
+from exchange.plan_topic import PlanTopic, no_plan
+from exchange.registry import Registry
+from exchange.settings import Settings
+from exchange.subscriber.decoder import WireDecoder
+
+PRINCIPAL: Final = "pull"
+_STAGE: Final = "deliver"
+_LOOK_EVERY_S: Final = 1.0
+_BEAT_EVERY_S: Final = 5.0
+_RETRY_S: Final = 1.0
+_GOODBYE_S: Final = 5
+
+_log = log.get(__name__)
+
+
+class PullServer:
+    """Serves all subscribers that may pull: `run` until `stop`. Several may run: none keeps anything."""
+
+    def __init__(self, settings: Settings, address: str) -> None:
+        """address: host:port to listen on.
+
+        Raises: ConfigError when an address or a password is missing.
+        """
+        self._settings = settings
+        self._address = address
+        self._client = settings.kafka_client(PRINCIPAL)
+        self._stopping = threading.Event()
+        self._beat_at = -_BEAT_EVERY_S
+
+    def stop(self) -> None:
+        """Ask `run` to return; safe in a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve until stopped.
+
+        Raises: ConfigError when the address cannot be listened on; PlanError without a plan, or with one that
+        this version does not understand.
+        """
+        secrets = self._settings.secrets
+        listening = listen(self._address, "pull", "--listen")
+        with Registry(self._settings.endpoints().registry) as registry:
+            decoder = WireDecoder(registry)
+            pool = Pool(lambda name: Puller(self._settings.kafka_client(name), name, decoder))
+            door = Door(secrets, pool, CursorCodec(secrets.ensure(POSITION_SECRET)))
+            config = uvicorn.Config(
+                door.app, log_config=None, access_log=False, server_header=False, lifespan="off",
+                timeout_graceful_shutdown=_GOODBYE_S,
+            )  # fmt: skip
+            server = uvicorn.Server(config)
+            serving = threading.Thread(target=server.run, args=([listening],), name="pull")
+            serving.start()
+            try:
+                self._follow(door)
+            finally:
+                door.stop()
+                server.should_exit = True
+                serving.join()
+                door.close()
+
+    def _follow(self, door: Door) -> None:
+        """Give the door each plan as it comes; while Kafka is away it goes on with the last one."""
+        redis = heartbeat.connect(self._settings)
+        while not self._stopping.is_set():
+            try:
+                with PlanTopic(self._client) as plans:
+                    plan = plans.read()
+                    if plan is None:
+                        raise no_plan()
+                    while not self._stopping.is_set():
+                        if plan is not None:
+                            door.follow(plan)
+                            _log.info("pull_serves", plan_version=plan.version, url=self._address)
+                        plan = plans.newer()
+                        self._beat(redis, door)
+                        self._stopping.wait(_LOOK_EVERY_S)
+            except TransientError as error:
+                _log.warning("waiting", retry_after_s=_RETRY_S, exc_info=error)
+                self._stopping.wait(_RETRY_S)
+
+    def _beat(self, redis: Redis, door: Door) -> None:
+        now = time.monotonic()
+        if now - self._beat_at >= _BEAT_EVERY_S:
+            self._beat_at = now
+            heartbeat.publish(redis, _STAGE, PRINCIPAL, "serving", door.tally.figures(), [])

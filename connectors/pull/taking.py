@@ -1,0 +1,123 @@
+"""Taking a page's records out of its lanes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from confluent_kafka import Message
+
+from connectors.http.problem import try_later
+from connectors.pull.cursor import Cursor
+from connectors.pull.lane import Lane
+from exchange.change import HEADER, RecordHeader
+from exchange.subscriber.decoder import WireDecoder
+from exchange.subscriber.plain import change_json
+from exchange.subscriber.reader import Received
+
+AGAIN: Final = "ask again with the same cursor"
+MOST_BYTES: Final = 4 * 1_048_576
+"""Of an answer's JSON, and one record more."""
+ANSWER_S: Final = 10.0
+"""How long Kafka may be silent."""
+
+Start = Cursor | Literal["earliest", "latest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What of a view is asked for: from where, how many records at most, how long to wait for the first."""
+
+    view: str
+    after: Start
+    most: int
+    wait_s: float
+
+
+class Taking:
+    """Takes a page's records, one from each partition in turn; where nothing more is, the turn passes on.
+
+    Which record comes next never hangs on which partition happened to answer first.
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[int, Lane],
+        turn: int,
+        poll: Callable[[Mapping[int, Lane]], None],
+        decoder: WireDecoder,
+    ) -> None:
+        """poll: takes more into the lanes, waiting a moment for it."""
+        self.records: list[str] = []
+        self._poll = poll
+        self._decoder = decoder
+        self._lanes = lanes
+        self._order = sorted(lanes)
+        self._at = self._order.index(turn)
+        self._last_source_ms: int | None = None
+
+    @property
+    def turn(self) -> int:
+        """Partition whose turn is next."""
+        return self._order[self._at]
+
+    def run(self, wish: Wish, stopping: Callable[[], bool]) -> None:
+        """Take until the page is full, or nothing is left and the wait over."""
+        begun = time.monotonic()
+        size, answer_by = 0, begun + ANSWER_S
+        while len(self.records) < wish.most and size < MOST_BYTES:
+            lane = self._lanes[self.turn]
+            if not lane.is_known:
+                if time.monotonic() > answer_by:
+                    raise try_later(503, f"Kafka gave no answer within {ANSWER_S:.0f} s", AGAIN)
+                self._poll(self._lanes)
+                continue
+            if (taken := lane.take()) is not None:
+                self.records.append(self._text(*taken))
+                size += len(self.records[-1])
+                answer_by = time.monotonic() + ANSWER_S
+                self._pass_on()
+            elif lane.full:
+                return
+            elif not lane.is_known:
+                continue
+            elif not all(other.is_done for other in self._lanes.values()):
+                self._pass_on()
+            elif self.records or stopping() or time.monotonic() - begun > wish.wait_s:
+                return
+            else:
+                self._poll(self._lanes)
+                answer_by = time.monotonic() + ANSWER_S
+
+    def lag_s(self) -> float | None:
+        """Return how long ago the last record that was taken was committed in its source."""
+        if self._last_source_ms is None:
+            return None
+        return max(0.0, round(time.time() - self._last_source_ms / 1000, 3))
+
+    def _text(self, message: Message, header: RecordHeader | None) -> str:
+        if header is not None:
+            self._last_source_ms = header.source_ms
+        return change_json(_received(message, header, self._decoder))
+
+    def _pass_on(self) -> None:
+        self._at = (self._at + 1) % len(self._order)
+
+
+def _received(message: Message, header: RecordHeader | None, decoder: WireDecoder) -> Received:
+    """Return a record, with `problem` where it cannot be decoded."""
+    key = value = None
+    problem = "" if header is not None else f"no valid {HEADER} header: not written by this bus"
+    raw_key, raw_value = message.key(), message.value()
+    try:
+        if header is not None:
+            key = decoder.decode(raw_key) if isinstance(raw_key, bytes) else None
+            value = decoder.decode(raw_value) if isinstance(raw_value, bytes) else None
+    except ValueError as error:
+        problem = str(error)
+    except LookupError:
+        problem = "the registry does not know its schema id"
+    topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+    return Received(topic, partition, offset, header, key, value, 0, problem)

@@ -1,0 +1,274 @@
+"""Delivers one view into one store: rounds, each beginning where target and Kafka say that it stands.
+
+A round, in this order:
+
+1. fence the process before us, which also ends what it left open;
+2. open the sink: it tells how far the target is; Kafka's group tells how far that is accounted;
+3. read on from the earlier of the two;
+4. again and again: read a batch, write it to the target, and only after that keep places and accounts in
+   Kafka, in one transaction.
+
+Whatever fails with an unknown outcome ends the round. What the target has and Kafka has not heard of is read
+again, found in the target by a sink that keeps places there, and accounted then.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from connectors.ledger import Ledger, accounts_of, ledger_id
+from connectors.sink import DeliveredView, GoneError, Sink, delivered_view
+from connectors.sinks import SINKS
+from exchange import log
+from exchange.errors import ExchangeError, FencedError, PartError, RestartError, TransientError
+from exchange.plan import PlannedDelivery, PlannedResource, PlannedView, PublishedPlan, delivery_group
+from exchange.registry import Registry
+from exchange.settings import Settings
+from exchange.subscriber.batches import Batch, BatchReader, DeniedError, Place
+
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 10.0
+HALTED_WAIT_S: Final = 60.0
+"""A halted view is tried again after so long: whoever mended the target need not restart anything."""
+_KEEP_EVERY_S: Final = 60.0
+"""Places are kept again though nothing moved: Kafka forgets a group that is silent for a week, and a process
+that was fenced hears of it."""
+
+_log = log.get(__name__)
+
+
+@dataclass
+class Progress:
+    """How a delivery is, for whoever looks; written by its own thread alone."""
+
+    state: str = "starting"
+    reason: str = ""
+    alarm: str = ""
+    delivered: int = 0
+    parked: int = 0
+    lag_records: int = 0
+    last_source_ms: int = 0
+    places: dict[int, Place] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, int | float]:
+        """Return the figures for the heartbeat."""
+        behind_s = max(0.0, time.time() - self.last_source_ms / 1000) if self.lag_records else 0.0
+        return {
+            "delivered": self.delivered,
+            "parked": self.parked,
+            "lag_records": self.lag_records,
+            "lag_s": round(behind_s, 1) if self.last_source_ms else 0.0,
+        }
+
+
+class ViewDelivery:
+    """start → stop → join, for one view; `error` is set when the whole process must end."""
+
+    def __init__(
+        self, settings: Settings, principal: str, plan: PublishedPlan, delivery: PlannedDelivery, view: str
+    ) -> None:
+        self.progress = Progress()
+        self.error: ExchangeError | None = None
+        self._settings = settings
+        self._principal = principal
+        self._plan = plan
+        self._delivery = delivery
+        self._name = view
+        self._stopping = threading.Event()
+        self._news = threading.Event()
+        self._kept = False
+        self._thread = threading.Thread(target=self._run, name=f"deliver-{view}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def heed(self, plan: PublishedPlan) -> None:
+        """Go on under a newer plan. Called from another thread."""
+        before, self._plan = self._plan, plan
+        if _planned(before, self._name) != _planned(plan, self._name) or self.progress.state != "streaming":
+            self._news.set()
+
+    def stop(self) -> None:
+        """Ask it to end after the batch under way."""
+        self._stopping.set()
+        self._news.set()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._rounds()
+        except (FencedError, RestartError) as error:
+            self.error = error
+        except Exception as error:  # its text may quote a record
+            _log.error("delivery_failed", view=self._name, exc_info=error)
+            self.error = RestartError(f"{self._name}: {type(error).__name__}; the log has the place")
+
+    def _rounds(self) -> None:
+        wait_s = _FIRST_WAIT_S
+        while True:
+            self._kept = False
+            self._news.clear()  # before the question: stop() sets the one, then the other
+            if self._stopping.is_set():
+                return
+            try:
+                self._round()
+            except TransientError as error:
+                wait_s = _FIRST_WAIT_S if self._kept else wait_s
+                spread = random.uniform(0.8, 1.2)  # noqa: S311 - guards nothing
+                self._wait("waiting", error, max(wait_s, error.retry_after_s) * spread)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            except (FencedError, RestartError):
+                raise
+            except GoneError as error:
+                self._wait("halted", error, None)
+            except ExchangeError as error:
+                self._wait("denied" if isinstance(error, DeniedError) else "halted", error, HALTED_WAIT_S)
+
+    def _wait(self, state: str, error: ExchangeError, wait_s: float | None) -> None:
+        self.progress.state, self.progress.reason = state, str(error)
+        say = _log.warning if state == "waiting" else _log.error
+        say(f"delivery_{state}", view=self._name, retry_after_s=wait_s, exc_info=error)
+        self._news.wait(wait_s)
+
+    def _round(self) -> None:
+        plan = self._plan
+        resource, planned = _planned(plan, self._name)
+        group = delivery_group(self._delivery.subscriber, self._name)
+        with Registry(self._settings.endpoints().registry) as registry:
+            view = delivered_view(
+                self._name,
+                planned.topic,
+                resource.partitions,
+                _schema(registry, planned.key_schema_id),
+                _schema(registry, planned.value_schema_id),
+            )
+            client = self._settings.kafka_client(self._delivery.subscriber)
+            subscriber = self._delivery.subscriber
+            reader = BatchReader(client, registry, subscriber, self._name, group, resource.partitions)
+            ledger = self._ledger(view)
+            sink = SINKS[self._delivery.kind](self._delivery, view, self._settings.secrets)
+            try:
+                ledger.begin()
+                self._begin(reader, sink)
+                self._follow(plan, view, reader, sink, ledger)
+            finally:
+                sink.close()
+                ledger.close()
+                reader.close()
+
+    def _ledger(self, view: DeliveredView) -> Ledger:
+        writer_id = ledger_id(self._delivery.subscriber, self._name)
+        return Ledger(self._settings.kafka_client(self._principal), writer_id, view.topic)
+
+    def _begin(self, reader: BatchReader, sink: Sink) -> None:
+        accounted, there = reader.committed(), sink.open()
+        self.progress.places = start_places(accounted, there)
+        self.progress.alarm = ""
+        try:
+            incomplete = reader.begin(self.progress.places)
+        except PartError as error:
+            msg = (
+                f"{error}. To have the view whole again: 1 {sink.begin_anew()}; 2 `exchange resnapshot "
+                "SYSTEM`, which reads its source anew"
+            )
+            raise PartError(msg) from None
+        if incomplete:
+            self.progress.alarm = (
+                f"{self._name}: delivery began when the first records were no longer in Kafka; rows that "
+                "have not changed since are missing until `exchange resnapshot SYSTEM`"
+            )
+        self.progress.state, self.progress.reason = "streaming", ""
+        self.progress.lag_records = reader.lag_records(self.progress.places)
+        _log.info("delivery_started", view=self._name, subscriber=self._delivery.subscriber)
+
+    def _follow(
+        self, plan: PublishedPlan, view: DeliveredView, reader: BatchReader, sink: Sink, ledger: Ledger
+    ) -> None:
+        kept_at = time.monotonic()
+        while not self._news.is_set():
+            batch = reader.read(sink.max_records, sink.linger_s, self._news.is_set)
+            newest = self._plan
+            if self._news.is_set() or _planned(newest, self._name) != _planned(plan, self._name):
+                return
+            if batch.places:
+                self._deliver(newest, view, batch, sink, ledger, reader)
+                kept_at = time.monotonic()
+            elif time.monotonic() - kept_at > _KEEP_EVERY_S and self.progress.places:
+                ledger.keep(self.progress.places, (), reader.group_metadata)
+                kept_at = time.monotonic()
+            self.progress.lag_records = reader.lag_records(self.progress.places)
+
+    def _deliver(
+        self,
+        plan: PublishedPlan,
+        view: DeliveredView,
+        batch: Batch,
+        sink: Sink,
+        ledger: Ledger,
+        reader: BatchReader,
+    ) -> None:
+        """Write one batch, then tell Kafka."""
+        self._expect_plan(plan, batch)
+        parked = sink.write(batch)
+        writer_id = ledger_id(self._delivery.subscriber, self._name)
+        accounts = accounts_of(view, writer_id, plan.version, batch, parked)
+        ledger.keep(batch.places, accounts, reader.group_metadata)
+        self._kept = True
+        self.progress.places |= batch.places
+        self.progress.parked += len(parked)
+        self.progress.delivered += sum(sum(one.delivered for one in a.views.values()) for a in accounts)
+        self.progress.last_source_ms = max(
+            [self.progress.last_source_ms, *(r.header.source_ms for r in batch.records if r.header)]
+        )
+
+    def _expect_plan(self, plan: PublishedPlan, batch: Batch) -> None:
+        """Wait where a record is of a plan that is not ours yet: it may show what our view has no column for.
+
+        Raises: TransientError.
+        """
+        newest = max((r.header.plan_version for r in batch.records if r.header), default=0)
+        if newest > plan.version:
+            msg = f"{self._name}: records of plan version {newest} are there, {plan.version} is known here"
+            raise TransientError(msg)
+
+
+def start_places(accounted: Mapping[int, Place], there: Mapping[int, Place] | None) -> dict[int, Place]:
+    """Return where to read on: the target is the truth about what it has, Kafka about what is accounted.
+
+    there: what the target says, None where it keeps no places. A partition that the target does not know is
+    read from its first record, whatever Kafka says: the target may have been made anew.
+    """
+    if there is None:
+        return dict(accounted)
+    return {
+        partition: min(accounted.get(partition, place), place, key=lambda one: one.offset)
+        for partition, place in there.items()
+    }
+
+
+def _planned(plan: PublishedPlan, name: str) -> tuple[PlannedResource, PlannedView]:
+    """Return a view of the plan with its resource.
+
+    Raises: LookupError when the plan has no such view.
+    """
+    for resource in plan.resources:
+        for view in resource.views:
+            if f"{resource.name}.{view.name}" == name:
+                return resource, view
+    raise LookupError(name)
+
+
+def _schema(registry: Registry, schema_id: int) -> dict[str, object]:
+    try:
+        return registry.schema(schema_id)
+    except LookupError as error:
+        raise TransientError(str(error)) from None
