@@ -3,6 +3,7 @@
 | principal | may |
 | --- | --- |
 | connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
+| connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
 | pull | read the plan; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
@@ -32,7 +33,7 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import Topology
+from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, Topology
 
 WORKER: Final = "worker"
 MONITOR: Final = "monitor"
@@ -107,7 +108,11 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "topic", quarantine_topic(resource), "write")
     yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(who, "topic", POSITIONS_TOPIC, "read", "write")
-    if system not in topology.databases():
+    declared = topology.systems[system]
+    if isinstance(declared, DebeziumSystem) and declared.connection_env is None:
+        for read in topology.resources_of(system).values():
+            yield from _literal(who, "topic", read.topic or "", "read", "describe_configs")
+    if isinstance(declared, HttpSystem | FilesSystem):
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")

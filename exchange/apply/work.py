@@ -19,7 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.apply import access, binlog, publish, schemas, source
+from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
@@ -195,6 +195,14 @@ class Work:
                 seen.problems.append(str(error))
                 continue
             line = Line(Mark.UNCHANGED, "source", log_wish.system)
+            seen.stages.append(Stage((line,), lambda: None))
+        for topics_wish in debezium.wanted(self._topology):
+            try:
+                debezium.check(topics_wish, self._settings)
+            except ExchangeError as error:
+                seen.problems.append(str(error))
+                continue
+            line = Line(Mark.UNCHANGED, "source", topics_wish.system)
             seen.stages.append(Stage((line,), lambda: None))
 
     def _see_plan(
