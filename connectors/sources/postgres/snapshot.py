@@ -22,6 +22,11 @@ from exchange.errors import TransientError
 
 _log = log.get(__name__)
 
+_CEILING: Final = """
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmax(pg_current_snapshot())
+           ELSE pg_current_xact_id() END
+"""
+"""A snapshot's xmax is behind the last transaction that ended; those that are open may lie beyond."""
 _WAIT_LOG_S: Final = 10.0
 _WAIT_ROUND_S: Final = 0.2
 
@@ -82,7 +87,7 @@ class Snapshot:
         self._connection.close()
 
     def _wait_for_running_transactions(self, stopping: Callable[[], bool]) -> None:
-        ((ceiling,),) = self._connection.query("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+        ((ceiling,),) = self._connection.query(_CEILING)
         began = logged = time.monotonic()
         while True:
             sql = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8"
