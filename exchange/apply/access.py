@@ -2,7 +2,7 @@
 
 | principal | may |
 | --- | --- |
-| connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
+| connector-<system> | write raw topics, quarantine, accounts; keep positions, receipts; read plan, orders |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
 | steward-<department> | read the quarantine of its resources |
@@ -25,6 +25,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    SNAPSHOTS_TOPIC,
     quarantine_topic,
     raw_topic,
     view_topic,
@@ -93,6 +94,8 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
     if system not in topology.databases():
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
+    else:
+        yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
