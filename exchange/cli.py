@@ -37,6 +37,13 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "consume": "exchange.commands.consume:consume",
         "client-config": "exchange.commands.parts:client_config",
     },
+    "snapshot": {
+        "start": "exchange.commands.snapshot:start",
+        "pause": "exchange.commands.snapshot:pause",
+        "resume": "exchange.commands.snapshot:resume",
+        "stop": "exchange.commands.snapshot:stop",
+        "status": "exchange.commands.snapshot:status",
+    },
     "contract": {
         "draft": "exchange.commands.contract:draft",
     },
@@ -61,6 +68,13 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
 }
 
 _GROUP_HELP: Final = {
+    "snapshot": """One table of a PostgreSQL source read again beside its stream, for all views or for one.
+
+    Examples:
+      exchange snapshot start population --table public.person --view school
+      exchange snapshot status population
+      exchange snapshot pause population
+    """,
     "contract": """Contracts of resources: what their fields are, and who may see them.
 
     Examples:

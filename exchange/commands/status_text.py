@@ -39,6 +39,7 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
             yield f"  HALTED{where if halt['topic'] else ''}: {halt['reason']}"
         yield from (f"  ALARM: {alarm}" for alarm in worker.get("alarms", ()))
         yield from _kept(worker.get("figures", {}))
+        yield from _snapshot(worker.get("figures", {}))
 
 
 def _kept(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -47,6 +48,19 @@ def _kept(figures: Mapping[str, Any]) -> Iterator[str]:
         sizes = (figures["retained_wal_bytes"], figures["lag_bytes"])
         kept, behind = (f"{size / 1024**2:,.1f} MiB" for size in sizes)
         yield f"  its source keeps {kept} of log ({figures['wal_status']}), {behind} not yet confirmed"
+
+
+def _snapshot(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how a snapshot beside the stream gets on, while it does, and that it failed."""
+    state = figures.get("snapshot_state")
+    if state not in ("running", "paused", "failed"):
+        return
+    whom = f" for view {figures['snapshot_view']}" if figures["snapshot_view"] else ""
+    of = f" of about {figures['snapshot_estimated_rows']:,}" if figures["snapshot_estimated_rows"] else ""
+    speed = f", {figures['snapshot_rows_per_s']:,} rows/s" if state == "running" else ""
+    hint = f": {figures['snapshot_hint']}" if figures["snapshot_hint"] else ""
+    rows = f"{figures['snapshot_rows']:,}{of} rows{speed}"
+    yield f"  snapshot of {figures['snapshot_table']}{whom} {state}, {rows}{hint}"
 
 
 def _balance(balance: Mapping[str, Any] | None, hours: float) -> Iterator[str]:
