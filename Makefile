@@ -26,9 +26,9 @@ demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an u
 	@$(BIN)/exchange demo $(DEMO_ARGS)
 
 test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow_faults" $(TEST_ARGS)
 
-test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 each for connector, worker and kind of source
+test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 for each process and kind of source, a million rows read again
 	@EXCHANGE_FAULT_SEEDS=200 $(BIN)/python -m pytest tests/faults tests/conformance $(TEST_ARGS)
 
 test-fuzz: setup-dev ## a million broken records on the kernel; EXCHANGE_FUZZ_CASES, EXCHANGE_FUZZ_SEED for others
