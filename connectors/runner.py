@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.guard import Guard
+from connectors.orders import Orders
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
 from connectors.sources import READ_ANEW, SOURCES, WATCHES
@@ -170,10 +171,12 @@ class Connector:
         writer.begin()
         position = writer.position()
         source = self._source(plan, system, writer)
+        orders = Orders(self._client, self._system, source)
         try:
             source.open(position)
             _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
             while not self._stopping.is_set() and not guard.must_release:
+                orders.heed()
                 batch = source.read()
                 self._settle(writer, source)
                 if batch.changes or batch.position != position:
@@ -184,11 +187,12 @@ class Connector:
                 if not batch.more:
                     self._settle(writer, source)
                 self._pulse.captured += batch.count
-                self._pulse.tables = batch.halted
+                self._pulse.tables, self._pulse.snapshot = batch.halted, batch.snapshot
                 self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
                 self._heed(plans, plan)
             self._settle(writer, source)
         finally:
+            orders.close()
             source.close()
 
     def _settle(self, writer: Writer, source: Source) -> None:
@@ -311,6 +315,7 @@ class _Pulse:
         self._at = 0.0
         self.captured = 0
         self.tables: Mapping[str, str] = {}
+        self.snapshot: Mapping[str, int | str] = {}
         self.guard: Guard | None = None
 
     def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
@@ -321,7 +326,7 @@ class _Pulse:
         self._at = now
         reasons = [*self.tables.values(), *([reason] if reason else [])]
         halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
-        figures: dict[str, int | str] = {"captured": self.captured}
+        figures: dict[str, int | str] = {"captured": self.captured, **self.snapshot}
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
         heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)

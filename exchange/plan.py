@@ -18,6 +18,8 @@ ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
 RECEIPTS_TOPIC = "_exchange.receipts"
 """Which pushed requests and files are in Kafka; see connectors/receipts.py."""
+SNAPSHOTS_TOPIC = "_exchange.snapshots"
+"""Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 Converter = Literal["json", "avro"]

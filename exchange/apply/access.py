@@ -2,7 +2,7 @@
 
 | principal | may |
 | --- | --- |
-| connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
+| connector-<system> | write raw topics, quarantine, accounts; keep positions, receipts; read plan, orders |
 | connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
 | pull | read the plan; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
@@ -28,6 +28,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    SNAPSHOTS_TOPIC,
     delivery_group,
     quarantine_topic,
     raw_topic,
@@ -115,6 +116,8 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
     if isinstance(declared, HttpSystem | FilesSystem):
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
+    else:
+        yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
