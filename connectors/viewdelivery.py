@@ -159,7 +159,7 @@ class ViewDelivery:
             sink = SINKS[self._delivery.kind](self._delivery, view, self._settings.secrets)
             try:
                 ledger.begin()
-                self._begin(reader, sink)
+                self._begin(reader, sink, ledger)
                 self._follow(plan, view, reader, sink, ledger)
             finally:
                 sink.close()
@@ -170,7 +170,12 @@ class ViewDelivery:
         writer_id = ledger_id(self._delivery.subscriber, self._name)
         return Ledger(self._settings.kafka_client(self._principal), writer_id, view.topic)
 
-    def _begin(self, reader: BatchReader, sink: Sink) -> None:
+    def _begin(self, reader: BatchReader, sink: Sink, ledger: Ledger) -> None:
+        """Go to where target and Kafka are.
+
+        Kafka hears of the start before anything is written: a group without a place is then one that Kafka
+        has forgotten, never one whose first batch was written and not accounted.
+        """
         accounted, there = reader.committed(), sink.open()
         self.progress.places = start_places(accounted, there)
         self.progress.alarm = ""
@@ -187,6 +192,13 @@ class ViewDelivery:
                 f"{self._name}: delivery began when the first records were no longer in Kafka; rows that "
                 "have not changed since are missing until `exchange resnapshot SYSTEM`"
             )
+        begun = {
+            partition: self.progress.places.get(partition, Place(offset))
+            for partition, offset in reader.starts.items()
+            if partition not in accounted
+        }
+        if begun:
+            ledger.keep(begun, (), reader.group_metadata)
         self.progress.state, self.progress.reason = "streaming", ""
         self.progress.lag_records = reader.lag_records(self.progress.places)
         _log.info("delivery_started", view=self._name, subscriber=self._delivery.subscriber)
