@@ -200,6 +200,7 @@ class ViewDelivery:
             newest = self._plan
             if self._news.is_set() or _planned(newest, self._name) != _planned(plan, self._name):
                 return
+            self.progress.lag_records = reader.lag_records(self.progress.places)
             if batch.places:
                 self._deliver(newest, view, batch, sink, ledger, reader)
                 kept_at = time.monotonic()
