@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -61,11 +62,43 @@ SCHEMA: Final[dict[str, Any]] = {
             "default": None,
         },
         {"name": "mark", "type": "string", "default": "", "doc": "how the log is known again at `resume`"},
+        {
+            "name": "incremental",
+            "type": [
+                "null",
+                {
+                    "type": "record",
+                    "name": "IncrementalProgress",
+                    "fields": [
+                        {"name": "operation", "type": "string"},
+                        {"name": "table", "type": "string"},
+                        {"name": "view", "type": "string", "doc": "that it is for; empty: for all"},
+                        {"name": "plan_version", "type": "long", "doc": "that has the view"},
+                        {"name": "state", "type": "string", "doc": "a value of IncrementalState"},
+                        {"name": "reason", "type": "string", "doc": "why it failed"},
+                        {"name": "announced", "type": "boolean", "doc": "workers know that rows follow"},
+                        {"name": "chunks", "type": "long"},
+                        {"name": "rows", "type": "long", "doc": "sent so far"},
+                        {"name": "passed", "type": "long", "doc": "rows that the stream was ahead of"},
+                        {"name": "estimated_rows", "type": "long", "doc": "of the table; 0: unknown"},
+                        {"name": "key", "type": {"type": "array", "items": "string"}, "doc": "its columns"},
+                        {"name": "last_key", "type": "bytes", "doc": "sealed; empty before the first row"},
+                    ],
+                },
+            ],
+            "default": None,
+            "doc": "the last snapshot that was taken beside the stream",
+        },
         {"name": "at_ms", "type": "long"},
     ],
 }
-_WITHOUT_MARK: Final = SCHEMA | {"fields": [field for field in SCHEMA["fields"] if field["name"] != "mark"]}
-_CODEC: Final = singleobject.Codec(SCHEMA, _WITHOUT_MARK)
+
+
+def _without(*names: str) -> dict[str, Any]:
+    return SCHEMA | {"fields": [field for field in SCHEMA["fields"] if field["name"] not in names]}
+
+
+_CODEC: Final = singleobject.Codec(SCHEMA, _without("incremental"), _without("incremental", "mark"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +112,45 @@ class SnapshotProgress:
     rows: int = 0
     table: str = ""
     last_key: tuple[str, ...] = ()
+
+
+class IncrementalState(StrEnum):
+    """How an incremental snapshot stands; the last three are its outcome."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class IncrementalProgress:
+    """How far a snapshot of one table is that is taken beside the stream; its outcome once it has ended.
+
+    announced: the records that have workers wait for the plan with `view` are in Kafka. rows: sent; passed:
+    read, but the stream had told of something newer. key: the primary key's columns with their types.
+    last_key: of the last row read, as the source's texts; empty before the first, and once it has ended.
+    """
+
+    operation: str
+    table: str
+    view: str = ""
+    plan_version: int = 0
+    state: IncrementalState = IncrementalState.RUNNING
+    reason: str = ""
+    announced: bool = False
+    chunks: int = 0
+    rows: int = 0
+    passed: int = 0
+    estimated_rows: int = 0
+    key: tuple[str, ...] = ()
+    last_key: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more of it is to come."""
+        return self.state not in (IncrementalState.RUNNING, IncrementalState.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +172,18 @@ class SourcePosition:
     tables: tuple[str, ...] = ()
     snapshot: SnapshotProgress | None = None
     mark: str = ""
+    incremental: IncrementalProgress | None = None
 
 
 def begin_anew(position: SourcePosition) -> SourcePosition:
     """Return the position of a source that is to be read from the start, its earlier records being void."""
-    return replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None, mark="")
+    beside = position.incremental
+    if beside is not None and not beside.has_ended:
+        beside = replace(
+            beside, state=IncrementalState.STOPPED, reason="all tables are read anew", last_key=()
+        )
+    anew = replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None, mark="")
+    return replace(anew, incremental=beside)
 
 
 class PositionCodec:
@@ -136,6 +215,7 @@ class PositionCodec:
                     "last_key": self._seal(progress.last_key),
                 },
                 "mark": position.mark,
+                "incremental": position.incremental and self._incremental(position.incremental),
                 "at_ms": time.time_ns() // 1_000_000,
             }
         )
@@ -150,7 +230,15 @@ class PositionCodec:
         if progress := seen["snapshot"]:
             progress["last_key"] = self._open(progress["last_key"])
             seen["snapshot"] = SnapshotProgress(**progress)
+        if incremental := seen["incremental"]:
+            incremental["last_key"] = self._open(incremental["last_key"])
+            incremental["key"] = tuple(incremental["key"])
+            incremental["state"] = IncrementalState(incremental["state"])
+            seen["incremental"] = IncrementalProgress(**incremental)
         return SourcePosition(**seen | {"tables": tuple(seen["tables"])})
+
+    def _incremental(self, progress: IncrementalProgress) -> dict[str, Any]:
+        return asdict(progress) | {"key": list(progress.key), "last_key": self._seal(progress.last_key)}
 
     def _seal(self, key: tuple[str, ...]) -> bytes:
         if not key:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.guard import Guard
+from connectors.orders import Orders
 from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
-from connectors.sources import SOURCES, WATCHES
+from connectors.sources import READ_ANEW, SOURCES, WATCHES
 from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
 from exchange import heartbeat, log
@@ -119,7 +120,7 @@ class Connector:
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
             system = _system(plan, self._system)
-            if system.kind not in SOURCES:
+            if system.kind not in READ_ANEW:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
                 raise PlanError(msg)
             known = [resource.table for resource in _resources(plan, self._system)]
@@ -170,10 +171,12 @@ class Connector:
         writer.begin()
         position = writer.position()
         source = self._source(plan, system, writer)
+        orders = Orders(self._client, self._system, source)
         try:
             source.open(position)
             _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
             while not self._stopping.is_set() and not guard.must_release:
+                orders.heed()
                 batch = source.read()
                 self._settle(writer, source)
                 if batch.changes or batch.position != position:
@@ -184,11 +187,12 @@ class Connector:
                 if not batch.more:
                     self._settle(writer, source)
                 self._pulse.captured += batch.count
-                self._pulse.tables = batch.halted
+                self._pulse.tables, self._pulse.snapshot = batch.halted, batch.snapshot
                 self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
                 self._heed(plans, plan)
             self._settle(writer, source)
         finally:
+            orders.close()
             source.close()
 
     def _settle(self, writer: Writer, source: Source) -> None:
@@ -215,6 +219,8 @@ class Connector:
             return HttpSource(system.name, self._door, self._client)
         if system.kind == "files":
             return self._files_source(plan, system)
+        if system.kind == "debezium":
+            return self._debezium_source(plan, system)
         return SOURCES[system.kind](
             system.name,
             self._settings.secrets.get(system.connection_env),
@@ -241,6 +247,22 @@ class Connector:
             Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
             Recent(self._pulse.redis, system.name),
         )
+
+    def _debezium_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
+        from connectors.sources.debezium.converters import Converters
+        from connectors.sources.debezium.source import DebeziumSource, Given
+        from exchange.debezium import client_properties
+
+        client, secret = self._client, system.connection_env
+        if secret:
+            client = client_properties(system.name, secret, self._settings.secrets.get(secret))
+        given = Given(
+            system.name,
+            {resource.table: resource.topic for resource in _resources(plan, system.name)},
+            whole_before=system.before == "complete",
+            from_oldest=system.begin == "oldest",
+        )
+        return DebeziumSource(given, client, Converters(self._settings, system))
 
     def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
         from connectors.receipts import Digests
@@ -293,6 +315,7 @@ class _Pulse:
         self._at = 0.0
         self.captured = 0
         self.tables: Mapping[str, str] = {}
+        self.snapshot: Mapping[str, int | str] = {}
         self.guard: Guard | None = None
 
     def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
@@ -303,7 +326,7 @@ class _Pulse:
         self._at = now
         reasons = [*self.tables.values(), *([reason] if reason else [])]
         halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
-        figures: dict[str, int | str] = {"captured": self.captured}
+        figures: dict[str, int | str] = {"captured": self.captured, **self.snapshot}
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
         heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)
@@ -338,11 +361,18 @@ def _concerns(plan: PublishedPlan, system: str) -> object:
     Where there are no tables, what is taken follows from the contracts.
     """
     declared = [candidate for candidate in plan.systems if candidate.name == system]
-    contracts = [] if all(one.kind in SOURCES for one in declared) else [
+    contracts = [] if all(one.kind in READ_ANEW for one in declared) else [
         (entry.contract, entry.folder) for entry in _resources(plan, system)
     ]  # fmt: skip
     tables = [
-        (entry.table, entry.raw_topic, entry.quarantine_topic, entry.partitions, entry.steward_public_key)
+        (
+            entry.table,
+            entry.topic,
+            entry.raw_topic,
+            entry.quarantine_topic,
+            entry.partitions,
+            entry.steward_public_key,
+        )
         for entry in _resources(plan, system)
     ]
     return declared, sorted(tables), contracts

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from connectors.position import SourcePosition
 from exchange.block import WriteBlock
 from exchange.change import Op, Position, Rejected
+from exchange.snapshot_orders import SnapshotOrder
 
 LARGEST_RECORD_BYTES: Final = 1_000_000
 """Key and value together. Topics take batches of 1,048,576 bytes; the rest is for what goes round them."""
@@ -40,11 +41,21 @@ Frame = Callable[[Shape], Framing]
 """Registers a shape's schemas, and returns the framing of its records."""
 
 
+@dataclass(frozen=True, slots=True)
+class ForView:
+    """Marks a record for one view of its resource; workers before plan `plan_version` wait for that."""
+
+    number: int
+    plan_version: int
+
+
 @dataclass(slots=True)
 class Captured:
     """One record for a raw topic: Avro bytes without the wire format's prefix.
 
-    key: None stands for every partition (TRUNCATE); `position.part` then becomes the partition's number.
+    key: None stands for every partition (TRUNCATE, and the announcement of rows for one view);
+    `position.part` then becomes the partition's number.
+    for_view: set on what is for one view alone.
     rejected: set when the change cannot be written to the raw topic; `value` is then JSON with the source's
     own texts, for the steward's eyes alone.
     """
@@ -56,6 +67,7 @@ class Captured:
     key: bytes | None
     value: bytes
     rejected: Rejected | None = None
+    for_view: ForView | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +77,7 @@ class Batch:
     changes: in the source's order; a block holds records as they go to their raw topics, framed, each with
     its `x-exchange` header; the next read fills it anew. more: the source went on when the batch ended.
     halted: tables that are not captured while the others are, and why.
+    snapshot: how an incremental snapshot gets on, by name, for the heartbeat; empty when there is none.
     receipts: topic, key and value of further records, which say what was pushed; see connectors/receipts.py.
     """
 
@@ -72,6 +85,7 @@ class Batch:
     position: SourcePosition | None = None
     more: bool = False
     halted: Mapping[str, str] = field(default_factory=dict)
+    snapshot: Mapping[str, int | str] = field(default_factory=dict)
     receipts: Sequence[tuple[str, bytes, bytes]] = ()
 
     @property
@@ -111,6 +125,14 @@ class Watch(Protocol):
 
     def close(self) -> None:
         """Give up connections. May be called twice."""
+
+
+@runtime_checkable
+class TakesOrders(Protocol):
+    """A source that can read one table again while its stream goes on."""
+
+    def obey(self, order: SnapshotOrder) -> None:
+        """Take an order in, between two reads; the same one again changes nothing."""
 
 
 class Source(Protocol):

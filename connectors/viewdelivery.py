@@ -19,17 +19,18 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from connectors.ledger import Ledger, accounts_of, ledger_id
 from connectors.parked import Refusals
 from connectors.parking import Parking
+from connectors.progress import Progress
 from connectors.redrive import redrive
 from connectors.sink import DeliveredView, GoneError, Parked, ParkingSink, Sink, delivered_view
 from connectors.sinks import SINKS
 from exchange import log
-from exchange.errors import ExchangeError, FencedError, PartError, RestartError, TransientError
+from exchange.errors import ExchangeError, FencedError, PartError, RestartError, SinkError, TransientError
 from exchange.plan import PlannedDelivery, PlannedResource, PlannedView, PublishedPlan, delivery_group
 from exchange.registry import Registry
 from exchange.settings import Settings
@@ -44,33 +45,6 @@ _KEEP_EVERY_S: Final = 60.0
 that was fenced hears of it."""
 
 _log = log.get(__name__)
-
-
-@dataclass
-class Progress:
-    """How a delivery is, for whoever looks; written by its own thread alone."""
-
-    state: str = "starting"
-    reason: str = ""
-    alarm: str = ""
-    parked_alarm: str = ""
-    delivered: int = 0
-    parked: int = 0
-    listed: int = 0
-    """Parked on the list in Kafka, by now; `parked` counts what the target was told."""
-    lag_records: int = 0
-    last_source_ms: int = 0
-    places: dict[int, Place] = field(default_factory=dict)
-
-    def figures(self) -> dict[str, int | float]:
-        """Return the figures for the heartbeat."""
-        behind_s = max(0.0, time.time() - self.last_source_ms / 1000) if self.lag_records else 0.0
-        return {
-            "delivered": self.delivered,
-            "parked": self.parked + self.listed,
-            "lag_records": self.lag_records,
-            "lag_s": round(behind_s, 1) if self.last_source_ms else 0.0,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +101,6 @@ class ViewDelivery:
             self._rounds()
         except (FencedError, RestartError) as error:
             self.error = error
-        except Exception as error:  # its text may quote a record
-            _log.error("delivery_failed", view=self._name, exc_info=error)
-            self.error = RestartError(f"{self._name}: {type(error).__name__}; the log has the place")
 
     def _rounds(self) -> None:
         wait_s = _FIRST_WAIT_S
@@ -151,6 +122,10 @@ class ViewDelivery:
                 self._wait("halted", error, None)
             except ExchangeError as error:
                 self._wait("denied" if isinstance(error, DeniedError) else "halted", error, HALTED_WAIT_S)
+            except Exception as error:  # its text may quote a record
+                _log.error("delivery_failed", view=self._name, exc_info=error)
+                told = f"view {self._name}: not foreseen ({type(error).__name__}); the log has the place"
+                self._wait("halted", SinkError(told), HALTED_WAIT_S)
 
     def _wait(self, state: str, error: ExchangeError, wait_s: float | None) -> None:
         self.progress.state, self.progress.reason = state, str(error)
@@ -180,7 +155,7 @@ class ViewDelivery:
             parts.callback(sink.close)
             ledger.begin()
             parking = self._parking(sink, registry, parts)
-            self._begin(reader, sink)
+            self._begin(reader, sink, ledger)
             self._follow(plan, _Parts(view, reader, sink, ledger, parking))
 
     def _ledger(self, view: DeliveredView) -> Ledger:
@@ -196,7 +171,12 @@ class ViewDelivery:
         parts.callback(parking.close)
         return parking.load(self._refusals)
 
-    def _begin(self, reader: BatchReader, sink: Sink) -> None:
+    def _begin(self, reader: BatchReader, sink: Sink, ledger: Ledger) -> None:
+        """Go to where target and Kafka are.
+
+        Kafka hears of the start before anything is written: a group without a place is then one that Kafka
+        has forgotten, never one whose first batch was written and not accounted.
+        """
         accounted, there = reader.committed(), sink.open()
         self.progress.places = start_places(accounted, there)
         self.progress.alarm = ""
@@ -213,6 +193,13 @@ class ViewDelivery:
                 f"{self._name}: delivery began when the first records were no longer in Kafka; rows that "
                 "have not changed since are missing until `exchange resnapshot SYSTEM`"
             )
+        begun = {
+            partition: self.progress.places.get(partition, Place(offset))
+            for partition, offset in reader.starts.items()
+            if partition not in accounted
+        }
+        if begun:
+            ledger.keep(begun, (), reader.group_metadata)
         self.progress.state, self.progress.reason = "streaming", ""
         self.progress.lag_records = reader.lag_records(self.progress.places)
         _log.info("delivery_started", view=self._name, subscriber=self._delivery.subscriber)
@@ -227,6 +214,7 @@ class ViewDelivery:
             newest = self._plan
             if self._news.is_set() or _planned(newest, self._name) != _planned(plan, self._name):
                 return
+            self.progress.lag_records = reader.lag_records(self.progress.places)
             if batch.places:
                 self._deliver(newest, parts, batch)
                 kept_at = time.monotonic()

@@ -194,7 +194,7 @@ class Writer:
 
     def _send(self, change: Captured, place: _Place, account: Account) -> None:
         partitions = place.framing.partitions
-        if change.op is Op.TRUNCATE:
+        if change.key is None and change.rejected is None:
             value = place.framing.value_prefix + change.value
             for partition in range(partitions):
                 placed = replace(change, position=replace(change.position, part=partition))
@@ -220,7 +220,7 @@ class Writer:
         key: bytes | None,
         value: bytes,
     ) -> None:
-        header = RecordHeader(change.position, change.op, change.source_ms).pack()
+        header = _header(change)
         self._produce(place.framing.topic, partition, key, value, header)
         account.came_in(change.position.hash64(), content_hash(change.position, key, value))
 
@@ -235,7 +235,7 @@ class Writer:
     ) -> None:
         """Send a change to quarantine, sealed for the steward; it counts as captured, its bytes do not."""
         resource = place.resource
-        header = RecordHeader(change.position, change.op, change.source_ms).pack()
+        header = _header(change)
         record = QuarantineRecord(
             resource=resource.name,
             stage="capture",
@@ -339,6 +339,13 @@ class Writer:
     def _note_error(self, error: KafkaError) -> None:
         if error.code() == AUTHENTICATION:
             self._refusal = error
+
+
+def _header(change: Captured) -> bytes:
+    header = RecordHeader(change.position, change.op, change.source_ms)
+    if change.for_view is not None:
+        header = replace(header, plan_version=change.for_view.plan_version, only_view=change.for_view.number)
+    return header.pack()
 
 
 _CONSEQUENCES: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -11,10 +12,12 @@ from typing import Final
 HEADER: Final = "x-exchange"
 """Name of the one Kafka header that records on the bus carry."""
 
-_LAYOUT: Final = struct.Struct(">BcBxIQQIHxxQ")
+_LAYOUT: Final = struct.Struct(">BcBxIQQIHHQ")
+HEADER_BYTES: Final = _LAYOUT.size
 _LAYOUT_VERSION: Final = 1
 _FLAG_TOMBSTONE: Final = 0x01
 _FLAG_REDRIVEN: Final = 0x02
+_FLAG_ONE_VIEW: Final = 0x04
 _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -118,14 +121,16 @@ class RecordHeader:
     | ----- | -------------------------------------------------------------------- |
     | 0     | layout version, 1                                                    |
     | 1     | operation: ASCII c, u, d, r or t                                     |
-    | 2     | flags: 1 tombstone (follows the delete it belongs to), 2 re-driven   |
+    | 2     | flags: 1 tombstone (follows the delete it belongs to), 2 re-driven,  |
+    |       | 4 for one view alone (on raw topics)                                 |
     | 3     | zero                                                                 |
-    | 4-7   | plan version that made the record; 0 on raw topics                   |
+    | 4-7   | plan version that made the record; on raw topics 0, or with flag 4   |
+    |       | the first plan version that has the view                             |
     | 8-15  | stream id                                                            |
     | 16-23 | commit position (LSN)                                                |
     | 24-27 | index within the transaction                                         |
     | 28-29 | part                                                                 |
-    | 30-31 | zero                                                                 |
+    | 30-31 | with flag 4 the view, as `view_number` has it; else zero             |
     | 32-39 | source commit time, milliseconds since 1970-01-01 UTC                |
     """
 
@@ -135,14 +140,16 @@ class RecordHeader:
     plan_version: int = 0
     tombstone: bool = False
     redriven: bool = False
+    only_view: int | None = None
 
     def pack(self) -> bytes:
         """Return the 40 bytes."""
         flags = (_FLAG_TOMBSTONE if self.tombstone else 0) | (_FLAG_REDRIVEN if self.redriven else 0)
+        flags |= 0 if self.only_view is None else _FLAG_ONE_VIEW
         at = self.position
         return _LAYOUT.pack(
             _LAYOUT_VERSION, self.op.encode(), flags, self.plan_version,
-            at.stream, at.commit, at.index, at.part, self.source_ms,
+            at.stream, at.commit, at.index, at.part, self.only_view or 0, self.source_ms,
         )  # fmt: skip
 
     @classmethod
@@ -150,8 +157,10 @@ class RecordHeader:
         """Return the header, or None when the bytes are missing or not of this layout."""
         if packed is None or len(packed) != _LAYOUT.size:
             return None
-        version, op, flags, plan_version, stream, commit, index, part, source_ms = _LAYOUT.unpack(packed)
-        known_flags = _FLAG_TOMBSTONE | _FLAG_REDRIVEN
+        version, op, flags, plan_version, stream, commit, index, part, view, source_ms = _LAYOUT.unpack(
+            packed
+        )
+        known_flags = _FLAG_TOMBSTONE | _FLAG_REDRIVEN | _FLAG_ONE_VIEW
         if version != _LAYOUT_VERSION or flags & ~known_flags or op not in _OPS:
             return None
         return cls(
@@ -161,7 +170,13 @@ class RecordHeader:
             plan_version=plan_version,
             tombstone=bool(flags & _FLAG_TOMBSTONE),
             redriven=bool(flags & _FLAG_REDRIVEN),
+            only_view=view if flags & _FLAG_ONE_VIEW else None,
         )
+
+
+def view_number(view: str) -> int:
+    """Return the 16 bits that stand for a view of a resource in a header; two views may share a number."""
+    return zlib.crc32(view.encode()) & 0xFFFF
 
 
 _OPS: Final = {op.value.encode(): op for op in Op}

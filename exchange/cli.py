@@ -43,6 +43,13 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "pull-key": "exchange.commands.pull:pull_key",
         "webhook-key": "exchange.commands.webhook:webhook_key",
     },
+    "snapshot": {
+        "start": "exchange.commands.snapshot:start",
+        "pause": "exchange.commands.snapshot:pause",
+        "resume": "exchange.commands.snapshot:resume",
+        "stop": "exchange.commands.snapshot:stop",
+        "status": "exchange.commands.snapshot:status",
+    },
     "contract": {
         "draft": "exchange.commands.contract:draft",
     },
@@ -71,6 +78,13 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
 }
 
 _GROUP_HELP: Final = {
+    "snapshot": """One table of a PostgreSQL source read again beside its stream, for all views or for one.
+
+    Examples:
+      exchange snapshot start population --table public.person --view school
+      exchange snapshot status population
+      exchange snapshot pause population
+    """,
     "contract": """Contracts of resources: what their fields are, and who may see them.
 
     Examples:

@@ -35,7 +35,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 
 from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
-from exchange.plan import ACCOUNTS_TOPIC, PARKED_TOPIC, PLAN_TOPIC, POSITIONS_TOPIC, RECEIPTS_TOPIC
+from exchange.plan import (
+    ACCOUNTS_TOPIC,
+    PARKED_TOPIC,
+    PLAN_TOPIC,
+    POSITIONS_TOPIC,
+    RECEIPTS_TOPIC,
+    SNAPSHOTS_TOPIC,
+)
 from exchange.settings import Settings, kafka_secret
 
 ADMIN: Final = "admin"
@@ -85,6 +92,7 @@ BUS_TOPICS: Final = (
     TopicSpec(PLAN_TOPIC, 1, _COMPACTED),
     TopicSpec(POSITIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(PARKED_TOPIC, 1, _COMPACTED),
+    TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),

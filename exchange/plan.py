@@ -20,8 +20,13 @@ RECEIPTS_TOPIC = "_exchange.receipts"
 """Which pushed requests and files are in Kafka; see connectors/receipts.py."""
 PARKED_TOPIC = "_exchange.parked"
 """What receivers of webhooks refused for good; see connectors/parked.py."""
+SNAPSHOTS_TOPIC = "_exchange.snapshots"
+"""Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
+Converter = Literal["json", "avro"]
+Before = Literal["none", "complete"]
+Begin = Literal["complete", "oldest"]
 DEFAULT_PROTECT_WAL_BYTES = 10 * 1024**3
 """Ten times PostgreSQL's own default of max_wal_size, past which its log is not meant to grow."""
 
@@ -33,7 +38,7 @@ class PlannedSystem(Model):
     """
 
     name: str
-    kind: Literal["postgres", "mysql", "mariadb", "http", "files"] = "postgres"
+    kind: Literal["postgres", "mysql", "mariadb", "debezium", "http", "files"] = "postgres"
     connection_env: str = Field(
         default="", description="Name of the secret that holds the connection string."
     )
@@ -47,6 +52,11 @@ class PlannedSystem(Model):
     protect_by: ProtectBy = Field(default="alarm", description="What is done past protect_wal_bytes.")
     listen: str = Field(default="", description="http: host:port to serve on.")
     keys_env: str = Field(default="", description="http: name of the secret with the hashes of its API keys.")
+    converter: Converter = Field(default="json", description="debezium: what writes its topics.")
+    registry: str = Field(default="", description="debezium: URL of its schema registry; empty: the bus's.")
+    registry_env: str = Field(default="", description="debezium: secret with the registry's user:password.")
+    before: Before = Field(default="none", description="debezium: what its before-images are worth.")
+    begin: Begin = Field(default="complete", description="debezium: from where its topics are read.")
 
 
 class PlannedView(Model):
@@ -66,6 +76,7 @@ class PlannedResource(Model):
     system: str
     table: str = Field(description="<schema>.<table> in the source.")
     folder: str = Field(default="", description="files: where they are dropped.")
+    topic: str = Field(default="", description="debezium: topic that holds the table's changes.")
     department: str
     raw_topic: str
     quarantine_topic: str

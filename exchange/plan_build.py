@@ -20,6 +20,7 @@ from exchange.plan import (
 )
 from exchange.topology.model import (
     ClickhouseDelivery,
+    DebeziumSystem,
     FilesDelivery,
     FilesSystem,
     HttpSystem,
@@ -103,6 +104,17 @@ def _planned_system(name: str, topology: Topology) -> PlannedSystem:
             return PlannedSystem(name=name, kind=system.kind, listen=system.listen, keys_env=system.keys_env)
         case FilesSystem():
             return PlannedSystem(name=name, kind=system.kind)
+        case DebeziumSystem():
+            return PlannedSystem(
+                name=name,
+                kind=system.kind,
+                connection_env=system.connection_env or "",
+                converter=system.converter,
+                registry=system.registry or "",
+                registry_env=system.registry_env or "",
+                before=system.before,
+                begin=system.begin,
+            )
         case _:
             return PlannedSystem(
                 name=name,
@@ -129,6 +141,7 @@ def _planned_resource(
         system=resource.system,
         table=resource.table,
         folder=resource.folder or "",
+        topic=resource.topic or "",
         department=department,
         raw_topic=raw_topic(resource.system, resource.table),
         quarantine_topic=quarantine_topic(name),

@@ -11,9 +11,10 @@ from typing import Final
 
 from exchange.account import Account
 from exchange.block import ReadBlock, Record, WriteBlock
-from exchange.change import Reason, RecordHeader, Rejected
+from exchange.change import Reason, RecordHeader, Rejected, view_number
 from exchange.encoding.wire import schema_id
 from exchange.engine.desk import Desk
+from exchange.engine.oneview import run_for_view
 from exchange.engine.programs import Engine, Programs
 from exchange.errors import ExchangeError
 from exchange.kernel import Kernel
@@ -75,6 +76,9 @@ def process_batch(
             desk.foreign(record)
             number += 1
             continue
+        if header.only_view is not None and header.plan_version > plan_version:
+            done.halt = Halt(record.offset, _too_early(header, plan_version))
+            break
         engine = _engine(record, programs)
         if isinstance(engine, Engine) and engine.kernel not in (None, kernel):
             kernel = engine.kernel
@@ -82,7 +86,13 @@ def process_batch(
         if isinstance(engine, Halt):
             done.halt = engine
             break
-        desk.file(record, header, engine if isinstance(engine, Rejected) else _judge(record, header, engine))
+        if header.only_view is not None and kernel is not None and isinstance(engine, Engine):
+            last = min(number + _PORTION, batch.count)
+            if (reached := run_for_view(kernel, batch, number, last, header, desk)) > number:
+                number = reached
+                continue
+        judged = engine if isinstance(engine, Rejected) else _judge(record, header, engine, resource)
+        desk.file(record, header, judged)
         number += 1
     done.next_offset = batch.offset(number - 1) + 1 if number else done.next_offset
     done.accounts = list(desk.accounts.values())
@@ -117,5 +127,28 @@ def _engine(record: Record, programs: Programs) -> Engine | Rejected | Halt:
         return Halt(record.offset, str(error))
 
 
-def _judge(record: Record, header: RecordHeader, engine: Engine) -> tuple[list[ViewOutput], ...] | Rejected:
-    return engine.reference.apply(header, record.key, record.value)
+def _judge(
+    record: Record, header: RecordHeader, engine: Engine, resource: PlannedResource
+) -> tuple[list[ViewOutput], ...] | Rejected:
+    """Return each view's records; what is for one view is filtered for every other one.
+
+    Without a key it is the mark that such rows begin, which is for nobody: it has done its work by then.
+    """
+    if header.only_view is None:
+        return engine.reference.apply(header, record.key, record.value)
+    if record.key is None:
+        return tuple([] for _ in resource.views)
+    outcome = engine.reference.apply(header, record.key, record.value)
+    if isinstance(outcome, Rejected):
+        return outcome
+    return tuple(
+        outputs if view_number(view.name) == header.only_view else []
+        for view, outputs in zip(resource.views, outcome, strict=True)
+    )
+
+
+def _too_early(header: RecordHeader, plan_version: int) -> str:
+    return (
+        f"rows for one view of plan version {header.plan_version} begin here; this worker has plan version "
+        f"{plan_version} and waits for the later one"
+    )

@@ -32,11 +32,15 @@ class Registry:
     reports a failure of its own, and ConfigError when it refuses the credentials.
     """
 
-    def __init__(self, url: str, password: SecretStr | None = None) -> None:
+    def __init__(
+        self, url: str, password: SecretStr | None = None, login: tuple[str, str] = (USER, REGISTRY_PASSWORD)
+    ) -> None:
+        """login: user, and name of the secret that holds the password."""
         self._url = url.rstrip("/")
+        self._user, self._secret = login
         self._http = httpx.Client(
             base_url=self._url,
-            auth=(USER, password.get_secret_value()) if password is not None else None,
+            auth=(self._user, password.get_secret_value()) if password is not None else None,
             headers={"Accept": _CONTENT_TYPE, "Content-Type": _CONTENT_TYPE},
             timeout=_TIMEOUT_S,
             trust_env=False,  # a proxy of the environment is for other networks
@@ -132,7 +136,7 @@ class Registry:
             msg = f"schema registry {self._url} cannot be reached: {type(error).__name__}"
             raise TransientError(msg) from None
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            msg = f"schema registry {self._url} refuses user {USER!r}: check the secret {REGISTRY_PASSWORD}"
+            msg = f"schema registry {self._url} refuses us: check user and password in secret {self._secret}"
             raise ConfigError(msg)
         if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
             raise TransientError(self._refusal(answer, f"{method} {path}"))

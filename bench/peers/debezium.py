@@ -20,7 +20,7 @@ _LINGER_S: Final = 1.0
 """How long to look for more than was asked for, and to let the offsets be written."""
 
 
-class Counter(BasePythonChangeHandler):  # type: ignore[misc]  # the stubs are not installed where this is checked
+class Counter(BasePythonChangeHandler):
     """Counts changes and takes the time of those after the warm-up."""
 
     def __init__(self, settings: dict[str, Any]) -> None:

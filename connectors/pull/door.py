@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -26,7 +27,7 @@ from connectors.http.problem import Problem, try_later
 from connectors.pull import openapi
 from connectors.pull.answer import Answer, body
 from connectors.pull.cursor import CursorCodec
-from connectors.pull.page import Page
+from connectors.pull.page import Page, Puller
 from connectors.pull.pool import Pool
 from connectors.pull.question import VIEW, Question, question
 from connectors.pull.taking import AGAIN, Start, Wish
@@ -148,16 +149,21 @@ class Door:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def _page(self, subscriber: str, wish: Wish) -> Page:
+        with self._connection(subscriber) as puller:
+            return puller.page(wish, lambda: self._stopping)
+
+    def _views(self, subscriber: str) -> frozenset[str]:
+        with self._connection(subscriber) as puller:
+            return puller.views()
+
+    @contextmanager
+    def _connection(self, subscriber: str) -> Iterator[Puller]:
         try:
             with self._pool.lent(subscriber) as puller:
-                return puller.page(wish, lambda: self._stopping)
+                yield puller
         except ExchangeError as error:
             _log.error("pull_not_possible", subscriber=subscriber, exc_info=error)
             raise try_later(503, "the bus lacks what it needs to read as this subscriber", AGAIN) from None
-
-    def _views(self, subscriber: str) -> frozenset[str]:
-        with self._pool.lent(subscriber) as puller:
-            return puller.views()
 
     def _note(self, subscriber: str, view: str, page: Page, size: int, began: float) -> None:
         self.tally.served(subscriber, view, page)

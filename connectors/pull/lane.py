@@ -47,14 +47,16 @@ class Lane:
         A tombstone is passed over: it says again what the delete before it said.
         """
         self.end = None
+        if self.full:
+            return
         behind, header = (message.offset() or 0) + 1, header_of(message)
-        if header is not None and header.tombstone and not self.full:
+        if header is not None and header.tombstone:
             if self._waiting:
                 self._waiting[-1].next = behind
             else:
                 self.offset = behind
             return
-        if self.full or len(self._waiting) >= self.most or self._waiting_bytes >= _MOST_WAITING_BYTES:
+        if len(self._waiting) >= self.most or self._waiting_bytes >= _MOST_WAITING_BYTES:
             self.full = True
             return
         self._waiting.append(_Waiting(message, header, behind))

@@ -1,10 +1,10 @@
 """One answer's records, read from Kafka as the subscriber who asks. Kafka's own access rules decide.
 
 A page is made in this order:
-1. Kafka is asked for the topic and its first offsets, as the subscriber: without a grant it refuses here;
+1. Kafka is asked for the topic and its offsets, as the subscriber: without a grant it refuses here;
 2. the cursor is compared with them: what retention has removed is told, never passed over;
 3. committed records are fetched anew, from the cursor's places, and taken from the partitions in turn;
-4. Kafka is asked for the ends: access that was taken away meanwhile lets nothing of the page out.
+4. Kafka is asked for the ends again: access that was taken away meanwhile lets nothing of the page out.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Puller:
         """kafka: librdkafka properties of the subscriber. Nothing connects yet."""
         self.broken = False
         self._subscriber = subscriber
+        self._reading = ""
         self._decoder = decoder
         self._refused_login = False
         self._admin = AdminClient(dict(kafka), logger=quiet_logger())
@@ -82,8 +83,9 @@ class Puller:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 250,  # so late does a long wait hear that access was taken away
-                "queued.max.messages.kbytes": 8_192,
+                "fetch.wait.max.ms": 50,  # so late is an end heard of, and that access was taken away
+                "fetch.message.max.bytes": 262_144,  # what a page does not take is thrown away
+                "queued.max.messages.kbytes": 4_096,
                 "error_cb": self._on_error,
             },
             logger=quiet_logger(),
@@ -98,10 +100,10 @@ class Puller:
         topic = f"{_SHARED}{wish.view}"
         try:
             topic_id, partitions = self._topic(topic)
-            firsts = self._offsets(topic, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-            begin = self._begin(wish.after, topic_id, firsts, topic)
+            firsts, ends = self._spans(topic, partitions)
+            begin = _begin(wish.after, topic_id, firsts, ends)
             self.broken = True
-            page = self._read(topic, begin, wish, stopping)
+            page = self._read(topic, begin, ends, wish, stopping)
             self.broken = False
         except KafkaException as error:
             self._refuse(error.args[0])
@@ -129,42 +131,39 @@ class Puller:
         found = asked[topic].result()
         return str(found.topic_id), sorted(partition.id for partition in found.partitions)
 
-    def _offsets(self, topic: str, partitions: list[int], which: OffsetSpec) -> dict[int, int]:
-        asked = self._admin.list_offsets(
-            {TopicPartition(topic, number): which for number in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_ANSWER_S,
-        )
-        return {at.partition: answer.result().offset for at, answer in asked.items()}
+    def _spans(self, topic: str, partitions: list[int]) -> tuple[dict[int, int], dict[int, int]]:
+        """Return each partition's first offset, and the end of what is committed."""
+        asked = [
+            self._admin.list_offsets(
+                {TopicPartition(topic, number): which for number in partitions},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=_ANSWER_S,
+            )
+            for which in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        ]
+        firsts, ends = ({at.partition: one.result().offset for at, one in each.items()} for each in asked)
+        return firsts, ends
 
-    def _begin(
+    def _read(
         self,
-        after: Start,
-        topic_id: str,
-        firsts: Mapping[int, int],
         topic: str,
-    ) -> Cursor:
-        """Return the cursor to begin at, all of whose records are still there."""
-        if isinstance(after, Cursor):
-            if after.topic_id != topic_id or after.places.keys() != firsts.keys():
-                raise _gone(_ANEW)
-            if any(place.offset < firsts[number] for number, place in after.places.items()):
-                raise _gone(_REMOVED)
-            return after
-        begin = firsts
-        if after == "latest":
-            begin = self._offsets(topic, list(firsts), OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        return Cursor(topic_id, min(begin), {number: Place(offset) for number, offset in begin.items()})
-
-    def _read(self, topic: str, begin: Cursor, wish: Wish, stopping: Callable[[], bool]) -> Page:
+        begin: Cursor,
+        ends: Mapping[int, int],
+        wish: Wish,
+        stopping: Callable[[], bool],
+    ) -> Page:
         lanes = {
             number: Lane(place.offset, Seen(place.marks), wish.most) for number, place in begin.places.items()
         }
+        for number, lane in lanes.items():
+            if lane.offset == ends[number]:
+                lane.reach(lane.offset)
+        self._reading = topic
         self._consumer.assign([TopicPartition(topic, number, lane.offset) for number, lane in lanes.items()])
         try:
             taking = Taking(lanes, begin.turn, self._poll, self._decoder)
             taking.run(wish, stopping)
-            ends = self._offsets(topic, list(lanes), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+            _, ends = self._spans(topic, list(lanes))
         finally:
             self._consumer.unassign()
         places = {number: lane.place() for number, lane in lanes.items()}
@@ -188,8 +187,9 @@ class Puller:
                 self._refuse(KafkaError(AUTHENTICATION))
             return
         for message in (first, *self._consumer.consume(_MOST_POLLED, 0)):
-            partition = message.partition()
-            error = message.error()
+            if message.topic() not in (self._reading, None):
+                continue  # of a page before this one; Kafka's client drops such by itself
+            partition, error = message.partition(), message.error()
             if error is None and partition is not None:
                 lanes[partition].put(message)
             elif error is not None and error.code() == PARTITION_EOF and partition is not None:
@@ -217,6 +217,18 @@ class Puller:
 
     def _on_error(self, error: KafkaError) -> None:
         self._refused_login = self._refused_login or error.code() == AUTHENTICATION
+
+
+def _begin(after: Start, topic_id: str, firsts: Mapping[int, int], ends: Mapping[int, int]) -> Cursor:
+    """Return the cursor to begin at, all of whose records are still there."""
+    if isinstance(after, Cursor):
+        if after.topic_id != topic_id or after.places.keys() != firsts.keys():
+            raise _gone(_ANEW)
+        if any(place.offset < firsts[number] for number, place in after.places.items()):
+            raise _gone(_REMOVED)
+        return after
+    begin = ends if after == "latest" else firsts
+    return Cursor(topic_id, min(begin), {number: Place(offset) for number, offset in begin.items()})
 
 
 def _gone(why: str) -> Problem:

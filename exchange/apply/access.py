@@ -2,7 +2,8 @@
 
 | principal | may |
 | --- | --- |
-| connector-<system> | write its raw topics, quarantine, accounts; keep positions, receipts; read the plan |
+| connector-<system> | write raw topics, quarantine, accounts; keep positions, receipts; read plan, orders |
+| connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
 | pull | read the plan; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
@@ -29,12 +30,13 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    SNAPSHOTS_TOPIC,
     delivery_group,
     quarantine_topic,
     raw_topic,
     view_topic,
 )
-from exchange.topology.model import Topology, WebhookDelivery
+from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, Topology, WebhookDelivery
 
 WORKER: Final = "worker"
 MONITOR: Final = "monitor"
@@ -109,9 +111,15 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "topic", quarantine_topic(resource), "write")
     yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(who, "topic", POSITIONS_TOPIC, "read", "write")
-    if system not in topology.databases():
+    declared = topology.systems[system]
+    if isinstance(declared, DebeziumSystem) and declared.connection_env is None:
+        for read in topology.resources_of(system).values():
+            yield from _literal(who, "topic", read.topic or "", "read", "describe_configs")
+    if isinstance(declared, HttpSystem | FilesSystem):
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
+    else:
+        yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")

@@ -14,12 +14,12 @@ from __future__ import annotations
 import datetime as dt
 import secrets as random_secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from exchange.apply import access, binlog, publish, schemas, source
+from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
@@ -28,7 +28,7 @@ from exchange.contract import Contract
 from exchange.counting import counted
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
-from exchange.plan import PLAN_TOPIC, PublishedPlan
+from exchange.plan import PLAN_TOPIC, PublishedPlan, raw_topic, view_topic
 from exchange.plan_build import build_plan
 from exchange.settings import Settings, kafka_secret
 from exchange.topology.model import Topology
@@ -136,6 +136,7 @@ class Work:
         for name in sorted(set(existing) - wanted):
             if name.startswith(("raw.", "share.", "quarantine.")):
                 seen.notes.append(f"topic {name} is not declared (any more); it is left as it is")
+        seen.notes += _histories(self._topology, wanted - set(existing), existing)
 
     def _see_users(self, seen: Survey) -> None:
         existing = self._cluster.scram_users()
@@ -196,6 +197,14 @@ class Work:
                 continue
             line = Line(Mark.UNCHANGED, "source", log_wish.system)
             seen.stages.append(Stage((line,), lambda: None))
+        for topics_wish in debezium.wanted(self._topology):
+            try:
+                debezium.check(topics_wish, self._settings)
+            except ExchangeError as error:
+                seen.problems.append(str(error))
+                continue
+            line = Line(Mark.UNCHANGED, "source", topics_wish.system)
+            seen.stages.append(Stage((line,), lambda: None))
 
     def _see_plan(
         self, seen: Survey, steward_keys: Mapping[str, str], *, schemas_known: bool, published: bool
@@ -238,6 +247,21 @@ class Work:
             raise PlanError(msg)
         publish.publish(self._settings.kafka_client(ADMIN), self._plan(steward_keys, version))
         self.plan_version = version
+
+
+def _histories(topology: Topology, missing: set[str], existing: Mapping[str, int]) -> Iterator[str]:
+    """Yield how views that are added to running resources get the rows that are there already."""
+    for name, resource in topology.resources.items():
+        if topology.systems[resource.system].kind != "postgres":
+            continue
+        beginning = view_topic(name, "")
+        for topic in sorted(missing):
+            if topic.startswith(beginning) and raw_topic(resource.system, resource.table) in existing:
+                yield (
+                    f"view {topic.removeprefix('share.')} is new and shows what changes from now on; "
+                    f"`exchange snapshot start {resource.system} --table {resource.table} --view "
+                    f"{topic.removeprefix(beginning)}` sends it the rows that are there"
+                )
 
 
 def data_topics(topology: Topology) -> list[TopicSpec]:

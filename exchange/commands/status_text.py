@@ -41,6 +41,7 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
         yield from (f"  ALARM: {alarm}" for alarm in worker.get("alarms", ()))
         yield from _kept(worker.get("figures", {}))
         yield from _delivered(worker.get("figures", {}))
+        yield from _snapshot(worker.get("figures", {}))
 
 
 def _kept(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -58,6 +59,19 @@ def _delivered(figures: Mapping[str, Any]) -> Iterator[str]:
         late = f" ({one['lag_s']:,.1f} s)" if one["lag_s"] else ""
         parked = f", {one['parked']:,} PARKED" if one["parked"] else ""
         yield f"  {view}: {one['delivered']:,} delivered{parked}, {behind}{late}"
+
+
+def _snapshot(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how a snapshot beside the stream gets on, while it does, and that it failed."""
+    state = figures.get("snapshot_state")
+    if state not in ("running", "paused", "failed"):
+        return
+    whom = f" for view {figures['snapshot_view']}" if figures["snapshot_view"] else ""
+    of = f" of about {figures['snapshot_estimated_rows']:,}" if figures["snapshot_estimated_rows"] else ""
+    speed = f", {figures['snapshot_rows_per_s']:,} rows/s" if state == "running" else ""
+    hint = f": {figures['snapshot_hint']}" if figures["snapshot_hint"] else ""
+    rows = f"{figures['snapshot_rows']:,}{of} rows{speed}"
+    yield f"  snapshot of {figures['snapshot_table']}{whom} {state}, {rows}{hint}"
 
 
 def _balance(balance: Mapping[str, Any] | None, hours: float) -> Iterator[str]:

@@ -17,8 +17,8 @@ def webhook_key(
     """Make a key that signs a subscriber's webhooks, and print what its receiver needs to verify them.
 
     For `signature: hmac` that is the key itself, for `ed25519` the public one. Requests are signed with the
-    newest key before as well, so that the receiver can change over; a second run, or --only, ends that. Start
-    `exchange deliver` again afterwards.
+    newest key before as well, so that the receiver can change over; a second run, or --only, ends that. What
+    runs reads the keys anew for each request.
 
     Examples:
       exchange webhook-key tax
@@ -43,4 +43,4 @@ def webhook_key(
     delivery = deliveries[subscriber]
     key = make_key(settings.secrets, delivery.keys_env, delivery.signature, only=only)
     sys.stdout.write(f"{key}\n")
-    sys.stderr.write(f"Give it to {subscriber}, then start `exchange deliver {subscriber}` again.\n")
+    sys.stderr.write(f"Give it to whoever runs the receiver of {subscriber}.\n")

@@ -97,7 +97,13 @@ class Desk:
         return self.accounts[minute]
 
     def _address(self, topic: str, header: RecordHeader, output: ViewOutput) -> None:
-        stamped = replace(header, op=output.op, plan_version=self.plan_version, tombstone=output.tombstone)
+        stamped = replace(
+            header,
+            op=output.op,
+            plan_version=self.plan_version,
+            tombstone=output.tombstone,
+            only_view=None,
+        )
         self.outgoing.add(Outgoing(topic, self.partition, output.key, output.value, stamped.pack()))
 
     def _quarantine(self, record: Record, header: RecordHeader, refusal: Rejected) -> None:

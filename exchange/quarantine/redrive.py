@@ -150,6 +150,8 @@ def _overtaken(candidate: _Candidate, message: Message) -> str:
     if candidate.key is not None and message.key() is not None and message.key() != candidate.key:
         return ""
     later = header_of(message)
+    if later is not None and later.only_view is not None and message.key() is None:
+        return ""  # the mark that rows for one view begin: it changes no row
     if later is not None and later.redriven and later.position == candidate.header.position:
         return f"already re-driven (raw offset {message.offset()})"
     return f"superseded: a later change of the same row is at raw offset {message.offset()}"

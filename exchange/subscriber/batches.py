@@ -103,6 +103,8 @@ class BatchReader:
         self._partitions = range(partitions)
         self._decoder = WireDecoder(schemas)
         self._seen: dict[int, Seen] = {}
+        self.starts: dict[int, int] = {}
+        """Offsets that `begin` has gone to."""
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._passed: dict[int, int] = {}
@@ -158,6 +160,7 @@ class BatchReader:
             incomplete |= place is None and first > 0
             self._seen[partition] = Seen(place.marks if place else "")
             at.offset = self._next[partition] = place.offset if place else first
+            self.starts[partition] = at.offset
             self._ends[partition] = end
             starts.append(at)
         self._consumer.assign(starts)
@@ -188,9 +191,9 @@ class BatchReader:
         )
 
     def lag_records(self, places: Mapping[int, Place]) -> int:
-        """Return how many offsets lie between places and the ends, as far as they are known."""
-        ends = dict(self._ends)
-        return sum(max(0, end - places[at].offset) for at, end in ends.items() if at in places)
+        """Return how many offsets lie between places (else the start) and the ends."""
+        reached = self.starts | {at: place.offset for at, place in places.items()}
+        return sum(max(0, end - reached.get(at, end)) for at, end in dict(self._ends).items())
 
     def close(self) -> None:
         """Close the consumer."""

@@ -12,6 +12,7 @@ from exchange.masking import MaskSpec
 from exchange.model import Label, Model
 from exchange.topology.model import (
     ClickhouseDelivery,
+    DebeziumSystem,
     Department,
     FilesDelivery,
     FilesSystem,
@@ -41,6 +42,7 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("systems: databases", System),
     ("systems: HTTP push", HttpSystem),
     ("systems: files", FilesSystem),
+    ("systems: Debezium's topics", DebeziumSystem),
     ("resources", Resource),
     ("views", ViewSpec),
     ("rows of a view", RowCondition),

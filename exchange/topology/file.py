@@ -177,7 +177,8 @@ def _words(detail: ErrorDetails) -> str:
         return f"a date of the calendar is wanted, like 2027-12-31 (seen: {_shown(seen)})"
     if kind == "union_tag_not_found" and detail["loc"][:1] == ("systems",):
         meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
-        return f"'kind' is missing; a system is of kind postgres, mariadb, mysql, http or files.{meant}"
+        kinds = "postgres, mariadb, mysql, debezium, http or files"
+        return f"'kind' is missing; a system is of kind {kinds}.{meant}"
     if kind == "union_tag_not_found" and detail["loc"][2:3] == ("delivery",):
         meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
         return f"'kind' is missing; a delivery is of kind {listing(_delivery_kinds())}.{meant}"

@@ -16,6 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from exchange.model import Label, Model
 from exchange.plan import (
     DEFAULT_PROTECT_WAL_BYTES,
+    Before,
+    Begin,
+    Converter,
     ProtectBy,
     publication_name,
     quarantine_topic,
@@ -86,6 +89,12 @@ ListenAddress = Annotated[
 ]
 
 
+SourceTopic = Annotated[
+    str, _word(r"[A-Za-z0-9._-]{1,249}", "a Kafka topic: letters, digits, dots, _ and -, up to 249")
+]
+RegistryUrl = Annotated[
+    str, _word(r"https?://[^/@\s]+(/\S*)?", "a URL without user, like https://registry:8081")
+]
 ReceiverUrl = Annotated[
     str,
     _word(
@@ -147,7 +156,38 @@ class FilesSystem(Model):
     kind: Literal["files"] = Field(description="Files are read from folders; see docs/files.md.")
 
 
-AnySystem = Annotated[System | HttpSystem | FilesSystem, Field(discriminator="kind")]
+class DebeziumSystem(Model):
+    """A source whose changes a Debezium already writes to Kafka, a topic a table."""
+
+    department: Name = Field(description="Department that owns it; its steward gets what is refused.")
+    kind: Literal["debezium"] = Field(description="Debezium's topics are read; see docs/connectors.md.")
+    connection_env: EnvName | None = Field(
+        default=None,
+        description="Name of the secret with the properties of a Kafka client (lines of `name=value`) that "
+        "reads them; the bus's own Kafka when not given.",
+    )
+    converter: Converter = Field(
+        default="json", description="What wrote keys and values: `json` (with schemas) or `avro`."
+    )
+    registry: RegistryUrl | None = Field(
+        default=None, description="Schema registry of converter `avro`; the bus's own when not given."
+    )
+    registry_env: EnvName | None = Field(
+        default=None, description="Name of the secret with that registry's `user:password`."
+    )
+    before: Before = Field(
+        default="none",
+        description="`complete`: every update and delete holds the whole old row, as views of some rows need "
+        "it (PostgreSQL: REPLICA IDENTITY FULL); `none`: old rows are not looked at.",
+    )
+    begin: Begin = Field(
+        default="complete",
+        description="`complete`: the topics must have their beginning, where the snapshot stands; `oldest`: "
+        "what they still have is taken, and rows that are no longer in them are missing.",
+    )
+
+
+AnySystem = Annotated[System | HttpSystem | FilesSystem | DebeziumSystem, Field(discriminator="kind")]
 """A system of any kind."""
 
 
@@ -162,6 +202,10 @@ class Resource(Model):
     folder: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
         description="Folder that files are dropped in; for systems of kind `files`, and only there.",
+    )
+    topic: SourceTopic | None = Field(
+        default=None,
+        description="Topic that Debezium writes the changes to; for systems of kind `debezium` alone.",
     )
     contract: ResourceName | None = Field(
         default=None,

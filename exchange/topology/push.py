@@ -8,7 +8,7 @@ from typing import NamedTuple
 from exchange import rowform
 from exchange.contract import Contract
 from exchange.files.problem import Steps
-from exchange.topology.model import FilesSystem, HttpSystem, System, Topology
+from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, System, Topology
 
 
 class Told(NamedTuple):
@@ -66,7 +66,7 @@ def _folders(topology: Topology) -> Iterator[Told]:
         if isinstance(system, FilesSystem) and resource.folder is None:
             told = f"'{resource.system}' is a system of kind files; say in which folder the files are dropped"
             yield Told(steps[:2], f"'folder' is missing: {told}", key=True)
-        elif isinstance(system, System | HttpSystem) and resource.folder is not None:
+        elif isinstance(system, System | HttpSystem | DebeziumSystem) and resource.folder is not None:
             yield Told(steps, f"'{resource.system}' is a system of kind {system.kind}; remove it", key=True)
         if resource.folder is not None and first.setdefault(resource.folder, name) != name:
             told = f"the folder is that of '{first[resource.folder]}' too; each resource needs its own"

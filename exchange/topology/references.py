@@ -17,6 +17,7 @@ from exchange.errors import ConfigError
 from exchange.files.problem import Steps
 from exchange.plan import quarantine_topic, raw_topic, view_topic
 from exchange.suggest import hint, listing
+from exchange.topology.debezium import debezium_problems
 from exchange.topology.delivery import delivery_problems
 from exchange.topology.model import HttpSystem, System, Topology
 from exchange.topology.push import push_problems
@@ -140,6 +141,11 @@ def check_tables(given: Given) -> Iterator[Finding]:
 def check_push(given: Given) -> Iterator[Finding]:
     """See that systems without a database can be served; exchange/topology/push.py says what that takes."""
     yield from (Finding(*told) for told in push_problems(given.topology, given.contracts))
+
+
+def check_debezium(given: Given) -> Iterator[Finding]:
+    """See that topics of a Debezium can be read; exchange/topology/debezium.py says what that takes."""
+    yield from (Finding(*told) for told in debezium_problems(given.topology))
 
 
 def check_views(given: Given) -> Iterator[Finding]:
@@ -283,6 +289,7 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_systems,
     check_tables,
     check_push,
+    check_debezium,
     check_views,
     check_principals,
     check_pull,

@@ -13,10 +13,11 @@ import psycopg
 
 from exchange.plan import PlannedSystem
 from tests.conformance.handed import FilesSubject, HttpSubject
-from tests.conformance.subject import AnySubject, Subject
+from tests.conformance.subject import DDL, AnySubject, Subject
 from tests.mariadb import MISSING, Server, is_here
 
 __all__ = [
+    "DDL",
     "SUBJECTS",
     "AnySubject",
     "MariadbSubject",

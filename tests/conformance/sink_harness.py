@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import pickle
@@ -55,6 +56,8 @@ from tests.integration.capture import Running
 from tests.stack import Stack, wait_for
 
 STRUCK = str(Path(struck_sink.__file__))
+VERSIONS = itertools.count(1)
+"""Of plans: one topic holds those of all subjects, and the newest one is in force."""
 State = dict[int, dict[str, Any]]
 Story = dict[int, list[tuple[str, str | None]]]
 
@@ -156,7 +159,7 @@ class SinkSubject(ABC):
 
     def publish(self, *, without: str = "") -> None:
         """Register the views' schemas and publish a plan, as `exchange apply` does."""
-        self.version += 1
+        self.version = next(VERSIONS)
         delivered = tuple(full for view, full in self.views.items() if view != without)
         delivery = PlannedDelivery(subscriber=self.name, kind=self.kind, views=delivered, **self.planned())
         plan = PublishedPlan(
@@ -216,7 +219,7 @@ class SinkSubject(ABC):
             if process.poll() is None:
                 running.kill()
 
-    def wait_for_state(self, view: str = "person", timeout_s: float = 120) -> None:
+    def wait_for_state(self, view: str = "person", timeout_s: float = 300) -> None:
         """Wait until the target holds what was fed."""
         wanted = self.feeds[view].state
         try:
@@ -228,14 +231,14 @@ class SinkSubject(ABC):
         beats = heartbeat.read_all(heartbeat.connect(self.stack.settings))
         return next((beat for beat in beats if beat["writer"] == f"deliver-{self.name}"), {})
 
-    def shown(self, view: str = "person") -> tuple[str, int, int, int | None] | None:
+    def shown(self, view: str = "person") -> tuple[str, int, int, int | None]:
         """Return what /api/routes says: subscriber, delivered, parked, lag."""
         answer = httpx.get(f"{self.stack.settings.endpoints().api}/api/routes", trust_env=False).json()
         for route in answer["routes"]:
             if route["view_topic"] == self.feeds[view].topic:
                 for one in route["deliveries"]:
                     return one["subscriber"], one["delivered"], one["parked"], one["lag_records"]
-        return None
+        return "", 0, 0, None
 
     def accounts(self, view: str = "person") -> list[Account]:
         """Return the accounts of a view's delivery."""
@@ -257,7 +260,7 @@ class SinkSubject(ABC):
     def wait_for_kept(self, more: int, view: str = "person") -> None:
         """Wait until so many more offsets are done than are now."""
         enough = self.kept(view) + more
-        wait_for(lambda: self.kept(view) >= enough, f"{more} offsets more")
+        wait_for(lambda: self.kept(view) >= enough, f"{more} offsets more", 300)
 
     def drop_records(self, view: str) -> None:
         """Have Kafka remove all records of a view, as retention does."""
@@ -361,9 +364,9 @@ class ClickhouseSinkSubject(SinkSubject):
     def story(self, view: str = "person") -> Story:
         query = (
             f"SELECT id, _exchange_op AS op, name FROM views.{table_name(self.views[view])}_changes FINAL "  # noqa: S608
-            "WHERE op != 't' ORDER BY _exchange_partition, _exchange_offset"
+            "WHERE op NOT IN ('t', 'parked') ORDER BY _exchange_partition, _exchange_offset"
         )
-        rows = wait_for(lambda: self.fetch(query), "a copy of the changes")
+        rows = wait_for(lambda: self.fetch(query), "a copy of the changes", 300)
         told: Story = {}
         for row in rows:
             told.setdefault(row["id"], []).append((row["op"], row["name"]))

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from exchange.change import Op
-from tests.conformance.subject import AnySubject, Change, Delete, Put, Rekey, Subject, Told
+from tests.conformance.subject import AnySubject, Change, Changing, Delete, Put, Rekey, Subject
+from tests.conformance.subject import Told as Told
 from tests.integration.capture import Record
 from tests.stack import wait_for
 
@@ -28,7 +29,7 @@ LAST = 9_999_999
 class Writer:
     """Changes rows of its own range of keys, some of it in what is rolled back; one of a number at a time."""
 
-    def __init__(self, subject: AnySubject, seed: int, number: int = 0) -> None:
+    def __init__(self, subject: Changing, seed: int, number: int = 0) -> None:
         self._subject = subject
         self._dice = random.Random(seed)
         self._number = number

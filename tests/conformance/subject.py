@@ -45,29 +45,13 @@ Told = tuple[str, str | None]
 """Operation and name after it; a delete has none."""
 
 
-class AnySubject(System):
-    """A system under test, whatever its kind, with `person`: id, name and amount."""
+class Changing:
+    """Something whose rows of `person` (id, name and amount) can be changed, in a way of its own."""
 
     lacks: ClassVar[Mapping[str, str]] = {}
     """What a story may need and this kind has not → why. Such tests are not run; see conftest.py."""
-    started: ClassVar[str] = "stream_started"
-    """What its connector says once it follows the source."""
     created: ClassVar[str] = "c"
     """The operation by which a new row is told."""
-    large: ClassVar[int] = 5_000
-    """Rows of one commit that take three Kafka transactions of struck.py; 0 where there is no such one."""
-    faults: ClassVar[Mapping[str, str]] = {"position-first": "lost"}
-    """Faults of planted.py that this kind may have → what the judge must find."""
-    expected: ClassVar[Mapping[str, Any]]
-    """A row with every type, as it must come out of Avro, without its key."""
-
-    @abstractmethod
-    def create(self, *, typed: bool) -> None:
-        """Make `person`; typed: with every type instead of name and amount."""
-
-    @abstractmethod
-    def put_typed(self, key: int, *, nulls: bool) -> None:
-        """Commit a row with every type, or with null for each."""
 
     @abstractmethod
     def commit(self, changes: Sequence[Change], writer: int = 0, *, undo: bool = False) -> None:
@@ -95,39 +79,17 @@ class AnySubject(System):
                 return [(key, ("d", None)), (to, ("c", name))]
 
 
-class Subject(AnySubject):
-    """A system with tables. What only these can do, its stories say in SQL that all kinds take."""
-
-    schema: ClassVar[str]
-    """Before the table's name: the schema, or the database where there are none."""
-    types: ClassVar[str]
-    """Columns of a table with every type, without its key."""
-    before_types: ClassVar[Collection[str]] = ()
-    """Statements to make before that table."""
-    row: ClassVar[str]
-    """Values for them, as SQL."""
+class InSql(Changing):
+    """Changes rows by SQL that all databases here take."""
 
     @abstractmethod
     @contextmanager
     def transaction(self) -> Iterator[Any]:
         """Yield `run(sql)` within a transaction on a connection of its own; rolled back when it raises."""
 
-    @abstractmethod
-    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-
     def run_sql(self, sql: str) -> None:
         with self.transaction() as run:
             run(sql)
-
-    def create(self, *, typed: bool) -> None:
-        for statement in self.before_types if typed else ():
-            self.run_sql(statement)
-        self.run_sql(f"CREATE TABLE person (id bigint PRIMARY KEY, {self.types})" if typed else DDL)
-
-    def put_typed(self, key: int, *, nulls: bool) -> None:
-        values = ", ".join(["NULL"] * len(self.expected)) if nulls else self.row
-        self.run_sql(f"INSERT INTO person VALUES ({key}, {values})")  # noqa: S608 - our own constants
 
     def commit(self, changes: Sequence[Change], writer: int = 0, *, undo: bool = False) -> None:
         with suppress(_UndoneError), self.transaction() as run:
@@ -141,6 +103,53 @@ class Subject(AnySubject):
             for first in range(keys.start, keys.stop, 1000):
                 rows = ",".join(f"({key}, 'row', 1)" for key in range(first, min(first + 1000, keys.stop)))
                 run(f"INSERT INTO person VALUES {rows}")  # noqa: S608 - our own numbers
+
+
+class AnySubject(Changing, System):
+    """A system under test, whatever its kind."""
+
+    started: ClassVar[str] = "stream_started"
+    """What its connector says once it follows the source."""
+    large: ClassVar[int] = 5_000
+    """Rows of one commit that take three Kafka transactions of struck.py; 0 where there is no such one."""
+    faults: ClassVar[Mapping[str, str]] = {"position-first": "lost"}
+    """Faults of planted.py that this kind may have → what the judge must find."""
+    expected: ClassVar[Mapping[str, Any]]
+    """A row with every type, as it must come out of Avro, without its key."""
+
+    @abstractmethod
+    def create(self, *, typed: bool) -> None:
+        """Make `person`; typed: with every type instead of name and amount."""
+
+    @abstractmethod
+    def put_typed(self, key: int, *, nulls: bool) -> None:
+        """Commit a row with every type, or with null for each."""
+
+
+class Subject(InSql, AnySubject):
+    """A system with tables. What only these can do, its stories say in SQL."""
+
+    schema: ClassVar[str]
+    """Before the table's name: the schema, or the database where there are none."""
+    types: ClassVar[str]
+    """Columns of a table with every type, without its key."""
+    before_types: ClassVar[Collection[str]] = ()
+    """Statements to make before that table."""
+    row: ClassVar[str]
+    """Values for them, as SQL."""
+
+    @abstractmethod
+    def fetch(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+
+    def create(self, *, typed: bool) -> None:
+        for statement in self.before_types if typed else ():
+            self.run_sql(statement)
+        self.run_sql(f"CREATE TABLE person (id bigint PRIMARY KEY, {self.types})" if typed else DDL)
+
+    def put_typed(self, key: int, *, nulls: bool) -> None:
+        values = ", ".join(["NULL"] * len(self.expected)) if nulls else self.row
+        self.run_sql(f"INSERT INTO person VALUES ({key}, {values})")  # noqa: S608 - our own constants
 
 
 class _UndoneError(Exception):

@@ -56,7 +56,7 @@ def test_every_type_null_and_operation_arrives(make: Make) -> None:
     subject = make()
     feed = subject.feed
     with subject.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             for key in range(20):
                 feed.put(key, FULL if key % 2 else EMPTY)
@@ -73,9 +73,11 @@ def test_every_type_null_and_operation_arrives(make: Make) -> None:
             feed.truncate()
             feed.put(6, FULL | {"name": "after it"})
         subject.wait_for_state()
-        wait_for(lambda: subject.heartbeat().get("figures", {}).get("lag_records") == 0, "no lag shown")
+        wait_for(lambda: subject.heartbeat().get("figures", {}).get("lag_records") == 0, "no lag shown", 120)
         changes = len(feed.positions)
-        wait_for(lambda: subject.shown() == (subject.name, changes, 0, 0), "the monitor's figures")
+        wait_for(lambda: subject.shown()[:3] == (subject.name, changes, 0), "the monitor's figures", 120)
+        # a marker of the last transaction in each partition
+        wait_for(lambda: (subject.shown()[3] or 0) <= PARTITIONS, "no lag in the monitor's figures", 120)
         assert deliverer.stop() == 0
     assert_accounted(subject)
     assert subject.parked() == []
@@ -89,7 +91,7 @@ def test_killed_at_each_point_of_a_batch_nothing_is_lost_or_doubled(make: Make, 
     with Writer(subject.feed, seed) as writer:
         for point in struck_sink.POINTS:
             with subject.deliverer(STRUCK, point, str(dice.randrange(1, 4)), subject.kind) as deliverer:
-                assert deliverer.ends() == -signal.SIGKILL, deliverer.text()
+                assert deliverer.ends(300) == -signal.SIGKILL, deliverer.text()
         for _ in range(2):
             with subject.deliverer() as deliverer:
                 subject.wait_for_kept(dice.randrange(1, 200))
@@ -97,7 +99,7 @@ def test_killed_at_each_point_of_a_batch_nothing_is_lost_or_doubled(make: Make, 
         writer.stop()
     with subject.deliverer() as deliverer:
         subject.wait_for_state()
-        wait_for(lambda: accounted(subject) >= len(subject.feed.positions), "the last account")
+        wait_for(lambda: accounted(subject) >= len(subject.feed.positions), "the last account", 300)
         assert deliverer.stop() == 0
     if subject.tells_story:
         assert subject.story() == subject.feed.story
@@ -110,14 +112,14 @@ def test_the_judge_finds_places_that_went_before_their_rows(make: Make) -> None:
     subject = make()
     writer = Writer(subject.feed, 3)
     with subject.deliverer(STRUCK, "places-first", "1", subject.kind) as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         writer.transaction()
-        assert deliverer.ends() == -signal.SIGKILL
+        assert deliverer.ends(300) == -signal.SIGKILL
     lost = set(subject.feed.state)
     with subject.deliverer() as deliverer, subject.feed.transaction():
         subject.feed.put(100_000, FULL)
     with subject.deliverer():
-        wait_for(lambda: 100_000 in (subject.state() or {}), "the last row")
+        wait_for(lambda: 100_000 in (subject.state() or {}), "the last row", 300)
         assert lost - set(subject.state() or {})
 
 
@@ -128,14 +130,14 @@ def test_while_the_target_is_away_it_waits_and_then_goes_on(make: Make) -> None:
         pytest.skip("an engine in the process itself is never away")
     feed = subject.feed
     with subject.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             feed.put(1, FULL)
         subject.wait_for_state()
         with subject.away():
             with feed.transaction():
                 feed.put(2, FULL)
-            wait_for(lambda: subject.heartbeat().get("state") in ("waiting", "halted"), "its state")
+            wait_for(lambda: subject.heartbeat().get("state") in ("waiting", "halted"), "its state", 120)
             assert subject.heartbeat()["figures"]["lag_records"] > 0
         subject.wait_for_state()
         assert deliverer.stop() == 0
@@ -147,7 +149,7 @@ def test_a_second_deliverer_takes_over_and_the_first_ends(make: Make) -> None:
     subject = make()
     writer = Writer(subject.feed, 5)
     with subject.deliverer() as first:
-        first.says("delivery_started")
+        first.says("delivery_started", 300)
         writer.transaction()
         subject.wait_for_state()
         with subject.deliverer() as second:
@@ -156,8 +158,8 @@ def test_a_second_deliverer_takes_over_and_the_first_ends(make: Make) -> None:
                 writer.transaction()
                 return first.has_ended()
 
-            wait_for(write_until_it_ended, "the end of the first")
-            assert first.ends() == 1
+            wait_for(write_until_it_ended, "the end of the first", 300)
+            assert first.ends(300) == 1
             assert "taken over" in first.text() or "only one may run" in first.text()
             subject.wait_for_state()
             assert second.stop() == 0
@@ -184,7 +186,7 @@ def test_a_grant_that_ends_stops_its_view_and_no_other(make: Make) -> None:
             with feed.transaction():
                 feed.put(2, FULL)
         subject.wait_for_state("other")
-        wait_for(lambda: "no grant" in str(subject.heartbeat().get("halted")), "the reason")
+        wait_for(lambda: "no grant" in str(subject.heartbeat().get("halted")), "the reason", 120)
         subject.publish(without="person")
         deliverer.says("delivery_ended")
         assert deliverer.stop() == 0
@@ -196,15 +198,15 @@ def test_what_cannot_be_decoded_is_parked_and_the_rest_goes_on(make: Make) -> No
     subject = make()
     feed = subject.feed
     with subject.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             feed.put(1, FULL)
             feed.raw(0, b"\x00\x00\x00\x00\x01junk", b"random bytes")
             feed.raw(1, None, b"no header", header=False)
             feed.put(2, FULL)
         subject.wait_for_state()
-        wait_for(lambda: len(subject.parked()) == 2, "two parked")
-        wait_for(lambda: subject.heartbeat().get("figures", {}).get("parked") == 2, "them shown")
+        wait_for(lambda: len(subject.parked()) == 2, "two parked", 120)
+        wait_for(lambda: subject.heartbeat().get("figures", {}).get("parked") == 2, "them shown", 120)
         assert deliverer.stop() == 0
     assert {partition for partition, _ in subject.parked()} == {0, 1}
     assert_accounted(subject, refused=1, foreign=1)
@@ -215,7 +217,7 @@ def test_records_that_kafka_removed_before_they_were_delivered_halt_the_view(mak
     subject = make("person", "other")
     feed = subject.feed
     with subject.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             for key in range(30):
                 feed.put(key, FULL)
@@ -246,7 +248,7 @@ def test_postgres_parks_what_the_table_cannot_hold(postgres: PostgresSinkSubject
     """Texts with NUL, and what the subscriber's own constraint refuses, among the good rows of one batch."""
     feed = postgres.feed
     with postgres.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             feed.put(1, FULL | {"small": 1})
         postgres.wait_for_state()
@@ -260,7 +262,7 @@ def test_postgres_parks_what_the_table_cannot_hold(postgres: PostgresSinkSubject
             feed.put(33, FULL | {"small": 33, "name": "\\u0000 is no NUL"})
         feed.state |= {key: {"id": key, **FULL, "small": key} for key in (30, 31, 32)}
         postgres.wait_for_state()
-        wait_for(lambda: len(postgres.parked()) == 3, "three parked")
+        wait_for(lambda: len(postgres.parked()) == 3, "three parked", 120)
         assert deliverer.stop() == 0
     reasons = {row["reason"] for row in postgres.fetch("SELECT reason FROM {}", "views._exchange_parked")}
     assert reasons == {
@@ -275,7 +277,7 @@ def test_postgres_follows_a_view_that_grows_and_halts_when_it_shrinks(postgres: 
     postgres.types["person"] = small
     postgres.publish()
     with postgres.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             feed.put(1, {"name": "before", "small": 1})
         postgres.wait_for_state()
@@ -305,7 +307,7 @@ def test_postgres_is_filled_again_when_it_was_made_anew(postgres: PostgresSinkSu
     """The target is the truth about what it has, whatever Kafka's group says."""
     feed = postgres.feed
     with postgres.deliverer() as deliverer:
-        deliverer.says("delivery_started")
+        deliverer.says("delivery_started", 300)
         with feed.transaction():
             for key in range(100):
                 feed.put(key, FULL)

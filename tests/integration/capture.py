@@ -28,6 +28,7 @@ from exchange.plan import (
     ACCOUNTS_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
+    SNAPSHOTS_TOPIC,
     PlannedResource,
     PlannedSystem,
     PublishedPlan,
@@ -160,8 +161,14 @@ class System:
 
     def run(self, *args: str) -> None:
         """Run one command of `exchange` to its end."""
+        done = self.result(*args)
+        assert done.returncode == 0, done.stderr
+
+    def result(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run one command of `exchange` to its end, whatever that is."""
         environ = os.environ | {"EXCHANGE_HOME": str(self.stack.home)}
-        subprocess.run([sys.executable, *COMMAND, *args], env=environ, check=True, timeout=120)
+        command = [sys.executable, *COMMAND, *args]
+        return subprocess.run(command, env=environ, check=False, timeout=120, capture_output=True, text=True)
 
     def publish_plan(self, version: int) -> None:
         resources = tuple(map(self._resource, self.tables))
@@ -274,6 +281,7 @@ class System:
         admin.ensure_scram_user(who)
         rules = [(topic, "literal", "write") for topic in topics]
         rules += [(ACCOUNTS_TOPIC, "literal", "write"), (PLAN_TOPIC, "literal", "read")]
+        rules.append((SNAPSHOTS_TOPIC, "literal", "read"))
         rules += [(POSITIONS_TOPIC, "literal", operation) for operation in ("read", "write")]
         acls = [Acl(who, "topic", *rule) for rule in rules]
         acls += [

@@ -16,12 +16,14 @@ from pydantic import SecretStr
 from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.mysql.source import MariadbSource
+from exchange.binlog.address import server_id
 from exchange.errors import SourceError
 from tests.mariadb import Server
+from tests.stack import wait_for
 
 FIRM = "CREATE TABLE firm (id bigint PRIMARY KEY)"
 PERSON = "CREATE TABLE person (id bigint PRIMARY KEY, name varchar(200), amount decimal(12,2))"
-LONG_S = 30.0
+LONG_S = 120.0
 
 
 @dataclass
@@ -40,7 +42,13 @@ class Database:
             for statement in statements:
                 cursor.execute(statement)
 
-    def open(self, stored: SourcePosition | None = None, system: str | None = None) -> MariadbSource:
+    def open(
+        self, stored: SourcePosition | None = None, system: str | None = None, *, contended: bool = False
+    ) -> MariadbSource:
+        """Return a source, once the server has let go of the one before; contended: at once."""
+        lease = f"exchange:{server_id(system or self.name)}"
+        free = f"SELECT IS_FREE_LOCK('{lease}')"
+        wait_for(lambda: contended or self.server.execute(free) == ((1,),), "the lease")
         url = SecretStr(self.server.url(database=self.name))
         tables = [f"{self.name}.{table}" for table in self.tables]
         source = MariadbSource(system or self.name, url, "", "", tables)

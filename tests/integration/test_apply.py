@@ -102,7 +102,7 @@ SHARE = "share.applied.person."
 RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
 QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
 INTERNAL = (
-    *(f"_exchange.{name}" for name in ("plan", "positions", "accounts", "receipts", "parked")),
+    *(f"_exchange.{name}" for name in ("plan", "positions", "accounts", "receipts", "parked", "snapshots")),
     "_schemas",
 )
 KAFKA_OWN = ("__consumer_offsets", "__transaction_state")
@@ -293,10 +293,11 @@ def test_only_granted_cells_of_the_access_matrix_can_be_read(bus: Bus) -> None:
             "_exchange.accounts",
             "_exchange.receipts",
             "_exchange.parked",
+            "_exchange.snapshots",
             "_schemas",
         },
-        "connector-applied_a": {"_exchange.plan", "_exchange.positions"},
-        "connector-applied_b": {"_exchange.plan", "_exchange.positions"},
+        "connector-applied_a": {"_exchange.plan", "_exchange.positions", "_exchange.snapshots"},
+        "connector-applied_b": {"_exchange.plan", "_exchange.positions", "_exchange.snapshots"},
         "steward-applied_north": {QUARANTINE[0]},
         "steward-applied_south": {QUARANTINE[1]},
         "redrive-applied_north": {QUARANTINE[0], RAW[0]},

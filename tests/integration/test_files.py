@@ -53,6 +53,7 @@ def test_dropped_files_are_loaded_once_refused_with_a_report_and_left_while_unfi
     with bus.running([*COMMAND, *CONNECT]):
         wait_for(lambda: (done / "gb.csv").exists() and (done / "again.csv").exists(), "two files to be done")
         wait_for((failed / "bad.csv").exists, "the bad file to be refused")
+    by_hand = bus.cli("load", str(done / "gb.csv"), "--resource", "health.paper", "--json")
 
     report = (failed / "bad.csv.report.json").read_text()
     assert json.loads(report)["refusals"] == [{"line": 5, "field": "count", "rule": "type"}]
@@ -60,6 +61,8 @@ def test_dropped_files_are_loaded_once_refused_with_a_report_and_left_while_unfi
     assert stored(bus, "gb") == wanted("gb", 3)
     assert stored(bus, "bad") == stored(bus, "half") == Counter()
     assert (bus.folder / "half.csv.part").exists()
+    answer = json.loads(by_hand.stdout)
+    assert (answer["loaded"], answer["loaded_before"]) == (0, 3)
 
 
 def test_a_dry_run_shows_refusals_and_writes_nothing(bus: PushBus, tmp_path: Path) -> None:

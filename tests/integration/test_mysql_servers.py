@@ -145,9 +145,15 @@ def prepared(database: Database, xid: str, *statements: str) -> None:
 
 def planted_commit(self: Transactions, event: Any) -> list[Captured]:
     """Take what is prepared for committed, as a reader does that does not know of XA transactions."""
-    taken = self._records_of(self._xa.take_open())
+    rows = self._xa.rows_of(self._xa.hold()) or []
+    taken = [record for one in rows for record in self._records(one)]
     self._end(event)
     return taken
+
+
+def planted_end(self: Transactions, event: Any, xid: str) -> list[Captured]:
+    self._drop_prepared(event, xid)
+    return []
 
 
 @pytest.mark.parametrize("planted", [False, True])
@@ -156,7 +162,7 @@ def test_an_xa_transaction_is_told_where_it_was_committed_and_never_if_it_was_ro
 ) -> None:
     if planted:
         monkeypatch.setattr(Transactions, "_prepare", planted_commit)
-        monkeypatch.setattr(Transactions, "_end_prepared", lambda self, event, _: self._end(event) or [])
+        monkeypatch.setattr(Transactions, "_end_prepared", planted_end)
     database.run(PERSON, "INSERT INTO person VALUES (1, 'a', 1)")
     with database.reading() as source:
         prepared(database, "x", "INSERT INTO person VALUES (2, 'x', 1)", "UPDATE person SET name = 'u'")
@@ -200,6 +206,34 @@ def test_a_reader_that_stops_between_prepare_and_commit_loses_and_repeats_nothin
     assert len({change.position for change in found}) == 6
     assert held_back is not None
     assert held_back.resume > found[-2].position.commit  # nothing is held any more
+
+
+def test_a_large_xa_transaction_goes_in_several_batches_and_is_taken_up_again_in_the_middle(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.sources.mysql.stream._MOST_CHANGES", 1000)
+    database.run(PERSON)
+    with database.reading():
+        pass
+    values = ",".join(f"({number}, 'x', 1)" for number in range(5000))
+    prepared(database, "x", "INSERT INTO person VALUES " + values)  # noqa: S608 - numbers of our own
+    database.run("INSERT INTO person VALUES (9000, 'between', 1)", "XA COMMIT 'x'")
+    database.run("INSERT INTO person VALUES (9001, 'after', 1)")
+    found: list[Captured] = []
+    rounds = 0
+    while len(found) < 5002:
+        source = database.open()
+        batch = source.read()
+        taken = [change for change in batch.changes if isinstance(change, Captured)]
+        assert len(taken) < 2000
+        found += taken
+        database.position = batch.position
+        source.close()
+        rounds += 1
+    assert rounds > 3
+    assert [row["id"] for row in afters(found)] == [9000, *range(5000), 9001]
+    positions = [change.position for change in found]
+    assert positions == sorted(set(positions))
 
 
 def test_what_was_prepared_before_the_capture_is_waited_for_and_never_left_out(database: Database) -> None:

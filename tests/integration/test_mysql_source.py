@@ -546,7 +546,7 @@ def test_a_second_connector_waits_and_the_first_reads_on(database: Database) -> 
     database.run(PERSON)
     with database.reading() as source:
         with pytest.raises(TransientError, match="only one may"):
-            database.open()
+            database.open(contended=True)
         database.run("INSERT INTO person VALUES (1, 'a', 1)")
         assert len(database.read(source, at_least(1))) == 1
 

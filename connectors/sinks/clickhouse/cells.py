@@ -31,6 +31,11 @@ class Cells:
             for column in view.columns
         ]
 
+    @property
+    def nothing(self) -> list[Any]:
+        """The values of a change that is none."""
+        return [nothing for *_, nothing in self._makers]
+
     def values(self, record: Received) -> list[Any]:
         """Return the values of the view's columns; of a delete those of the key, of a truncate none.
 

@@ -20,8 +20,9 @@ _TIMEOUT_S: Final = 60
 _SETTINGS: Final[Mapping[str, Any]] = {
     # An asynchronous insert is acknowledged before it is stored. Source: ClickHouse issue 111031.
     "async_insert": 0,
-    # A block's rows are there together or not at all: the last offset stands for all before it.
-    "max_insert_block_size": 1_048_449,
+    # A batch is far below either, so it becomes one block: it is there as a whole or not at all.
+    "min_insert_block_size_rows": 1_048_449,
+    "min_insert_block_size_bytes": 268_402_944,
 }
 _REFUSED: Final = frozenset({36, 44, 47, 53, 57, 60, 62, 70, 80, 81, 164, 192, 194, 497, 516})
 """Codes of errors that do not pass: access, authentication, names and types that are not as wanted.

@@ -2,7 +2,7 @@
 
 ClickHouse has no transaction over two tables. What stands for one:
 
-1. the last states first: a row has its offset for a version, so writing it again changes nothing;
+1. what is parked, then the last states: a row has its offset for a version, and may be written again;
 2. the changes last, in one block, which is there as a whole or not at all. The highest offset in them says
    how far the target is, and what lies before it is not written again;
 3. an insert whose outcome is unknown may still arrive after it was repeated: two rows of one place, which the
@@ -45,17 +45,15 @@ class ClickhouseSink:
         self._already: dict[int, int] = {}
 
     def open(self) -> Mapping[int, Place]:
-        """Make the tables; return the places behind the changes and the parked records that they hold.
+        """Make the tables; return the places behind the changes that they hold.
 
         They hold no marks: what would tell a duplicate is the place itself.
         """
         self._target.open()
         self._tables.make(self._target)
         found = self._target.rows(
-            f"SELECT p, max(o) + 1 FROM (SELECT {names.PARTITION} AS p, {names.OFFSET} AS o "  # noqa: S608 - own names
-            f"FROM {quoted(self._tables.changes)} UNION ALL SELECT partition AS p, kafka_offset AS o "
-            f"FROM {names.PARKED} WHERE topic = {{topic:String}}) GROUP BY p",
-            topic=self._view.topic,
+            f"SELECT {names.PARTITION}, max({names.OFFSET}) + 1 FROM {quoted(self._tables.changes)} "  # noqa: S608
+            f"GROUP BY {names.PARTITION}"
         )
         self._already = {int(partition): int(offset) for partition, offset in found}
         return {partition: Place(offset) for partition, offset in self._already.items()}
@@ -74,7 +72,7 @@ class ClickhouseSink:
         self._park(unfit)
         fit = [one for one in new if (one.partition, one.offset) in values]
         self._write_latest(fit, values)
-        self._write_changes(fit, values)
+        self._write_changes(new, values)
         return parked | {(record.partition, record.offset) for record, _ in unfit}
 
     def begin_anew(self) -> str:
@@ -107,19 +105,20 @@ class ClickhouseSink:
         )
 
     def _write_changes(self, records: Sequence[Received], values: Values) -> None:
+        """Write changes; a parked one leaves a row without values, so that the places have no holes."""
         own = [names.PARTITION, names.OFFSET, names.OP, names.SOURCE_MS]
         rows = [
-            [
-                *values[one.partition, one.offset],
-                one.partition,
-                one.offset,
-                one.header.op.value,
-                one.header.source_ms,
-            ]
+            self._change(one, values.get((one.partition, one.offset)))
             for one in records
-            if one.header is not None and not one.header.tombstone
+            if one.header is None or not one.header.tombstone
         ]
         self._target.insert(self._tables.changes, [*self._tables.columns, *own], rows)
+
+    def _change(self, record: Received, values: list[Any] | None) -> list[Any]:
+        at, header = [record.partition, record.offset], record.header
+        if header is None or values is None:
+            return [*self._cells.nothing, *at, names.PARKED_OP, 0]
+        return [*values, *at, header.op.value, header.source_ms]
 
     def _park(self, unfit: Sequence[tuple[Received, str]]) -> None:
         columns = ["topic", "partition", "kafka_offset", "op", "reason"]

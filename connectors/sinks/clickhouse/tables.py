@@ -20,6 +20,8 @@ OP: Final = "_exchange_op"
 SOURCE_MS: Final = "_exchange_source_ms"
 DELETED: Final = "_exchange_deleted"
 PARKED: Final = "_exchange_parked"
+PARKED_OP: Final = "parked"
+"""In place of an operation: the change is among the parked, its place is here."""
 _MAX_PRECISION: Final = 76
 
 _TYPES: Final = {

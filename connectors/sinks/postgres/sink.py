@@ -18,7 +18,7 @@ from connectors.sinks.laststate import LastState, last_state
 from connectors.sinks.postgres.connection import RefusedRowsError, connect, in_our_words
 from connectors.sinks.postgres.rows import Rows
 from connectors.sinks.postgres.table import OFFSET, PARTITION, Table
-from exchange.errors import FencedError
+from exchange.errors import FencedError, TransientError
 from exchange.plan import PlannedDelivery
 from exchange.settings import Secrets
 from exchange.subscriber.batches import Batch, Place
@@ -48,24 +48,28 @@ class PostgresSink:
     def open(self) -> Mapping[int, Place]:
         """Make the tables; return the places they hold."""
         self._connection = connect(self._delivery.subscriber, self._delivery.connection_env, self._secrets)
-        with self._in_our_words(), self._connection.transaction():
-            self._table.make(self._connection)
-            found = self._connection.execute(
-                self._sql(
-                    "SELECT partition, next_offset, marks FROM {schema}._exchange_offsets WHERE topic = %s"
-                ),
-                [self._view.topic],
-            ).fetchall()
-        with self._in_our_words(), self._connection.transaction():
-            self._connection.execute(
+        try:
+            found = self._prepare(self._connection)
+        except RefusedRowsError as error:  # somebody else made the same thing at the same moment
+            msg = f"view {self._view.name}: its tables could not be made (SQLSTATE {error.sqlstate})"
+            raise TransientError(msg) from None
+        self._places = {partition: offset for partition, offset, _ in found}
+        self._already = dict(self._places)
+        return {partition: Place(offset, marks) for partition, offset, marks in found}
+
+    def _prepare(self, connection: psycopg.Connection[Any]) -> list[tuple[int, int, str]]:
+        """Make what is missing; return partition, offset and marks of each place."""
+        places = "SELECT partition, next_offset, marks FROM {schema}._exchange_offsets WHERE topic = %s"
+        with self._in_our_words(), connection.transaction():
+            self._table.make(connection)
+            found = connection.execute(self._sql(places), [self._view.topic]).fetchall()
+            connection.execute(
                 self._sql(
                     "CREATE TEMPORARY TABLE {stage} ON COMMIT DELETE ROWS "
                     "AS SELECT * FROM {table} WITH NO DATA"
                 )
             )
-        self._places = {partition: offset for partition, offset, _ in found}
-        self._already = dict(self._places)
-        return {partition: Place(offset, marks) for partition, offset, marks in found}
+        return found
 
     def write(self, batch: Batch) -> Parked:
         """Write a batch: 1 compare places, 2 empty, delete, put, 3 park, 4 places; then commit."""

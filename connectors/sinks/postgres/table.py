@@ -66,6 +66,8 @@ class Table:
 
         Raises: SinkError with the SQL to run when the table is there and does not fit.
         """
+        # Views are opened at the same time, and IF NOT EXISTS does not keep two from making one thing.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('exchange deliver'))")
         known = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
         if connection.execute(known, [self._namespace]).fetchone() is None:
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(self.schema))

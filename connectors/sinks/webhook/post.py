@@ -1,4 +1,4 @@
-"""One webhook request, and what its answer means. No answer's body is read, whatever it may hold.
+"""One webhook request, and what its answer means. No answer's body is looked at, whatever it may hold.
 
 | answer | means |
 | --- | --- |
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import ssl
 import time
@@ -19,12 +20,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from connectors.sink import GoneError, RefusedError
-from connectors.sinks.webhook.signing import read_keys, signature_header
+from connectors.sinks.webhook.signing import SigningKey, read_keys, signature_header
 from exchange.errors import ConfigError, SinkError, TransientError
 from exchange.plan import PlannedDelivery
 from exchange.settings import Secrets
 
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
+_REST_S: Final = 5.0
+_MOST_REST_BYTES: Final = 65_536
 _LATER: Final = frozenset({408, 425, 429})
 _LONGEST_RETRY_AFTER_S: Final = 3600.0
 
@@ -40,8 +43,9 @@ class Receiver:
         parts = urlsplit(delivery.url)
         self._where = f"webhook of {delivery.subscriber} at {parts.hostname}"
         self._url = delivery.url
-        self._park_after_s = delivery.park_after_s
-        self._keys = read_keys(secrets, delivery.keys_env, delivery.signature)
+        self._delivery = delivery
+        self._secrets = secrets
+        self._keys()
         self._http = httpx.Client(
             verify=_context(delivery.ca_file),
             timeout=_TIMEOUT,
@@ -51,7 +55,7 @@ class Receiver:
         )
 
     def post(self, message_id: str, body: bytes) -> None:
-        """Send one message; it is accepted when this returns.
+        """Send one message, signed with the keys in force; it is accepted when this returns.
 
         Raises: TransientError when it is to be sent again; GoneError when nothing more is wanted;
         RefusedError when the receiver refuses it.
@@ -61,11 +65,12 @@ class Receiver:
             "Content-Type": "application/json",
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp_s),
-            "webhook-signature": signature_header(self._keys, message_id, timestamp_s, body),
+            "webhook-signature": signature_header(self._keys(), message_id, timestamp_s, body),
         }
         try:
             with self._http.stream("POST", self._url, content=body, headers=headers) as answer:
                 status, retry_after = answer.status_code, answer.headers.get("Retry-After", "")
+                _pass_over(answer)
         except httpx.HTTPError as error:
             msg = f"{self._where}: no answer ({type(error).__name__}); it is sent again"
             raise TransientError(msg) from None
@@ -75,6 +80,9 @@ class Receiver:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _keys(self) -> list[SigningKey]:
+        return read_keys(self._secrets, self._delivery.keys_env, self._delivery.signature)
 
     def _refusal(self, status: int, retry_after: str) -> TransientError | SinkError:
         if status in _LATER or status >= 500:
@@ -91,12 +99,23 @@ class Receiver:
                 "where nobody has granted them: put the address itself into `url` in topology.yaml"
             )
             return RefusedError(msg, status)
-        later = f"; what it refuses for {self._park_after_s} s is parked" if self._park_after_s else ""
+        park_after_s = self._delivery.park_after_s
+        later = f"; what it refuses for {park_after_s} s is parked" if park_after_s else ""
         msg = (
             f"{self._where}: it refuses the request with {status}. Nothing is left out: the view waits at "
             f"this request, which is sent again each minute, until the receiver accepts it with 2xx{later}"
         )
         return RefusedError(msg, status)
+
+
+def _pass_over(answer: httpx.Response) -> None:
+    """Take in the rest of a short answer, so that the connection can be used again; a long one is left."""
+    until, size_bytes = time.monotonic() + _REST_S, 0
+    with contextlib.suppress(httpx.HTTPError):
+        for piece in answer.iter_raw():
+            size_bytes += len(piece)
+            if size_bytes > _MOST_REST_BYTES or time.monotonic() > until:
+                return
 
 
 def _context(ca_file: str) -> ssl.SSLContext:

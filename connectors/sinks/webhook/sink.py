@@ -40,7 +40,7 @@ class WebhookSink:
         self._receiver: Receiver | None = None
 
     def open(self) -> None:
-        """Read the keys. The receiver keeps no places."""
+        """See that there are keys. The receiver keeps no places."""
         self._receiver = Receiver(self._delivery, self._secrets)
 
     def write(self, batch: Batch) -> Parked:

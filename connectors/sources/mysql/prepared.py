@@ -39,7 +39,7 @@ class _Transaction:
 
 
 class Prepared:
-    """(begin → add* → name → hold | take)* → (take | drop)*, by the XID as the log's statements write it."""
+    """(begin → add* → name → hold → rows_of? → drop)*, by the XID as the log's statements write it."""
 
     def __init__(self) -> None:
         self._held: dict[str, _Transaction] = {}
@@ -69,17 +69,18 @@ class Prepared:
         """Note how the transaction begun last is called."""
         self._open.xid = xid
 
-    def hold(self) -> None:
-        """Keep the transaction begun last: it is prepared."""
-        self._held[self._open.xid] = self._open
+    def hold(self) -> str:
+        """Keep the transaction begun last, as it is prepared; return its XID."""
+        xid = self._open.xid
+        self._held[xid] = self._open
         self._open = _Transaction(0, "")
+        return xid
 
-    def take_open(self) -> list[HeldRows]:
-        """Give out the rows of the transaction begun last: it was committed in one phase."""
-        rows, self._open = self._open.rows, _Transaction(0, "")
-        return rows
+    def rows_of(self, xid: str) -> list[HeldRows] | None:
+        """Return the rows of a transaction that is held; None when its beginning was not seen."""
+        found = self._held.get(xid)
+        return None if found is None else found.rows
 
-    def take(self, xid: str) -> list[HeldRows] | None:
-        """Give out the rows of a transaction that ends; None when its beginning was not seen."""
-        ended = self._held.pop(xid, None)
-        return None if ended is None else ended.rows
+    def drop(self, xid: str) -> None:
+        """Forget a transaction: all of it is told, or it was rolled back."""
+        self._held.pop(xid, None)

@@ -39,12 +39,10 @@ class Stream:
         ends_at = time.monotonic() + _IDLE_S
         waits_until = 0.0
         while len(changes) < _MOST_CHANGES and size_bytes < _MOST_BYTES:
-            patience_s = self._patience_s(changes, waits_until, ends_at)
-            event = self._binlog.take(patience_s)
-            if event is None:
+            taken = self._take(self._patience_s(changes, waits_until, ends_at))
+            if taken is None:
                 more = False
                 break
-            taken = self._transactions.take(event)
             now = time.monotonic()
             if taken:
                 if not changes:
@@ -59,6 +57,13 @@ class Stream:
     def close(self) -> None:
         """Stop reading."""
         self._binlog.close()
+
+    def _take(self, patience_s: float) -> list[Captured] | None:
+        """Return the next event's records, perhaps none; None when there was no event in time."""
+        if self._transactions.has_more:
+            return self._transactions.more()
+        event = self._binlog.take(patience_s)
+        return None if event is None else self._transactions.take(event)
 
     def _patience_s(self, changes: list[Captured], waits_until: float, ends_at: float) -> float:
         """Return how long to wait for what has not arrived yet; the rest of a transaction is on its way."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pymysqlreplication.constants import BINLOG
@@ -26,15 +27,15 @@ from pymysqlreplication.row_event import RowsEvent, TableMapEvent, UpdateRowsEve
 from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.marks import TableMarks
+from connectors.sources.mysql.numbering import Numbering, UnattributedError
 from connectors.sources.mysql.place import byte_of
 from connectors.sources.mysql.prepared import MOST_BYTES, HeldRows, Prepared
 from connectors.sources.mysql.progress import LogProgress
 from connectors.sources.mysql.rowevent import UnreadableChange, row_images, row_records, rows_begin
 from connectors.sources.mysql.shapes import BinlogMoment, Mapped, Shapes
-from connectors.sources.mysql.statement import Effect, Judged, judge
+from connectors.sources.mysql.statement import Effect, judge
 from connectors.sources.postgres.record import Place, truncate_record
 from exchange.binlog.columns import UnknownColumn
-from exchange.change import Position
 from exchange.errors import SourceError
 
 _MARIADB_STANDALONE: Final = 1
@@ -43,15 +44,22 @@ _MARIADB_PREPARED_XA: Final = 64
 _HARMLESS: Final = frozenset({BINLOG.INTVAR_EVENT, BINLOG.RAND_EVENT, BINLOG.USER_VAR_EVENT, 28, 37})
 """Events that the library does not read and that change no row. 28: may be ignored by its own words; 37: a
 change in a group of servers."""
-_LAST_INDEX: Final = 0xFFFF_FFFF
 _LAST_PLACE: Final = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A prepared transaction whose commit was read; `rows` are those that are not told yet."""
+
+    event: Any
+    xid: str
+    rows: deque[HeldRows]
 
 
 class Transactions:
     """(GTID → (table map | rows | statement)* → end)*, from `stored` on.
 
-    A row's index is the byte of the transaction at which it stands in the log: the same at every reading,
-    whatever tables are captured, and growing.
+    What goes wrong with one table halts that table alone; `marks` say which are halted, and why.
     """
 
     def __init__(
@@ -63,22 +71,25 @@ class Transactions:
         marks: TableMarks,
     ) -> None:
         self._system = stored.system
-        self._done = (stored.commit, stored.index)
-        self._stream_id = stream_id
+        self._numbers = Numbering(stream_id, (stored.commit, stored.index))
         self._shapes = shapes
         self._tables = frozenset(tables)
         self._marks = marks
         self._log = LogProgress(stored)
         self._maps: dict[int, Mapped | None] = {}
         self._xa = Prepared()
-        self.last = self._done
-        """Commit position and index of the last change that was captured."""
-        self.is_open = False
-        """Whether more of a transaction is to come."""
-        self._moment = BinlogMoment(0, 0, None, 0)
+        self._ending: _Ending | None = None
         self._explicit = self._prepared = False
-        self._counted: dict[str, int] = {}
-        self._offset = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more of a transaction is to come."""
+        return self._numbers.is_open
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Commit position and index of the last change that was captured."""
+        return self._numbers.last
 
     @property
     def resume(self) -> int:
@@ -93,7 +104,21 @@ class Transactions:
         return self._log.mark if oldest is None else oldest[1]
 
     def take(self, event: Any) -> list[Captured]:
-        """Take the next event in; return the records that it gives."""
+        """Take the next event in; return the records that it gives.
+
+        Raises: SourceError when nobody can tell which tables it concerns.
+        """
+        try:
+            return self._take(event)
+        except UnattributedError as problem:
+            at = self._log.text(self._numbers.moment.lsn)
+            msg = (
+                f"source {self._system}: transaction at {at}: {problem}. Nothing from there on was captured; "
+                f"mend the cause, then run `exchange resnapshot {self._system}` to read all tables anew"
+            )
+            raise SourceError(msg) from None
+
+    def _take(self, event: Any) -> list[Captured]:
         match event:
             case RowsEvent():
                 return self._rows(event)
@@ -117,6 +142,22 @@ class Transactions:
                 self._other(event)
         return []
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `more` is to be called before the next event, which fills a batch in portions."""
+        return self._ending is not None
+
+    def more(self) -> list[Captured]:
+        """Return the next records of what the event before has ended."""
+        if self._ending is None:
+            return []
+        rows = self._ending.rows
+        taken = self._records(rows.popleft()) if rows else []
+        if not rows:
+            ended, self._ending = self._ending, None
+            self._drop_prepared(ended.event, ended.xid)
+        return taken
+
     # -- where we are
 
     def _begin(self, event: Any) -> None:
@@ -124,18 +165,17 @@ class Transactions:
         gtid = getattr(event, "gtid", "")
         now_ms = time.time_ns() // 1_000_000
         at_ms = event.timestamp * 1000
-        self._moment = BinlogMoment(at_ms, start, byte_of(start), now_ms, file=self._log.file, gtid=gtid)
+        file = self._log.file
+        self._numbers.begin(BinlogMoment(at_ms, start, byte_of(start), now_ms, file=file, gtid=gtid))
         flags = event.flags if isinstance(event, MariadbGtidEvent) else _MARIADB_STANDALONE
         self._explicit, self._prepared = not flags & _MARIADB_STANDALONE, False
-        self.is_open = True
         if flags & _MARIADB_PREPARED_XA:
             self._begin_prepared()
-        self._counted, self._offset = {}, 0
 
     def _end(self, event: Any) -> None:
-        self._log.ended(self._moment.gtid)
-        self.is_open = self._explicit = self._prepared = False
-        self._moment = replace(self._moment, gtid="")
+        self._log.ended(self._numbers.moment.gtid)
+        self._numbers.end()
+        self._explicit = self._prepared = False
         self._log.reached(event)
 
     def _rotate(self, event: Any) -> None:
@@ -149,10 +189,10 @@ class Transactions:
             self._begin(event)
         elif isinstance(event, BeginLoadQueryEvent | ExecuteLoadQueryEvent):
             msg = "LOAD DATA was logged as a statement (binlog_format was not ROW)"
-            raise self._halt(msg)
+            raise UnattributedError(msg)
         elif isinstance(event, NotImplementedEvent) and number not in _HARMLESS:
             msg = f"an event of type {number} is not understood (compressed?)"
-            raise self._halt(msg)
+            raise UnattributedError(msg)
         elif not self.is_open and event.packet.log_pos:
             self._log.reached(event)
 
@@ -163,7 +203,7 @@ class Transactions:
         match judged.effect:
             case Effect.HALT:
                 if not judged.tables:
-                    raise self._halt(judged.why)
+                    raise UnattributedError(judged.why)
                 for table in judged.tables:
                     self._halt_table(table, judged.why)
                 self._end_unless_explicit(event)
@@ -178,8 +218,10 @@ class Transactions:
                 self._begin_prepared()
             case Effect.XA_END:
                 self._xa.name(judged.xid)
-            case Effect.XA_COMMIT | Effect.XA_ROLLBACK:
-                return self._end_prepared(event, judged)
+            case Effect.XA_COMMIT:
+                return self._end_prepared(event, judged.xid)
+            case Effect.XA_ROLLBACK:
+                self._drop_prepared(event, judged.xid)
             case Effect.END:
                 self._end(event)
             case Effect.NOTHING:
@@ -193,7 +235,7 @@ class Transactions:
     def _truncate(self, event: Any, table: str) -> list[Captured]:
         if not self._takes(table):
             return []
-        found = self._place(table, self._start_of(event))
+        found = self._numbers.find(table, self._numbers.start_of(event))
         shape = self._shapes.last_of(table)
         return [] if found is None else [truncate_record(Place(shape, *found))]
 
@@ -202,32 +244,28 @@ class Transactions:
     def _begin_prepared(self) -> None:
         if not self._prepared:
             self._prepared = True
-            self._xa.begin(self._moment.lsn, self._log.mark)
+            self._xa.begin(self._numbers.moment.lsn, self._log.mark)
 
     def _prepare(self, event: Any) -> list[Captured]:
+        xid = self._xa.hold()
         if event.one_phase:
             self._prepared = False
-            taken = self._records_of(self._xa.take_open())
-        else:
-            self._xa.hold()
-            taken = []
+            return self._end_prepared(event, xid)
         self._end(event)
-        return taken
+        return []
 
-    def _end_prepared(self, event: Any, judged: Judged) -> list[Captured]:
-        held = self._xa.take(judged.xid)
-        if judged.effect is Effect.XA_ROLLBACK:
-            held = []
-        if held is None:
+    def _end_prepared(self, event: Any, xid: str) -> list[Captured]:
+        """Begin to tell a transaction that is committed at last, under the place of its commit."""
+        rows = self._xa.rows_of(xid)
+        if rows is None:
             msg = "an XA transaction was committed whose changes stand in the log before the capture began"
-            raise self._halt(msg)
-        taken = self._records_of(held)
-        self._end(event)
-        return taken
+            raise UnattributedError(msg)
+        self._ending = _Ending(event, xid, deque(rows))
+        return self.more()
 
-    def _records_of(self, held: Iterable[HeldRows]) -> list[Captured]:
-        """Return the records of a transaction that is committed at last, under the place of its commit."""
-        return [record for rows in held for record in self._records(rows)]
+    def _drop_prepared(self, event: Any, xid: str) -> None:
+        self._xa.drop(xid)
+        self._end(event)
 
     # -- rows
 
@@ -236,7 +274,7 @@ class Transactions:
 
         A prepared transaction's place is not known yet: whether its changes are is seen at its end.
         """
-        place_or_later = _LAST_PLACE if self._prepared else self._moment.lsn
+        place_or_later = _LAST_PLACE if self._prepared else self._numbers.moment.lsn
         return table in self._tables and self._marks.takes(table, place_or_later)
 
     def _table_map(self, event: Any) -> Mapped | None:
@@ -254,7 +292,7 @@ class Transactions:
         if mapped is None or not self._takes(mapped.shape.shape.table):
             return []
         table = mapped.shape.shape.table
-        at = self._start_of(event) + rows_begin(event)
+        at = self._numbers.start_of(event) + rows_begin(event)
         try:
             rows = HeldRows(event, mapped, row_images(event, mapped), at)
         except UnreadableChange as problem:
@@ -265,7 +303,7 @@ class Transactions:
         self._xa.add(rows)
         if self._xa.size_bytes > MOST_BYTES:
             msg = f"prepared XA transactions hold more than {MOST_BYTES} bytes of log"
-            raise self._halt(msg)
+            raise UnattributedError(msg)
         return []
 
     def _records(self, rows: HeldRows) -> list[Captured]:
@@ -275,42 +313,12 @@ class Transactions:
         made: list[Captured] = []
         step = 2 if isinstance(rows.event, UpdateRowsEvent) else 1
         for number in range(0, len(rows.images), step):
-            found = self._place(table, rows.at + rows.images[number][0])
+            found = self._numbers.find(table, rows.at + rows.images[number][0])
             if found is not None:
                 images = [image for _, image in rows.images[number : number + step]]
                 made += row_records(rows.event, Place(rows.mapped.shape, *found), images)
         return made
 
-    def _start_of(self, event: Any) -> int:
-        """Return the byte of its transaction at which an event begins."""
-        begins = event.packet.log_pos - event.packet.event_size - byte_of(self._moment.lsn)
-        offset: int = begins & _LAST_INDEX
-        if offset < self._offset:
-            msg = "a transaction is larger than 4 GiB; split such changes"
-            raise self._halt(msg)
-        self._offset = offset
-        return offset
-
-    def _place(self, table: str, index: int) -> tuple[Position, BinlogMoment, tuple[int, int]] | None:
-        """Give a change its position; None when it is in Kafka already."""
-        if not self.is_open:
-            msg = f"a change of table {table} stands outside a transaction"
-            raise self._halt(msg)
-        self._counted[table] = self._counted.get(table, 0) + 1
-        at = (self._moment.lsn, index)
-        if at <= self._done:
-            return None
-        self.last = at
-        order = (sum(self._counted.values()), self._counted[table])
-        return Position(self._stream_id, *at), self._moment, order
-
     def _halt_table(self, table: str, why: str) -> None:
         if self._takes(table):
-            self._marks.halt(table, f"{why} (log at {self._log.text(self._moment.lsn)})")
-
-    def _halt(self, why: str) -> SourceError:
-        at = self._log.text(self._moment.lsn)
-        return SourceError(
-            f"source {self._system}: transaction at {at}: {why}. Nothing from there on was captured; mend "
-            f"the cause, then run `exchange resnapshot {self._system}` to read all tables anew"
-        )
+            self._marks.halt(table, f"{why} (log at {self._log.text(self._numbers.moment.lsn)})")

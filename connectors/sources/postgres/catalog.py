@@ -135,6 +135,16 @@ class Catalog:
         }
         return usable, {name: problem for name, problem in looked_up.items() if isinstance(problem, str)}
 
+    def describe(self, connection: Connection, name: str) -> SourceTable:
+        """Return a table as it is on a connection at this moment.
+
+        Raises: SourceError saying why it cannot be captured.
+        """
+        table = self._table(connection, name)
+        if isinstance(table, str):
+            raise SourceError(table)
+        return replace(table, identity=self.identities(connection).get(name, ""))
+
     def identities(self, connection: Connection) -> dict[str, str]:
         """Return the identity of every table in the publication."""
         rows = connection.query(_IDENTITIES, [self.publication])

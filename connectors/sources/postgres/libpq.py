@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -105,6 +106,11 @@ class Connection:
             "its own log has the full text",
             sqlstate,
         )
+
+    def cancel(self) -> None:
+        """Have the server end what it does for us now, if anything; from another thread."""
+        with suppress(psycopg.Error):
+            self.raw.get_cancel().cancel()
 
     def close(self) -> None:
         """Close the connection; may be called twice."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +43,12 @@ def row_record(place: Place, op: Op, before: Row | None, after: Row | None) -> C
         least = _bytes(_least_of(shape, op, before))
         value = shape.envelope(op, least, _bytes(new), place.moment, place.order)
     return _captured(place, op, _bytes(key), value)
+
+
+def snapshot_moment(commit: int) -> Moment:
+    """Return what the rows of one chunk share: they were as they are now."""
+    now_ms = time.time_ns() // 1_000_000
+    return Moment(now_ms, commit, None, now_ms, snapshot=True)
 
 
 def truncate_record(place: Place) -> Captured:

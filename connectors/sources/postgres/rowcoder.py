@@ -170,6 +170,7 @@ class Progress:
 
     Every change of the transaction is numbered, captured or not, so that the numbers are the same when it is
     sent again. resume: start of the log to read again; (last_commit, last_index): the last change captured.
+    begun: commit position and xid of each transaction since it was emptied last; None: nobody asks.
     """
 
     resume = cython.declare(ulonglong, visibility="public")
@@ -182,6 +183,7 @@ class Progress:
     changes = cython.declare(ulonglong, visibility="public")
     last_commit = cython.declare(ulonglong, visibility="public")
     last_index = cython.declare(ulonglong, visibility="public")
+    begun = cython.declare(object, visibility="public")
     tables: dict[int, Table]
     plain: bint
     id_text: bytes
@@ -193,6 +195,7 @@ class Progress:
         self.source_ms = self.captured_ms = self.transaction = 0
         self.tables = {}
         self.id_text = b""
+        self.begun = None
 
     @cython.ccall
     def begin(self, commit_lsn: int, commit_us: int, xid: int) -> object:
@@ -204,6 +207,8 @@ class Progress:
         self.transaction += 1
         self.changes = 0
         self.is_open = True
+        if self.begun is not None:
+            self.begun.append((commit_lsn, xid))
         return None
 
     @cython.ccall

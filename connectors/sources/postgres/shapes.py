@@ -39,6 +39,13 @@ class Shapes:
         """Return the shape learned last; None for a table that the plan does not capture."""
         return self._shapes.get(oid)
 
+    def told(self, name: str) -> Relation | None:
+        """Return how the stream told of a table last, None when it has not."""
+        for oid, shape in self._shapes.items():
+            if shape is not None and shape.shape.table == name:
+                return self._relations[oid]
+        return None
+
     def since(self, oid: int) -> int:
         """Return the log position from which a table's changes are captured."""
         shape = self._shapes.get(oid)

@@ -22,6 +22,11 @@ from exchange.errors import TransientError
 
 _log = log.get(__name__)
 
+_CEILING: Final = """
+    SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmax(pg_current_snapshot())
+           ELSE pg_current_xact_id() END
+"""
+"""A snapshot's xmax is behind the last transaction that ended; those that are open may lie beyond."""
 _WAIT_LOG_S: Final = 10.0
 _WAIT_ROUND_S: Final = 0.2
 
@@ -65,14 +70,14 @@ class Snapshot:
             return None
         table = self._tables.get(self._progress.table) or next(iter(self._tables.values()))
         last_key = self._progress.last_key if table.name == self._progress.table else ()
-        rows = self._connection.query(_page(table, bool(last_key), self._limit), last_key)
+        rows = self._connection.query(page(table, bool(last_key), self._limit), last_key)
         last = len(rows) < self._limit
         done = self._progress.rows + len(rows)
         if last:
             del self._tables[table.name]
             self._progress = SnapshotProgress(self._progress.commit, done)
         else:
-            key = _key_texts(table, rows[-1])
+            key = key_texts(table, rows[-1])
             self._progress = SnapshotProgress(self._progress.commit, done, table.name, key)
         self._limit = next_limit(self._limit, rows)
         return Chunk(table, rows, self._progress, last)
@@ -82,7 +87,7 @@ class Snapshot:
         self._connection.close()
 
     def _wait_for_running_transactions(self, stopping: Callable[[], bool]) -> None:
-        ((ceiling,),) = self._connection.query("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+        ((ceiling,),) = self._connection.query(_CEILING)
         began = logged = time.monotonic()
         while True:
             sql = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8"
@@ -102,7 +107,8 @@ class Snapshot:
             time.sleep(_WAIT_ROUND_S)
 
 
-def _page(table: SourceTable, resumed: bool, limit: int) -> str:
+def page(table: SourceTable, resumed: bool, limit: int) -> str:
+    """Return the query for the next rows in key order; resumed: after a key, which are its parameters."""
     columns = ", ".join(identifier(column.name) for column in table.relation.columns)
     key = ", ".join(map(identifier, table.key))
     only = "" if table.partitioned else "ONLY "
@@ -114,6 +120,7 @@ def _page(table: SourceTable, resumed: bool, limit: int) -> str:
     return f"SELECT {columns} FROM {only}{place}{after} ORDER BY {key} LIMIT {limit}"  # noqa: S608 - quoted
 
 
-def _key_texts(table: SourceTable, row: Cells) -> tuple[str, ...]:
+def key_texts(table: SourceTable, row: Cells) -> tuple[str, ...]:
+    """Return a row's primary key as such parameters."""
     at = {column.name: number for number, column in enumerate(table.relation.columns)}
     return tuple((row[at[name]] or b"").decode() for name in table.key)

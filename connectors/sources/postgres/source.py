@@ -12,11 +12,12 @@ from pydantic import SecretStr
 from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
 from connectors.sources.postgres.catalog import Catalog, SlotState, SourceTable
-from connectors.sources.postgres.envelope import Moment
+from connectors.sources.postgres.chunkread import ChunkReader
 from connectors.sources.postgres.gap import refuse_gap
+from connectors.sources.postgres.incremental import Incremental
 from connectors.sources.postgres.libpq import Connection, lsn_text
 from connectors.sources.postgres.marks import Marks
-from connectors.sources.postgres.record import Place, row_record, truncate_record
+from connectors.sources.postgres.record import Place, row_record, snapshot_moment, truncate_record
 from connectors.sources.postgres.replication import Identity, Replication
 from connectors.sources.postgres.shapes import Shapes
 from connectors.sources.postgres.snapshot import Chunk, Snapshot
@@ -25,10 +26,13 @@ from connectors.sources.postgres.transaction import Transactions
 from exchange import log
 from exchange.change import Op, Position, stream_id
 from exchange.errors import SourceError, TransientError
+from exchange.snapshot_orders import SnapshotOrder
 
 _log = log.get(__name__)
 
 _LOOK_EVERY_S: Final = 10.0
+_CHUNK_IDLE_S: Final = 0.02
+"""A silent stream is waited for no longer while a table is read beside it: its chunks come in between."""
 
 
 class PostgresSource:
@@ -40,6 +44,7 @@ class PostgresSource:
     _shapes: Shapes
     _stream_id: int
     _snapshot_commit: int
+    _incremental: Incremental
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class PostgresSource:
         self._look_at = 0.0
         self._snapshot: Snapshot | None = None
         self._stream: Stream | None = None
+        self._chunks = ChunkReader(self._catalog)
 
     def open(self, stored: SourcePosition | None) -> None:
         """Check the source, make the slot if this is the first time, and prepare snapshot or stream."""
@@ -86,14 +92,25 @@ class PostgresSource:
         self._tables = {name: usable[name] for name in usable if name not in self._marks.halted}
         self._shapes = Shapes(self._catalog, self._tables, self._marks)
         self._to_empty = [self._tables[name] for name in to_empty]
+        self._incremental = Incremental(
+            self._chunks,
+            self._shapes,
+            self._marks,
+            self._tables,
+            self._stream_id,
+            None if stored is None else stored.incremental,
+        )
         self._prepare_snapshot(exported)
 
     def read(self) -> Batch:
         """Return the next chunk of the snapshot, else the next changes of the stream."""
         batch = self._read()
         if batch.position is not None:
-            batch.position = replace(batch.position, tables=self._marks.entries())
+            batch.position = replace(
+                batch.position, tables=self._marks.entries(), incremental=self._incremental.progress
+            )
         batch.halted = self._marks.halted
+        batch.snapshot = self._incremental.figures
         return batch
 
     def _read(self) -> Batch:
@@ -108,7 +125,11 @@ class PostgresSource:
         if self._stream is None:
             self._stream = self._start_stream()
         self._look_again()
-        return self._stream.read()
+        return self._next_of_stream(self._stream)
+
+    def obey(self, order: SnapshotOrder) -> None:
+        """Read a table again beside the stream, or no longer."""
+        self._incremental.obey(order)
 
     def acknowledge(self, position: SourcePosition) -> None:
         """Let the server forget what is committed in Kafka; while the snapshot is read, it keeps all."""
@@ -120,6 +141,7 @@ class PostgresSource:
         if self._snapshot is not None:
             self._snapshot.close()
         self._replication.close()
+        self._chunks.close()
         if self._aside is not None:
             self._aside.close()
             self._aside = None
@@ -176,7 +198,7 @@ class PostgresSource:
     def _emptying_batch(self) -> Batch:
         """Empty tables' topics before they are filled anew: which deletes were missed is not known."""
         commit = self._snapshot_commit - 1  # before the rows of the snapshot, and not aligned either
-        moment = _snapshot_moment(commit)
+        moment = snapshot_moment(commit)
         position = Position(self._stream_id, commit, 0)
         tables, self._to_empty = self._to_empty, []
         self._marks.emptied(table.name for table in tables)
@@ -186,7 +208,7 @@ class PostgresSource:
     def _chunk_batch(self, chunk: Chunk) -> Batch:
         commit, first = chunk.progress.commit, chunk.progress.rows - len(chunk.rows)
         shape = self._shapes.of_table(chunk.table)
-        moment = _snapshot_moment(commit)
+        moment = snapshot_moment(commit)
         changes = [
             row_record(Place(shape, Position(self._stream_id, commit, index), moment), Op.READ, None, row)
             for index, row in enumerate(chunk.rows, first)
@@ -198,6 +220,16 @@ class PostgresSource:
         if chunk.last_of_table:
             _log.info("snapshot_of_table_complete", system=self._system, table=chunk.table.name)
         return Batch(changes, self._position)
+
+    def _next_of_stream(self, stream: Stream) -> Batch:
+        """Return the chunk that is due, else the stream's next changes."""
+        incremental = self._incremental
+        chunk = incremental.due(stream.reached)
+        if chunk is not None:
+            return Batch(chunk, stream.position, more=True)
+        batch = stream.read(_CHUNK_IDLE_S) if incremental.is_running else stream.read()
+        incremental.note(batch)
+        return batch
 
     def _look_again(self) -> None:
         """See now and then that the tables are still those that were opened; else they are opened anew."""
@@ -217,9 +249,5 @@ class PostgresSource:
         self._replication.start(self._slot, self._catalog.publication, resume)
         _log.info("stream_started", system=self._system, lsn=lsn_text(resume))
         transactions = Transactions(self._stream_id, self._shapes, self._position, self._frame)
+        self._incremental.attach(transactions)
         return Stream(self._replication, transactions, self._position)
-
-
-def _snapshot_moment(commit: int) -> Moment:
-    now_ms = time.time_ns() // 1_000_000
-    return Moment(now_ms, commit, None, now_ms, snapshot=True)

@@ -84,18 +84,28 @@ class Stream:
         self._reply_wanted = False
         self._moved_at = self._status_at = time.monotonic()
 
-    def read(self) -> Batch:
+    @property
+    def position(self) -> SourcePosition:
+        """The position after the last batch."""
+        return self._position
+
+    @property
+    def reached(self) -> int:
+        """Log position up to which everything has been told."""
+        return self._transactions.told_to
+
+    def read(self, idle_s: float = _IDLE_S) -> Batch:
         """Collect changes until there are enough, the source pauses, or the first of them has waited long.
 
-        A source that is busy with what is not for us never pauses; then the batch ends empty after a second.
+        A source that is busy with what is not for us never pauses; then the batch ends empty after `idle_s`.
         """
         self._block.clear()
         gathered, more = _Gathered(self._block), True
-        ends_at = time.monotonic() + _IDLE_S
+        ends_at = time.monotonic() + idle_s
         waits_until = 0.0
         while not gathered.full:
             if self._frames.all_taken and not self._fill():
-                timeout_s = self._patience_for(gathered, waits_until - time.monotonic())
+                timeout_s = self._patience_for(gathered, waits_until - time.monotonic(), idle_s)
                 if timeout_s <= 0:
                     break
                 if not self._replication.wait(timeout_s):
@@ -128,10 +138,10 @@ class Stream:
         self._replication.fill(self._frames)
         return self._frames.count > 0
 
-    def _patience_for(self, gathered: _Gathered, left_s: float) -> float:
+    def _patience_for(self, gathered: _Gathered, left_s: float, idle_s: float) -> float:
         """Return how long to wait for what has not arrived yet; the rest of a transaction is on its way."""
         if not gathered.any:
-            return _IDLE_S
+            return idle_s
         return left_s if self._transactions.is_open else min(_PAUSE_S, left_s)
 
     def _take_frames(self, gathered: _Gathered) -> None:

@@ -64,6 +64,22 @@ class Transactions:
         """Whether more of a transaction is to come."""
         return bool(self._progress.is_open)
 
+    @property
+    def told_to(self) -> int:
+        """Log position before which every transaction that was committed there has been told."""
+        return int(self._progress.commit_lsn) if self.is_open else self.resume
+
+    def track(self, *, on: bool) -> None:
+        """Begin to remember which transactions begin, or end to; the open one counts."""
+        begun = [(int(self._progress.commit_lsn), int(self._progress.xid))] if self.is_open else []
+        self._progress.begun = begun if on else None
+
+    def take_begun(self) -> list[tuple[int, int]]:
+        """Return commit position and xid of those remembered, and forget them."""
+        begun: list[tuple[int, int]] = self._progress.begun or []
+        self._progress.begun = []
+        return begun
+
     def encode(self, frames: Frames, block: WriteBlock, most_rows: int, most_bytes: int) -> None:
         """Take frames into a block, until it holds so much or `take` is needed for the next of them."""
         frames.next = self._coder.encode(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exchange.change import Op, Position, RecordHeader
-from tests.conformance.story import final_state, out_of_order, told_by, twice
+from tests.conformance.story import final_state, judge, out_of_order, told_by, twice
 from tests.integration.capture import Record
 
 
@@ -41,6 +41,14 @@ def test_records_of_one_key_that_changed_places_are_found() -> None:
     swapped = [GOOD[2], GOOD[1], GOOD[0], GOOD[3]]
     assert out_of_order(swapped) == [{"id": 1}]
     assert told_by(swapped) != told_by(GOOD)
+
+
+def test_the_judge_names_what_is_lost_told_twice_and_in_another_order() -> None:
+    expected = told_by(GOOD)
+    assert judge(GOOD, expected) == {}
+    assert judge(GOOD[:-1], expected) == {"lost": [(2, ("d", None))]}
+    assert judge([*GOOD, record(1, Op.UPDATE, 14, name="c")], expected) == {"twice": [(1, ("u", "c"))]}
+    assert judge([GOOD[2], GOOD[1], GOOD[0], GOOD[3]], expected) == {"order": [1], "positions": [{"id": 1}]}
 
 
 def test_a_truncate_empties_its_partition_only() -> None:

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydantic import SecretStr
 
-from connectors.position import PositionCodec, SnapshotProgress, SourcePosition, begin_anew
+from connectors.position import (
+    IncrementalProgress,
+    IncrementalState,
+    PositionCodec,
+    SnapshotProgress,
+    SourcePosition,
+    begin_anew,
+)
 from exchange.errors import SealError
 
 POSITION = SourcePosition(
@@ -16,6 +25,21 @@ POSITION = SourcePosition(
     index=3,
     tables=("public.a",),
     snapshot=SnapshotProgress(0x0F, 12, "public.person", ("110101199003078515", "中")),
+)
+
+
+BESIDE = IncrementalProgress(
+    "1f",
+    "public.person",
+    view="school",
+    plan_version=3,
+    announced=True,
+    chunks=2,
+    rows=9,
+    passed=1,
+    estimated_rows=100,
+    key=("id_number text",),
+    last_key=("110101199003078515",),
 )
 
 
@@ -36,8 +60,33 @@ WRITTEN_BEFORE_MARKS = bytes.fromhex(
 """The position above, as it was written before there was a mark in the record."""
 
 
-def test_position_of_an_earlier_version_is_still_read() -> None:
-    assert codec().decode(WRITTEN_BEFORE_MARKS) == POSITION
+WRITTEN_BEFORE_INCREMENTAL = bytes.fromhex(
+    "c30110113f40b8c5fa4714706f70756c6174696f6e263737313039343038373139313736393232343602266578636861"
+    "6e67655f706f70756c6174696f6ea08080802090808080200602107075626c69632e6100021e181a7075626c69632e70"
+    "6572736f6e7849ce1ae095a8603f8714e5b6c84894bd13b178a1b199589f091f1a0f966c0cc279afafd4b9c50268d7ad"
+    "505eb4a0e72b3d10c9596f4875cef0f767f90090d6d5fbc368"
+)
+"""The same, as it was written before a snapshot could be taken beside the stream."""
+
+
+@pytest.mark.parametrize("written", [WRITTEN_BEFORE_MARKS, WRITTEN_BEFORE_INCREMENTAL])
+def test_position_of_an_earlier_version_is_still_read(written: bytes) -> None:
+    assert codec().decode(written) == POSITION
+
+
+def test_a_snapshot_beside_the_stream_is_read_as_written_and_its_key_is_sealed() -> None:
+    position = replace(POSITION, snapshot=None, incremental=BESIDE)
+    encoded = codec().encode(position)
+    assert codec().decode(encoded) == position
+    assert b"110101199003078515" not in encoded
+
+
+def test_beginning_anew_ends_a_snapshot_beside_the_stream() -> None:
+    ended = begin_anew(replace(POSITION, incremental=BESIDE)).incremental
+    assert ended is not None
+    assert (ended.operation, ended.state, ended.last_key) == ("1f", IncrementalState.STOPPED, ())
+    complete = replace(BESIDE, state=IncrementalState.COMPLETE)
+    assert begin_anew(replace(POSITION, incremental=complete)).incremental == complete
 
 
 def test_primary_key_is_not_readable_in_the_record() -> None:

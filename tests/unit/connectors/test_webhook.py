@@ -160,12 +160,14 @@ def test_no_answer_is_waited_out_and_a_success_of_any_kind_taken(
         ("soon", 1, 1),
         ("999999999", 3600, 3600),
         ("-5", 1, 1),
-        (email.utils.format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1800)), 900, 1801),
+        ("a date in half an hour", 1500, 1801),
     ],
 )
 def test_retry_after_is_heeded_within_bounds(
     there: WebhookReceiver, secrets: Secrets, text: str, low: float, high: float
 ) -> None:
+    if text.startswith("a date"):
+        text = email.utils.format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(minutes=30))
     there.answer = lambda: (503, {"Retry-After": text})
 
     with pytest.raises(TransientError) as refused:

@@ -92,6 +92,24 @@ def test_no_rule_reaches_beyond_the_bus(principal: str) -> None:
             assert rule.operation in {"read", "write", "describe", "create"}, rule
 
 
+def test_a_connector_reads_the_topics_of_a_debezium_where_they_are_in_the_bus_s_own_kafka() -> None:
+    topics = (
+        ("    table: public.person\n", "    table: public.person\n    topic: dbz.public.person\n"),
+        ("    table: public.street\n", "    table: public.street\n    topic: dbz.public.street\n"),
+    )
+    own = ("kind: postgres\n    connection_env: POPULATION_DSN", "kind: debezium\n    before: complete")
+    declared = topology(changed(own, *topics))
+    read = {
+        (rule.principal, rule.operation)
+        for rule in access.rules(declared, TODAY)
+        if rule.name == "dbz.public.person"
+    }
+    assert read == {("connector-population", "read"), ("connector-population", "describe_configs")}
+    elsewhere = (own[1], own[1] + "\n    connection_env: THEIR_KAFKA")
+    declared = topology(changed(own, elsewhere, *topics))
+    assert not [rule for rule in access.rules(declared, TODAY) if rule.name == "dbz.public.person"]
+
+
 def test_a_system_whose_name_begins_another_s_cannot_use_its_transactions() -> None:
     second = "  pop: {department: tax, kind: postgres, connection_env: B}\n"
     rules = access.rules(topology(changed(("resources:\n", second + "resources:\n"))), TODAY)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from unittest.mock import patch
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from exchange import process as processing
 from exchange.account import content_hash
-from exchange.block import NONE, ReadBlock, Record
-from exchange.change import Op, Position, Reason, RecordHeader
+from exchange.block import NONE, Outgoing, ReadBlock, Record
+from exchange.change import Op, Position, Reason, RecordHeader, view_number
 from exchange.errors import SealError, TransientError
 from exchange.keys import QuarantineRecord, Sealer, read_key
 from exchange.process import Processed, Programs, process_batch
@@ -125,6 +126,46 @@ def test_quarantine_keeps_the_header_as_it_came_so_that_a_redrive_can_use_it() -
     bad = record(10, BAD_ROW)
     entry = QuarantineRecord.decode(process(bad).outgoing.record(0).value or b"")
     assert entry.header == bad.header
+
+
+def for_one_view(view: int, since: int, key: bool = True) -> Record:
+    whole = record(10, NEAR_ROW, Op.CREATE)
+    number = view_number(RESOURCE.views[view].name)
+    stamped = header(Op.CREATE, position=Position(1, 1010, 0), only_view=number, plan_version=since).pack()
+    return whole._replace(header=stamped, key=whole.key if key else None)
+
+
+@pytest.mark.parametrize(("view", "other"), [(0, 1), (1, 0)])
+def test_a_row_for_one_view_is_filtered_for_the_others_and_balances(view: int, other: int) -> None:
+    done = process(record(9, NEAR_ROW), for_one_view(view, 7), record(11, NEAR_ROW))
+    mine, theirs = (RESOURCE.views[at].topic for at in (view, other))
+    assert Counter(out.topic for out in done.outgoing) == {mine: 3, theirs: 2}
+    (account,) = done.accounts
+    assert (account.views[mine].delivered, account.views[theirs].delivered) == (3, 2)
+    assert (account.views[theirs].filtered, account.changes) == (1, 3)
+    stamps = [RecordHeader.unpack(out.header) for out in done.outgoing]
+    assert {(stamp.only_view, stamp.plan_version) for stamp in stamps if stamp} == {(None, 7)}
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_rows_for_a_view_of_a_later_plan_are_waited_for(key: bool) -> None:
+    done = process(record(9, NEAR_ROW), for_one_view(0, 8, key=key), record(11, NEAR_ROW))
+    assert done.halt is not None
+    assert (done.halt.offset, done.next_offset) == (10, 10)
+    assert "plan version 8" in done.halt.reason
+
+
+def test_the_mark_that_such_rows_begin_is_for_nobody_and_balances() -> None:
+    done = process(for_one_view(0, 7, key=False))
+    (account,) = done.accounts
+    assert (len(done.outgoing), account.changes) == (0, 1)
+    assert [account.views[topic].filtered for topic in (ALL, NEAR)] == [1, 1]
+
+
+def test_rows_for_a_view_that_is_gone_are_for_nobody() -> None:
+    stamped = header(Op.CREATE, only_view=view_number("gone"), plan_version=3).pack()
+    done = process(record(10, NEAR_ROW)._replace(header=stamped))
+    assert (len(done.outgoing), done.halt) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -307,3 +348,31 @@ def test_accounts_balance_for_any_batch_in_any_portions(kinds: list[str], portio
     quarantined = [out for out in done.outgoing if out.topic == RESOURCE.quarantine_topic]
     refused_all = sum(sum(account.refused.values()) + account.foreign for account in done.accounts)
     assert len(quarantined) == refused_all
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_rows_for_one_view_come_from_the_kernel_as_from_the_reference(view: int) -> None:
+    number = view_number(RESOURCE.views[view].name)
+
+    def marked(offset: int, row: dict[str, Any], view: int = number) -> Record:
+        made = record(offset, row)
+        stamped = header(Op.CREATE, position=Position(1, 1000 + offset, 0), only_view=view, plan_version=7)
+        return made._replace(header=stamped.pack())
+
+    rows = [NEAR_ROW, FAR_ROW, BAD_ROW, NEAR_ROW, FAR_ROW]
+    records = [marked(10 + offset, row) for offset, row in enumerate(rows)]
+    records += [record(20, NEAR_ROW), marked(21, NEAR_ROW), marked(22, NEAR_ROW, view_number("gone"))]
+    fast = process(*records)
+    with patch.object(processing, "run_for_view", lambda _kernel, _batch, first, *_: first):
+        slow = process(*records)
+    assert [quarantined(out) for out in fast.outgoing] == [quarantined(out) for out in slow.outgoing]
+    assert fast.accounts == slow.accounts
+    (account,) = fast.accounts
+    for topic in (ALL, NEAR):
+        figures = account.views[topic]
+        assert figures.delivered + figures.filtered + sum(account.refused.values()) == len(records)
+
+
+def quarantined(out: Outgoing) -> tuple[Any, ...]:
+    """Return a record to write, without the seal of a refused one, which is never the same."""
+    return (*out[:3], out.header) if out.topic == RESOURCE.quarantine_topic else tuple(out)

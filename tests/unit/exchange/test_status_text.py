@@ -115,3 +115,36 @@ def test_what_a_source_keeps_for_its_connector_is_shown_with_its_alarm_and_halts
     assert "  HALTED: table a.b was made anew\n" in text
     assert "  ALARM: its server keeps 300 MiB of log\n" in text
     assert "  its source keeps 300.0 MiB of log (extended), 1.0 MiB not yet confirmed\n" in text
+
+
+def test_a_snapshot_beside_the_stream_is_shown_while_it_runs_and_when_it_failed() -> None:
+    figures: dict[str, Any] = {
+        "snapshot_table": "public.person",
+        "snapshot_view": "school",
+        "snapshot_state": "running",
+        "snapshot_rows": 5000,
+        "snapshot_estimated_rows": 100_000,
+        "snapshot_rows_per_s": 1234,
+        "snapshot_hint": "",
+    }
+    assert shown(figures) == (
+        "  snapshot of public.person for view school running, 5,000 of about 100,000 rows, 1,234 rows/s\n"
+    )
+    failed = {"snapshot_state": "failed", "snapshot_view": "", "snapshot_hint": "no primary key"}
+    assert shown(figures | failed) == (
+        "  snapshot of public.person failed, 5,000 of about 100,000 rows: no primary key\n"
+    )
+    assert shown(figures | {"snapshot_state": "complete"}) == ""
+
+
+def shown(figures: dict[str, Any]) -> str:
+    worker = {"stage": "capture", "writer": "cdc-a", "state": "streaming", "halted": [], "figures": figures}
+    document: dict[str, Any] = {
+        "workers": [worker],
+        "parts": {},
+        "balance": None,
+        "balance_minutes": 1,
+        "routes": None,
+    }
+    text = figures_text(document | {"routes_window_s": 300, "subscribers": None})
+    return text.removeprefix("capture cdc-a: streaming\n")

@@ -61,18 +61,18 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "unknown kind": (
         "kind: postgres",
         "kind: §oracle",
-        "is not one of files, http, mariadb, mysql, postgres",
+        "is not one of debezium, files, http, mariadb, mysql, postgres",
     ),
     "environment name": ("POPULATION_DSN", "§population", "an environment variable in capitals"),
     "unknown kind of delivery": (
         "label: {zh: 税务局, en: Tax}\ngrants:",
         "label: {zh: 税务局, en: Tax}\n    delivery: {kind: §oracle}\ngrants:",
-        "is not one of clickhouse, files, postgres",
+        "is not one of clickhouse, files, postgres, webhook",
     ),
     "delivery without kind": (
         "label: {zh: 税务局, en: Tax}\ngrants:",
         "label: {zh: 税务局, en: Tax}\n    delivery: §{kin: files}\ngrants:",
-        "of kind clickhouse, files, postgres. Did you mean 'kind'?",
+        "of kind clickhouse, files, postgres, webhook. Did you mean 'kind'?",
     ),
     "unknown key of a delivery": (
         "label: {zh: 税务局, en: Tax}\ngrants:",
@@ -293,6 +293,26 @@ def test_a_system_without_slots_is_not_given_one() -> None:
     report = _report(changed(("kind: postgres", "kind: mariadb\n    slot: a\n    publication: b")))
     assert "systems.population.slot: a mariadb system has no slot, only postgres has; take it out" in report
     assert "systems.population.publication: a mariadb system has no publication" in report
+
+
+def test_a_system_of_debeziums_topics_says_which_and_what_its_old_rows_are_worth() -> None:
+    adopted = ("kind: postgres\n    connection_env: POPULATION_DSN", "kind: debezium")
+    report = _report(changed(adopted))
+    assert "'topic' is missing: 'population' is a system of kind debezium" in report
+    assert "say `before: complete` of its system" in report
+    options = "kind: debezium\n    registry: https://user@registry\n    registry_env: REGISTRY"
+    assert "is not a URL without user" in _report(changed((adopted[0], options)))
+    options = "kind: debezium\n    registry: https://registry:8081"
+    assert "only converter 'avro' has a schema registry" in _report(changed((adopted[0], options)))
+
+
+def test_a_topic_of_the_bus_itself_is_not_taken_for_debeziums() -> None:
+    adopted = ("kind: postgres\n    connection_env: POPULATION_DSN", "kind: debezium\n    before: complete")
+    table = "    table: public.person\n"
+    report = _report(changed(adopted, (table, table + "    topic: raw.population.public.person\n")))
+    assert "is a topic of the bus itself" in report
+    report = _report(changed((table, table + "    topic: a.public.person\n")))
+    assert "'population' is a system of kind postgres; remove it" in report
 
 
 def test_a_topic_name_that_kafka_would_not_take_is_refused() -> None:

@@ -1,0 +1,59 @@
+"""How a connector hears of snapshots that are ordered, and that it goes on where it cannot."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock, patch
+
+import pytest
+import structlog
+
+from connectors.orders import Orders
+from connectors.source import Source, TakesOrders
+from connectors.sources.mysql.source import MariadbSource
+from connectors.sources.postgres.source import PostgresSource
+from exchange.errors import PartError, TransientError
+from exchange.snapshot_orders import SnapshotOrder, SnapshotOrders
+
+ONE, TWO = (SnapshotOrder(operation=name, table="public.person") for name in ("1f", "2f"))
+
+
+def orders(topic: Mock) -> tuple[Orders, Mock]:
+    source = Mock(spec=PostgresSource)
+    with patch("connectors.orders.SnapshotOrders", return_value=topic):
+        return Orders({}, "town", source), source
+
+
+def test_the_order_in_force_is_passed_on_and_then_each_newer_one() -> None:
+    topic = Mock(spec=SnapshotOrders)
+    topic.read.return_value, topic.newer.side_effect = ONE, [None, TWO]
+    made, source = orders(topic)
+    for _ in range(3):
+        made.heed()
+    assert [call.args[0] for call in source.obey.call_args_list] == [ONE, TWO]
+
+
+def test_what_cannot_be_read_is_said_once_and_capture_goes_on() -> None:
+    topic = Mock(spec=SnapshotOrders)
+    topic.read.side_effect = PartError("denied")
+    topic.newer.side_effect = [PartError("denied"), TWO]
+    made, source = orders(topic)
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            made.heed()
+    assert [entry["reason"] for entry in said] == ["denied"]
+    source.obey.assert_called_once_with(TWO)
+
+
+def test_kafka_away_ends_the_round() -> None:
+    topic = Mock(spec=SnapshotOrders)
+    topic.read.side_effect = TransientError("away")
+    with pytest.raises(TransientError):
+        orders(topic)[0].heed()
+
+
+def test_a_source_that_takes_none_is_asked_for_none() -> None:
+    source: Source = Mock(spec=MariadbSource)
+    assert not isinstance(source, TakesOrders)
+    with patch("connectors.orders.SnapshotOrders") as topic, Orders({}, "town", source) as made:
+        made.heed()
+    topic.assert_not_called()
