@@ -187,15 +187,17 @@ class ParkedView:
         return self._held.any(partition) and self._held.holds(partition, self.key_digest(record))
 
     def park(self, record: Received, status: int) -> None:
-        """Put a record on the list; status 0: it waits behind another."""
+        """Put a record on the list; status 0: it waits behind another. What comes again stays as it is."""
         at, now_ms, digest = (record.partition, record.offset), _now_ms(), self.key_digest(record)
-        if at in self.entries:  # the view is delivered anew
+        self.fresh.add(at)
+        if at in self.entries:
+            if self.is_entry_of(at, record):
+                return
             self._held.remove(record.partition, self.entries[at].key_digest)
         self._held.add(record.partition, digest)
         tried_at_ms = now_ms if status else 0
         position = self._position_digest(record)
         self._put(at, Entry(status, now_ms, tried_at_ms, digest, position, self._key_id))
-        self.fresh.add(at)
 
     def renew(self, at: At, status: int) -> None:
         """Note that a parked record was refused again."""

@@ -6,13 +6,14 @@ has counts as refused, unless the order says to give it up; which one it was is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import Final
 
 from connectors.parked import At, HeldKeys, ParkedView
 from connectors.sink import ParkingSink
 from exchange import log
+from exchange.subscriber.batches import Place
 from exchange.subscriber.places import PlaceReader
 from exchange.subscriber.reader import Received
 
@@ -22,17 +23,20 @@ _log = log.get(__name__)
 
 
 def redrive(
-    view: str, sink: ParkingSink, places: PlaceReader, until: Callable[[], bool]
+    view: str, sink: ParkingSink, reader: PlaceReader, done: Mapping[int, Place], until: Callable[[], bool]
 ) -> Iterator[list[Received]]:
     """Yield what was accepted, some at a time: each time the changes of `sink.parked` are to be kept.
+
+    done: how far the view is delivered; what lies beyond comes again by itself, and is taken off the list.
 
     The last time the order is ended with them, unless `until` said so before: then it is gone on with later.
 
     Raises: TransientError, GoneError, DeniedError: what was accepted since the last time is sent again.
     """
     stuck, tried, accepted = HeldKeys(), 0, list[Received]()
+    _release_what_comes_again(sink.parked, done)
     for partition, found in groupby(sorted(sink.parked.entries), key=lambda at: at[0]):
-        for offset, record in places.read(partition, [at[1] for at in found]):
+        for offset, record in reader.read(partition, [at[1] for at in found]):
             if until():
                 yield accepted
                 return
@@ -44,6 +48,13 @@ def redrive(
                 accepted = []
     sink.parked.end_order()
     yield accepted
+
+
+def _release_what_comes_again(parked: ParkedView, done: Mapping[int, Place]) -> None:
+    """Take off what was parked in a batch that was not kept: it is read again, and sent in its turn."""
+    for partition, offset in list(parked.entries):
+        if partition not in done or offset >= done[partition].offset:
+            parked.drop((partition, offset))
 
 
 def _try(view: str, sink: ParkingSink, at: At, record: Received | None, stuck: HeldKeys) -> bool:

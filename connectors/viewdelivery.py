@@ -226,7 +226,11 @@ class ViewDelivery:
     def _deliver(self, plan: PublishedPlan, parts: _Parts, batch: Batch) -> None:
         """Write one batch, then tell Kafka."""
         self._expect_plan(plan, batch)
-        refused = parts.sink.write(batch)
+        try:
+            refused = parts.sink.write(batch)
+        except ExchangeError:
+            self._keep_parked(parts)
+            raise
         listed = 0 if parts.parking is None else len(parts.parking.sink.parked.fresh)
         self._keep(plan, parts, batch, refused)
         self._kept = True
@@ -244,13 +248,20 @@ class ViewDelivery:
         parts.ledger.keep(batch.places, accounts, parts.reader.group_metadata, changes)
         self.progress.delivered += sum(sum(one.delivered for one in a.views.values()) for a in accounts)
 
+    def _keep_parked(self, parts: _Parts) -> None:
+        """Keep what a batch parked before it failed: it would take as long again, and then fail again."""
+        changes = {} if parts.parking is None else parts.parking.sink.parked.take_changes()
+        if changes:
+            parts.ledger.keep(self.progress.places, (), parts.reader.group_metadata, changes)
+
     def _look_after(self, parking: Parking, plan: PublishedPlan, parts: _Parts) -> None:
         """Send parked records again where that is ordered, before all that follows; tell what is parked."""
         if parking.is_ordered():
             accepted = 0
-            for some in redrive(self._name, parking.sink, parking.places, self._news.is_set):
+            done = self.progress.places
+            for some in redrive(self._name, parking.sink, parking.places, done, self._news.is_set):
                 undecodable = [(one.partition, one.offset) for one in some if one.problem]
-                self._keep(plan, parts, Batch(some, self.progress.places), undecodable)
+                self._keep(plan, parts, Batch(some, done), undecodable)
                 accepted += len(some)
                 self.progress.listed = len(parking.sink.parked.entries)
             _log.info("parked_redriven", view=self._name, accepted=accepted, parked=self.progress.listed)
