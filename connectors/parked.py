@@ -133,9 +133,13 @@ class Refusals:
             self._since[partition] = first_offset, since_s
         return now_s - since_s
 
-    def forget(self, partition: int) -> None:
-        """Note that a request of a partition had another answer, or none."""
-        self._since.pop(partition, None)
+    def forget(self, partition: int, first_offset: int) -> None:
+        """Note that the request that begins there had another answer, or none.
+
+        Requests before the refused one come again with it and are accepted each time: they are not meant.
+        """
+        if self._since.get(partition, (-1, 0.0))[0] == first_offset:
+            del self._since[partition]
 
 
 class ParkedView:

@@ -96,24 +96,24 @@ class WebhookSink:
 
     def _send(self, records: Sequence[Received], texts: Sequence[str]) -> None:
         """Send one request; once refused for long enough, each record alone, and park what is refused."""
-        partition, refusals = records[0].partition, self.parked.refusals
+        begin, refusals = (records[0].partition, records[0].offset), self.parked.refusals
         try:
             self._post(records, texts)
         except RefusedError:
-            refused_s = refusals.refused_for_s(partition, records[0].offset)
+            refused_s = refusals.refused_for_s(*begin)
             if not self._delivery.park_after_s or refused_s < self._delivery.park_after_s:
                 raise
         except (SinkError, TransientError):
-            refusals.forget(partition)
+            refusals.forget(*begin)
             raise
         else:
-            refusals.forget(partition)
+            refusals.forget(*begin)
             return
         for record in self._passing(records):
             status = self.send_one(record)
             if status:
                 self.parked.park(record, status)
-        refusals.forget(partition)
+        refusals.forget(*begin)
 
     def _post(self, records: Sequence[Received], texts: Sequence[str]) -> None:
         if self._receiver is None:

@@ -108,7 +108,8 @@ def test_only_what_met_with_refusals_alone_for_long_enough_is_parked(
     """The clock is set; each try is a sink of its own, as in the rounds of a delivery."""
     now_s = iter((0.0, 70.0, 129.0, 131.0))  # not asked at the 503
     refusals = Refusals(lambda: next(now_s))
-    statuses = chain([422, 503, 422, 422, 422, 422], repeat(200))
+    tries = ([200, 422], [200, 503], [200, 422], [200, 422], [200, 422, 422])
+    statuses = chain(*tries, repeat(200))
     there.answer = lambda: (next(statuses), {})
 
     def attempt() -> WebhookSink:
@@ -116,17 +117,18 @@ def test_only_what_met_with_refusals_alone_for_long_enough_is_parked(
         sink.parked.load({}, refusals)
         sink.open()
         try:
-            assert sink.write(Batch(records, {0: Place(4)})) == {(0, 0), (0, 2)}
+            assert sink.write(Batch(records, {0: Place(7)})) == {(0, 3), (0, 5)}
         finally:
             sink.close()
         return sink
 
-    records = [record(0, 0, "bad"), record(0, 1, "b"), record(0, 2, "bad"), record(0, 3, "c")]
+    keys = ("a", "a", "a", "bad", "b", "bad", "c")
+    records = [record(0, offset, key) for offset, key in enumerate(keys)]
     for error in (RefusedError, TransientError, RefusedError, RefusedError):
         with pytest.raises(error):
             attempt()
     parked = attempt().parked
 
-    assert [(at, one.status) for at, one in parked.entries.items()] == [((0, 0), 422), ((0, 2), 0)]
+    assert [(at, one.status) for at, one in parked.entries.items()] == [((0, 3), 422), ((0, 5), 0)]
     sent = [[one["offset"] for one in posted.data["records"]] for posted in there.posted]
-    assert sent == [[0, 1, 2]] * 5 + [[0], [1], [3]]
+    assert sent == [[0, 1, 2], [3, 4, 5]] * 5 + [[3], [4], [6]]
