@@ -177,7 +177,7 @@ def listed(subject: WebhookSinkSubject, capsys: pytest.CaptureFixture[str]) -> l
 
 
 def wait_for_parked(subject: WebhookSinkSubject, number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    wait_for(lambda: len(listed(subject, capsys)) == number, f"{number} parked")
+    wait_for(lambda: len(listed(subject, capsys)) == number, f"{number} parked", 300)
 
 
 def mend(subject: WebhookSinkSubject) -> None:
@@ -215,7 +215,9 @@ def test_a_refused_record_and_its_keys_later_ones_are_parked_and_sent_again_in_o
     good, other = [key for key in range(10, 99) if parking.feed.partition_of(key) == partition][:2]
     next_request = [*((good, f"{good}-{number}") for number in range(9)), (other, "bad"), (other, "after it")]
     with parking.deliverer(*PATIENT) as deliverer:
-        change(parking, *FIRST, *BAD, *next_request)
+        change(parking, *FIRST)
+        wait_for(lambda: len(parking.story()) == len(FIRST), "the first batch")
+        change(parking, *BAD, *next_request)
         wait_for_parked(parking, 6, capsys)
         change(parking, (3, "3-sixth"), (6, "6-second"))
         wait_for_parked(parking, 7, capsys)
