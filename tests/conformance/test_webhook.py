@@ -119,7 +119,7 @@ def test_a_receiver_that_is_gone_is_left_alone_until_the_plan_changes(subject: W
     with subject.deliverer(*PATIENT) as deliverer:
         there.answer = answer
         feed(subject, range(10))
-        deliverer.says("delivery_halted")
+        deliverer.says("it answers 410")
         there.answer = lambda: (200, {})
         for key in range(30):
             feed(subject, range(key, key + 1), "other")
