@@ -240,9 +240,10 @@ class EngineSource:
 
     def _see_whether_it_streams(self, heartbeat: Told) -> None:
         """Take a heartbeat's offset where there is none: the snapshot is over, though it had no rows."""
-        if not self._cursor.offset and not self._in_transaction:
-            if "snapshot" not in json.loads(heartbeat.place()[1]):
-                self._move(heartbeat)
+        if self._cursor.offset or self._in_transaction:
+            return
+        if "snapshot" not in json.loads(heartbeat.place()[1]):
+            self._move(heartbeat)
 
     def _another_log(self) -> GapError:
         return GapError(
