@@ -101,6 +101,7 @@ class EngineSource:
         self._told_of_history = True
         self._started = False
         self._taken = False
+        self._streams = False
         self._in_transaction = False
         self._already = Cursor()
         """Up to where records that come again are in Kafka; without any: nowhere."""
@@ -157,6 +158,9 @@ class EngineSource:
         if self._taken and position == self._position:
             self._taken = False
             self._engine.release()
+        if position.cursor and self._started and not self._streams:
+            self._streams = True
+            _log.info("stream_started", system=self._system)
 
     def close(self) -> None:
         """End the engine; what was not acknowledged comes again."""
@@ -166,7 +170,6 @@ class EngineSource:
         cursor = self._cursor
         if cursor.offset:
             self._engine.start((cursor.partition, cursor.offset))
-            _log.info("stream_started", system=self._system)
         else:
             if self._slot is not None:
                 self._slot.drop()  # of an interrupted snapshot: the next needs one that begins with it
@@ -176,12 +179,19 @@ class EngineSource:
     def _new_history(self, before: SourcePosition | None) -> SourcePosition:
         """Return the position of a new history: its number tells its positions from those of any other."""
         timeline = time.time_ns() // 1_000_000
-        state, history = "", random_secrets.token_hex(8)
+        history = random_secrets.token_hex(8)
+        full: set[str] = set()
         if before is not None:
             timeline, history = max(timeline, before.timeline + 1), before.system_identifier
-            state = ANEW
-        tables = tuple(str(TableMark(table, state=state)) for table in self._tables)
-        return SourcePosition(self._system, history, timeline, "", 1, tables=tables)
+            full = self._perhaps_full(before)
+        marks = (TableMark(table, state=ANEW if table in full else "") for table in self._tables)
+        return SourcePosition(self._system, history, timeline, "", 1, tables=tuple(map(str, marks)))
+
+    def _perhaps_full(self, before: SourcePosition) -> set[str]:
+        """Return the tables of which rows were told that the next snapshot may not have any more."""
+        if before.resume == 0 or before.commit > 0:
+            return set(self._tables)
+        return {mark.name for mark in map(TableMark.parse, before.tables) if mark.state == ANEW}
 
     def _refuse_new_tables(self, stored: SourcePosition) -> None:
         """Refuse tables whose rows no snapshot has read. Raises: SourceError."""
@@ -234,8 +244,6 @@ class EngineSource:
         """Take a record's offset to go on at. Raises: GapError when records before it are missing."""
         if self._cursor.passed < self._already.passed:
             raise self._another_log()
-        if not self._cursor.offset:
-            _log.info("stream_started", system=self._system)
         self._cursor, self._already = Cursor(*told.place()), Cursor()
 
     def _see_whether_it_streams(self, heartbeat: Told) -> None:

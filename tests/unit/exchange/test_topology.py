@@ -309,7 +309,7 @@ def test_a_system_of_debeziums_topics_says_which_and_what_its_old_rows_are_worth
 def test_an_engine_of_debezium_has_no_topic_and_sets_nothing_that_the_bus_sets() -> None:
     plain = "kind: postgres\n    connection_env: POPULATION_DSN"
     engine = (
-        "kind: debezium\n    before: complete\n    engine:\n      connector_class: io.debezium.connector.a.AConnector"
+        "kind: debezium\n    before: complete\n    engine:\n      connector_class: io.debezium.a.AConnector"
         "\n      properties: {offset.storage: A, database.password: x, database.hostname: h}"
         "\n      secrets: {database.hostname: SECRET}"
     )
