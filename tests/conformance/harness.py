@@ -107,7 +107,8 @@ class DebeziumEngineSubject(PostgresSubject):
         properties = {f"database.{theirs}": str(parts[ours]) for ours, theirs in names.items()}
         engine = PlannedEngine(
             connector_class="io.debezium.connector.postgresql.PostgresConnector",
-            properties=properties | {"max.batch.size": "200", "max.queue.size": "400"},
+            properties=properties
+            | {"max.batch.size": "200", "max.queue.size": "400", "poll.interval.ms": "500"},
             secrets={"database.password": password},
         )
         return PlannedSystem(name=self.name, kind="debezium", before="complete", engine=engine)
