@@ -188,7 +188,7 @@ def test_snapshot_and_stream_join_without_gap_under_writers(make: Make) -> None:
     assert sum(account.changes for account in accounts) == len(records)
 
 
-@needs("key change")
+@needs("key change", "one position")
 def test_a_changed_key_and_an_emptied_table_are_told_with_their_images(make: Make) -> None:
     subject: Subject = make()
     with subject.connector() as connector:
