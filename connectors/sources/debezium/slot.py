@@ -7,6 +7,7 @@ from there on, and nobody would see the gap.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -31,6 +32,8 @@ _PARTS: Final = {
 """Debezium's properties → libpq's."""
 _GONE: Final = "is not there any more"
 _AHEAD: Final = "has moved past what is in Kafka"
+_NO_ENTRY: Final = re.compile(r"authentication failed|pg_hba\.conf|does not exist|no password")
+"""A login that is refused has no SQLSTATE in libpq."""
 _REACHED: Final = (
     "SELECT active, (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s"
 )
@@ -96,9 +99,15 @@ class Slot:
                 return ask(connection)
         except psycopg.Error as error:
             state = error.sqlstate or ""
-            refused = state.startswith(("28", "3D", "42"))
-        msg = f"source {self._system}: its database does not answer (SQLSTATE {state or 'none'})"
-        raise SourceError(msg) if refused else TransientError(msg)
+            refused = state.startswith(("28", "3D", "42")) or bool(_NO_ENTRY.search(str(error)))
+        if not refused:
+            msg = f"source {self._system}: its database does not answer ({state or 'no connection'})"
+            raise TransientError(msg)
+        msg = (
+            f"source {self._system}: its database refuses user, password or database, or the right to look at "
+            f"its replication slots ({state or 'at the login'}); mend `engine` in topology.yaml, or the secret"
+        )
+        raise SourceError(msg)
 
     def _gap(self, what: str) -> GapError:
         return GapError(
