@@ -104,8 +104,8 @@ class Slot:
             msg = f"source {self._system}: its database does not answer ({state or 'no connection'})"
             raise TransientError(msg)
         msg = (
-            f"source {self._system}: its database refuses user, password or database, or the right to look at "
-            f"its replication slots ({state or 'at the login'}); mend `engine` in topology.yaml, or the secret"
+            f"source {self._system}: its database refuses user, password or database, or a look at "
+            f"its replication slots ({state or 'at the login'}); mend `engine` in topology.yaml or the secret"
         )
         raise SourceError(msg)
 
