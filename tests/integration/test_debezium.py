@@ -475,9 +475,9 @@ def test_an_engine_killed_in_its_snapshot_has_every_row_as_it_is_in_the_end(stac
         system.commit([Delete(5), Put(6, "new", is_new=False)])
         with system.connector():
             records = story.up_to_a_last_row(system)
-    assert 0 < began < 3000
-    assert story.final_state(records) == story.source_state(system)
-    assert len({record.header.position for record in records}) == len(records)
+        assert 0 < began < 3000
+        assert story.final_state(records) == story.source_state(system)
+        assert len({record.header.position for record in records}) == len(records)
 
 
 def test_an_engine_whose_slot_moved_or_is_gone_halts_and_reads_anew(stack: Stack) -> None:
