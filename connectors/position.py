@@ -89,6 +89,12 @@ SCHEMA: Final[dict[str, Any]] = {
             "default": None,
             "doc": "the last snapshot that was taken beside the stream",
         },
+        {
+            "name": "cursor",
+            "type": "bytes",
+            "default": "",
+            "doc": "sealed; where an engine that keeps offsets of its own goes on",
+        },
         {"name": "at_ms", "type": "long"},
     ],
 }
@@ -98,7 +104,12 @@ def _without(*names: str) -> dict[str, Any]:
     return SCHEMA | {"fields": [field for field in SCHEMA["fields"] if field["name"] not in names]}
 
 
-_CODEC: Final = singleobject.Codec(SCHEMA, _without("incremental"), _without("incremental", "mark"))
+_CODEC: Final = singleobject.Codec(
+    SCHEMA,
+    _without("cursor"),
+    _without("cursor", "incremental"),
+    _without("cursor", "incremental", "mark"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +171,7 @@ class SourcePosition:
     resume: start of the log to read again (the end of the last complete transaction); changes in it at or
     before (commit, index) are in Kafka already and are skipped. 0: begin anew, see begin_anew().
     mark: what tells this log from another one at `resume`, where a number alone does not; else empty.
+    cursor: texts by which a source's own engine goes on, in its terms; they may hold keys, and are sealed.
     """
 
     system: str
@@ -173,6 +185,7 @@ class SourcePosition:
     snapshot: SnapshotProgress | None = None
     mark: str = ""
     incremental: IncrementalProgress | None = None
+    cursor: tuple[str, ...] = ()
 
 
 def begin_anew(position: SourcePosition) -> SourcePosition:
@@ -182,7 +195,7 @@ def begin_anew(position: SourcePosition) -> SourcePosition:
         beside = replace(
             beside, state=IncrementalState.STOPPED, reason="all tables are read anew", last_key=()
         )
-    anew = replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None, mark="")
+    anew = replace(position, resume=0, commit=0, index=0, tables=(), snapshot=None, mark="", cursor=())
     return replace(anew, incremental=beside)
 
 
@@ -216,6 +229,7 @@ class PositionCodec:
                 },
                 "mark": position.mark,
                 "incremental": position.incremental and self._incremental(position.incremental),
+                "cursor": self._seal(position.cursor),
                 "at_ms": time.time_ns() // 1_000_000,
             }
         )
@@ -235,6 +249,7 @@ class PositionCodec:
             incremental["key"] = tuple(incremental["key"])
             incremental["state"] = IncrementalState(incremental["state"])
             seen["incremental"] = IncrementalProgress(**incremental)
+        seen["cursor"] = self._open(seen["cursor"])
         return SourcePosition(**seen | {"tables": tuple(seen["tables"])})
 
     def _incremental(self, progress: IncrementalProgress) -> dict[str, Any]:
@@ -253,7 +268,7 @@ class PositionCodec:
             key = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._context)
         except InvalidTag:
             msg = (
-                f"position of {self._context.decode()}: its snapshot is half-way and was sealed with another "
+                f"position of {self._context.decode()}: a key or an offset in it was sealed with another "
                 f"{POSITION_SECRET}; restore that secret"
             )
             raise SealError(msg) from None

@@ -33,7 +33,7 @@ from connectors.writer import Writer
 from exchange import heartbeat, log
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
-from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
+from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
@@ -122,6 +122,9 @@ class Connector:
             system = _system(plan, self._system)
             if system.kind not in READ_ANEW:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
+                raise PlanError(msg)
+            if table is not None and system.engine is not None:
+                msg = f"system {self._system}: Debezium's engine reads all its tables anew; leave --table out"
                 raise PlanError(msg)
             known = [resource.table for resource in _resources(plan, self._system)]
             if table is not None and table not in known:
@@ -219,6 +222,8 @@ class Connector:
             return HttpSource(system.name, self._door, self._client)
         if system.kind == "files":
             return self._files_source(plan, system)
+        if system.engine is not None:
+            return self._engine_source(plan, system, system.engine)
         if system.kind == "debezium":
             return self._debezium_source(plan, system)
         return SOURCES[system.kind](
@@ -263,6 +268,13 @@ class Connector:
             from_oldest=system.begin == "oldest",
         )
         return DebeziumSource(given, client, Converters(self._settings, system))
+
+    def _engine_source(self, plan: PublishedPlan, system: PlannedSystem, engine: PlannedEngine) -> Source:
+        from connectors.sources.debezium.enginesource import EngineSource
+
+        secrets = {name: self._settings.secrets.get(env) for name, env in engine.secrets.items()}
+        tables = [resource.table for resource in _resources(plan, system.name)]
+        return EngineSource(system.name, engine, secrets, tables, whole_before=system.before == "complete")
 
     def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
         from connectors.receipts import Digests

@@ -31,6 +31,16 @@ DEFAULT_PROTECT_WAL_BYTES = 10 * 1024**3
 """Ten times PostgreSQL's own default of max_wal_size, past which its log is not meant to grow."""
 
 
+class PlannedEngine(Model):
+    """Debezium's engine in the connector itself: what it is set to; secrets by their names alone."""
+
+    connector_class: str
+    properties: dict[str, str] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(
+        default_factory=dict, description="Property → name of the secret that holds its value."
+    )
+
+
 class PlannedSystem(Model):
     """One source system: how its connector reaches it; the address itself stays a secret.
 
@@ -57,6 +67,9 @@ class PlannedSystem(Model):
     registry_env: str = Field(default="", description="debezium: secret with the registry's user:password.")
     before: Before = Field(default="none", description="debezium: what its before-images are worth.")
     begin: Begin = Field(default="complete", description="debezium: from where its topics are read.")
+    engine: PlannedEngine | None = Field(
+        default=None, description="debezium: the engine that the connector runs; None: topics are read."
+    )
 
 
 class PlannedView(Model):

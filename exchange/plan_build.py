@@ -9,6 +9,7 @@ from typing import Any
 from exchange.contract import Contract
 from exchange.plan import (
     PlannedDelivery,
+    PlannedEngine,
     PlannedPull,
     PlannedResource,
     PlannedSystem,
@@ -114,6 +115,7 @@ def _planned_system(name: str, topology: Topology) -> PlannedSystem:
                 registry_env=system.registry_env or "",
                 before=system.before,
                 begin=system.begin,
+                engine=None if system.engine is None else PlannedEngine(**system.engine.model_dump()),
             )
         case _:
             return PlannedSystem(

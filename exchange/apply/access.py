@@ -112,7 +112,7 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
     yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(who, "topic", POSITIONS_TOPIC, "read", "write")
     declared = topology.systems[system]
-    if isinstance(declared, DebeziumSystem) and declared.connection_env is None:
+    if isinstance(declared, DebeziumSystem) and declared.connection_env is None and declared.engine is None:
         for read in topology.resources_of(system).values():
             yield from _literal(who, "topic", read.topic or "", "read", "describe_configs")
     if isinstance(declared, HttpSystem | FilesSystem):

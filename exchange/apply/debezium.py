@@ -1,4 +1,4 @@
-"""The source side of `exchange apply` for a Debezium's topics: it only looks, nothing is made there."""
+"""The source side of `exchange apply` for Debezium: it only looks, nothing is made there."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from exchange.topology.model import DebeziumSystem, Topology
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is read of one system. connection_env: empty where its topics are in the bus's own Kafka."""
+    """What is read of one system. connection_env: empty where its topics are in the bus's own Kafka.
+
+    engine_secrets: names of the secrets of an engine, which reads no topics.
+    """
 
     system: str
     connection_env: str
     registry_env: str
     topics: tuple[str, ...]
+    engine_secrets: tuple[str, ...] = ()
 
 
 def wanted(topology: Topology) -> Iterator[Wanted]:
-    """Yield what a valid topology reads of topics that a Debezium writes, by system."""
+    """Yield what a valid topology reads by Debezium, by system."""
     for name, system in sorted(topology.systems.items()):
+        if isinstance(system, DebeziumSystem) and system.engine is not None:
+            yield Wanted(name, "", "", (), tuple(sorted(set(system.engine.secrets.values()))))
+            continue
         topics = tuple(sorted(one.topic or "" for one in topology.resources_of(name).values()))
         if isinstance(system, DebeziumSystem) and topics:
             yield Wanted(name, system.connection_env or "", system.registry_env or "", topics)
@@ -39,6 +46,12 @@ def check(wish: Wanted, settings: Settings) -> None:
         SourceError: a topic is not there, may not be read, or does not keep every change.
         TransientError: Kafka cannot be reached now.
     """
+    for name in wish.engine_secrets:
+        if settings.secrets.find(name) is None:
+            msg = f"system {wish.system}: set the environment variable {name}: a secret of Debezium's engine"
+            raise ConfigError(msg)
+    if not wish.topics:
+        return
     if wish.registry_env and settings.secrets.find(wish.registry_env) is None:
         msg = (
             f"system {wish.system}: no login for its schema registry: set the environment variable "

@@ -1,4 +1,4 @@
-"""What holds for systems whose changes a Debezium writes to topics."""
+"""What holds for systems that Debezium captures: by topics that it writes, or by its engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,28 @@ from collections.abc import Iterator
 from exchange.topology.model import DebeziumSystem, Topology
 from exchange.topology.push import Told
 
+_OURS = frozenset(
+    {
+        "connector.class",
+        "decimal.handling.mode",
+        "name",
+        "provide.transaction.metadata",
+        "skipped.operations",
+        "slot.drop.on.stop",
+        "snapshot.mode",
+        "table.exclude.list",
+        "table.include.list",
+        "tasks.max",
+        "tombstones.on.delete",
+        "topic.prefix",
+        "unavailable.value.placeholder",
+    }
+)
+_OURS_BEGIN = (
+    "converter", "errors.", "incremental.", "internal.", "key.", "offset.", "predicates", "record.",
+    "signal.", "topic.naming", "transaction.", "transforms", "value.",
+)  # fmt: skip
+_SECRET_WORDS = ("password", "secret", "token", "passphrase")
 _BUS_TOPICS = ("raw.", "share.", "quarantine.", "_exchange.", "_schemas")
 
 
@@ -15,6 +37,7 @@ def debezium_problems(topology: Topology) -> Iterator[Told]:
     for name, system in topology.systems.items():
         if isinstance(system, DebeziumSystem):
             yield from _registry(name, system)
+            yield from _engine(name, system)
     yield from _topics(topology)
     for name, view in topology.views.items():
         resource = topology.resources.get(view.resource)
@@ -36,11 +59,37 @@ def _registry(name: str, system: DebeziumSystem) -> Iterator[Told]:
         yield Told(("systems", name, "registry_env"), told, key=True)
 
 
+def _engine(name: str, system: DebeziumSystem) -> Iterator[Told]:
+    engine = system.engine
+    if engine is None:
+        return
+    for key, given in (("connection_env", system.connection_env), ("registry", system.registry)):
+        if given is not None:
+            told = "the engine reads no topics; take it out"
+            yield Told(("systems", name, key), told, key=True)
+    for section, names in (("properties", engine.properties), ("secrets", engine.secrets)):
+        for key in names:
+            steps = ("systems", name, "engine", section, key)
+            if key in _OURS or key.startswith(_OURS_BEGIN):
+                told = f"'{key}' is set by the bus: its guarantees hang on it; take it out"
+                yield Told(steps, told, key=True)
+            elif section == "properties" and any(word in key for word in _SECRET_WORDS):
+                told = f"'{key}' is a secret; name the variable that holds it under 'secrets'"
+                yield Told(steps, told, key=True)
+            elif section == "properties" and key in engine.secrets:
+                yield Told(steps, f"'{key}' stands under 'secrets' too; keep one", key=True)
+
+
 def _topics(topology: Topology) -> Iterator[Told]:
     first: dict[tuple[str | None, str], str] = {}
     for name, resource in topology.resources.items():
         system = topology.systems.get(resource.system)
         steps = ("resources", name, "topic")
+        if isinstance(system, DebeziumSystem) and system.engine is not None:
+            if resource.topic is not None:
+                told = f"'{resource.system}' runs Debezium's engine, which writes no topic; remove it"
+                yield Told(steps, told, key=True)
+            continue
         if isinstance(system, DebeziumSystem) and resource.topic is None:
             told = f"'{resource.system}' is a system of kind debezium; say which topic holds the changes"
             yield Told(steps[:2], f"'topic' is missing: {told}", key=True)

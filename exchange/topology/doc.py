@@ -12,6 +12,7 @@ from exchange.masking import MaskSpec
 from exchange.model import Label, Model
 from exchange.topology.model import (
     ClickhouseDelivery,
+    DebeziumEngine,
     DebeziumSystem,
     Department,
     FilesDelivery,
@@ -42,7 +43,8 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("systems: databases", System),
     ("systems: HTTP push", HttpSystem),
     ("systems: files", FilesSystem),
-    ("systems: Debezium's topics", DebeziumSystem),
+    ("systems: Debezium", DebeziumSystem),
+    ("engine of a Debezium system", DebeziumEngine),
     ("resources", Resource),
     ("views", ViewSpec),
     ("rows of a view", RowCondition),

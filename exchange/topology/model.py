@@ -105,6 +105,14 @@ ReceiverUrl = Annotated[
 ]
 
 
+ConnectorClass = Annotated[
+    str, _word(r"io(\.[a-z0-9]+)+\.[A-Z][A-Za-z0-9]*", "a class of Debezium, like io.debezium.connector.X")
+]
+PropertyName = Annotated[
+    str, _word(r"[a-z0-9]+([._-][a-z0-9]+)*", "a property's name, like database.hostname")
+]
+
+
 class Department(Model):
     """A public body: it supplies data, receives data, or both."""
 
@@ -156,11 +164,31 @@ class FilesSystem(Model):
     kind: Literal["files"] = Field(description="Files are read from folders; see docs/files.md.")
 
 
+class DebeziumEngine(Model):
+    """One of Debezium's connectors, run inside the bus's own."""
+
+    connector_class: ConnectorClass = Field(
+        description="Debezium's connector, like io.debezium.connector.postgresql.PostgresConnector."
+    )
+    properties: dict[PropertyName, str] = Field(
+        default={}, description="What it is set to, by Debezium's names. Numbers in quotes."
+    )
+    secrets: dict[PropertyName, EnvName] = Field(
+        default={},
+        description="Property → name of the secret that holds its value, like `database.password: TAX_DB`.",
+    )
+
+
 class DebeziumSystem(Model):
-    """A source whose changes a Debezium already writes to Kafka, a topic a table."""
+    """A source whose changes come through Debezium: from its topics, or from its engine."""
 
     department: Name = Field(description="Department that owns it; its steward gets what is refused.")
-    kind: Literal["debezium"] = Field(description="Debezium's topics are read; see docs/connectors.md.")
+    kind: Literal["debezium"] = Field(description="Debezium captures it; see docs/connectors.md.")
+    engine: DebeziumEngine | None = Field(
+        default=None,
+        description="Run Debezium's engine here; not given: the topics of a Debezium elsewhere are read, and "
+        "each resource names its `topic`.",
+    )
     connection_env: EnvName | None = Field(
         default=None,
         description="Name of the secret with the properties of a Kafka client (lines of `name=value`) that "
@@ -205,7 +233,8 @@ class Resource(Model):
     )
     topic: SourceTopic | None = Field(
         default=None,
-        description="Topic that Debezium writes the changes to; for systems of kind `debezium` alone.",
+        description="Topic that Debezium writes the changes to; for systems of kind `debezium` without "
+        "`engine` alone.",
     )
     contract: ResourceName | None = Field(
         default=None,

@@ -41,7 +41,14 @@ def stack() -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module", params=SUBJECTS)
+KINDS = [
+    pytest.param(name, marks=pytest.mark.slow_faults if name == "debezium-engine" else ())
+    for name in SUBJECTS
+]
+"""Java starts in seconds, and each death is a start: `make test` leaves that kind to test_debezium.py."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Iterator[type[AnySubject]]:
     name: str = request.param
     if why := why_not(name):

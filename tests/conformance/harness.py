@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
-from exchange.plan import PlannedSystem
+from exchange.plan import PlannedEngine, PlannedSystem
 from tests.conformance.handed import FilesSubject, HttpSubject
 from tests.conformance.subject import DDL, AnySubject, Subject
 from tests.mariadb import MISSING, Server, is_here
@@ -26,6 +27,12 @@ __all__ = [
     "names",
     "why_not",
 ]
+
+
+ENGINE_LACKS = {
+    "one position": "Debezium's records of a transaction have a position each",
+    "snapshot once": "Debezium begins an interrupted snapshot again, and the views are emptied for that",
+}
 
 
 class PostgresSubject(Subject):
@@ -73,6 +80,38 @@ class PostgresSubject(Subject):
 
     def fetch(self, sql: str) -> list[tuple[Any, ...]]:
         return self.db.execute(sql.encode()).fetchall()
+
+
+class DebeziumEngineSubject(PostgresSubject):
+    """PostgreSQL through Debezium's connector for it, whose types and texts are its own."""
+
+    lacks: ClassVar = ENGINE_LACKS
+    types = PostgresSubject.types.replace(", ma mood[]", "")
+    row = PostgresSubject.row.replace(", '{ok,bad}'", "")
+    expected: ClassVar = {name: value for name, value in PostgresSubject.expected.items() if name != "ma"} | {
+        "iv": "P0Y0M1DT2H0M0S"
+    }
+    large = 1_000
+
+    def publish(self, of: str = "") -> None:
+        for table in self.tables:
+            self.run_sql(f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+        self.make_kafka_objects()
+        self.publish_plan(1)
+
+    def planned_system(self) -> PlannedSystem:
+        parts = conninfo_to_dict(self.dsn)
+        password = f"{self.secret}_PASSWORD"
+        self.stack.settings.secrets.put(password, str(parts.get("password", "")))
+        names = {"host": "hostname", "port": "port", "user": "user", "dbname": "dbname"}
+        properties = {f"database.{theirs}": str(parts[ours]) for ours, theirs in names.items()}
+        engine = PlannedEngine(
+            connector_class="io.debezium.connector.postgresql.PostgresConnector",
+            properties=properties
+            | {"max.batch.size": "200", "max.queue.size": "400", "poll.interval.ms": "500"},
+            secrets={"database.password": password},
+        )
+        return PlannedSystem(name=self.name, kind="debezium", before="complete", engine=engine)
 
 
 class MariadbSubject(Subject):
@@ -139,6 +178,7 @@ class MariadbSubject(Subject):
 SUBJECTS: dict[str, type[AnySubject]] = {
     "postgres": PostgresSubject,
     "mariadb": MariadbSubject,
+    "debezium-engine": DebeziumEngineSubject,
     "http": HttpSubject,
     "files": FilesSubject,
 }

@@ -119,7 +119,7 @@ def die_once(subject: AnySubject, phase: str, dice: random.Random) -> str:
         return connector.text()
 
 
-@needs("snapshot")
+@needs("snapshot", "snapshot once")
 @killed_often
 def test_killed_in_the_snapshot_it_sends_every_row_once(make: Make) -> None:
     subject: Subject = make()
@@ -188,7 +188,7 @@ def test_snapshot_and_stream_join_without_gap_under_writers(make: Make) -> None:
     assert sum(account.changes for account in accounts) == len(records)
 
 
-@needs("key change")
+@needs("key change", "one position")
 def test_a_changed_key_and_an_emptied_table_are_told_with_their_images(make: Make) -> None:
     subject: Subject = make()
     with subject.connector() as connector:
@@ -210,7 +210,7 @@ def test_a_changed_key_and_an_emptied_table_are_told_with_their_images(make: Mak
     assert created.value["transaction"]["total_order"] == 1
 
 
-@needs("transactions")
+@needs("transactions", "one position")
 def test_a_transaction_is_one_position_and_a_rolled_back_one_is_never_told(make: Make) -> None:
     subject: Subject = make()
     with subject.connector() as connector:

@@ -42,10 +42,11 @@ from exchange.errors import ConfigError, GapError, PartError, SourceError, Trans
 from exchange.plan import PlannedSystem
 from exchange.registry import for_writing
 from tests.conformance import story, struck
-from tests.conformance.subject import AnySubject, Subject, Told
+from tests.conformance.harness import DebeziumEngineSubject
+from tests.conformance.subject import AnySubject, Delete, Put, Subject, Told
 from tests.debezium import Adopted, Debezium, event, event_key, running_debezium
 from tests.faults import planted
-from tests.integration.capture import COMMAND, PARTITIONS, Record
+from tests.integration.capture import COMMAND, PARTITIONS, Record, System
 from tests.stack import Stack, wait_for
 from tests.trial import people
 
@@ -465,6 +466,60 @@ def test_a_declared_topic_is_applied_captured_masked_and_read_by_a_subscriber(
     assert '"1990"' in told or "1990-01-01" in told
 
 
+def test_an_engine_killed_in_its_snapshot_has_every_row_as_it_is_in_the_end(stack: Stack) -> None:
+    with engine(stack, "halfway") as system:
+        system.fill(range(3000))
+        with system.connector(*STRUCK, "after-commit", "3") as connector:
+            assert connector.ends(300) == -signal.SIGKILL
+        began = len(system.records("public.person"))
+        system.commit([Delete(5), Put(6, "new", is_new=False)])
+        with system.connector():
+            records = story.up_to_a_last_row(system)
+        assert 0 < began < 3000
+        assert story.final_state(records) == story.source_state(system)
+        assert len({record.header.position for record in records}) == len(records)
+
+
+def test_an_engine_whose_slot_moved_or_is_gone_halts_and_reads_anew(stack: Stack) -> None:
+    with engine(stack, "moved") as system:
+        with system.connector() as connector:
+            connector.says("stream_started", 300)
+            system.commit([Put(1, "a")])
+            system.wait_for_records("public.person", holds(1), "the row", 300)
+            assert connector.stop() == 0
+        system.commit([Put(2, "lost")])
+        move = "SELECT pg_replication_slot_advance(slot_name, pg_current_wal_lsn()) FROM pg_replication_slots"
+        system.run_sql(move + f" WHERE slot_name = '{system.slot}'")
+        assert "has moved past what is in Kafka" in halted(system)
+        system.drop_slot()
+        assert "is not there any more" in halted(system)
+        system.run("resnapshot", system.name, "--yes")
+        with system.connector():
+            records = story.up_to_a_last_row(system)
+        assert story.final_state(records) == story.source_state(system)
+
+
+def test_an_engine_tells_a_wrong_password_and_never_shows_it(stack: Stack) -> None:
+    with engine(stack, "denied") as system:
+        stack.settings.secrets.put(f"{system.secret}_PASSWORD", "CANARY-1")
+        told = halted(system)
+    assert "refuses user, password or database" in told
+    assert "CANARY-1" not in told
+
+
+@contextmanager
+def engine(stack: Stack, name: str) -> Iterator[DebeziumEngineSubject]:
+    """Make a system with `person` that Debezium's engine captures."""
+    system = DebeziumEngineSubject(stack, name, ())
+    try:
+        system.create(typed=False)
+        system.tables = ["public.person"]
+        system.publish()
+        yield system
+    finally:
+        system.close()
+
+
 def declare(files: Path, topic: str) -> None:
     """Write the trial's topology and contract, with Debezium's topic as its source."""
     trial = Path(__file__).parents[1] / "trial"
@@ -562,7 +617,7 @@ def produce(stack: Stack, topic: str, key: bytes | None, value: bytes) -> None:
     assert producer.flush(30) == 0
 
 
-def halted(system: Adopted) -> str:
+def halted(system: System) -> str:
     """Run the connector to its end, which a person must see to, and return what it said."""
     with system.connector() as connector:
         assert connector.ends() == 1

@@ -20,6 +20,10 @@ _ROOM_BYTES: Final = 1000
 """For what goes round the rows in an envelope: names, times and operation."""
 _FIRST_COMMIT: Final = 1
 """Commit position of offset 0. 0 itself is that of the record which empties a table."""
+_MEND: Final = (
+    "A record stays as it is: once it is mended at Debezium, let it take a new snapshot into a new topic, "
+    "name that in topology.yaml, run `exchange apply`, then"
+)
 _NO_BEFORE: Final = (
     "an update or delete without the row before it, though the topology says `before: complete`; see that "
     "the source tells whole old rows (PostgreSQL: REPLICA IDENTITY FULL), or take `before` out"
@@ -52,14 +56,25 @@ class Records:
     """Reads one table's records."""
 
     def __init__(
-        self, system: str, table: str, stream: int, messages: tuple[Messages, Messages], *, whole_before: bool
+        self,
+        system: str,
+        table: str,
+        stream: int,
+        messages: tuple[Messages, Messages],
+        *,
+        whole_before: bool,
+        mend: str = _MEND,
     ) -> None:
-        """messages: readers of keys and of values. whole_before: before-images can be relied on."""
+        """messages: readers of keys and of values. whole_before: before-images can be relied on.
+
+        mend: what to do, before reading anew, about a record that nothing can be made of.
+        """
         self._system = system
         self._table = table
         self._stream = stream
         self._keys, self._values = messages
         self._whole_before = whole_before
+        self._mend = mend
         self._shapes: dict[tuple[Hashable | None, Hashable], EventShape] = {}
         self._envelopes: set[Hashable] = set()
         self._last: EventShape | None = None
@@ -159,9 +174,8 @@ class Records:
     def _halt(self, place: Place, why: str) -> SourceError:
         return SourceError(
             f"source {self._system}: table {self._table}: the record at {place.topic}[{place.partition}] "
-            f"offset {place.offset} has {why}. Nothing from there on was captured. A record stays as it is: "
-            "once it is mended at Debezium, let it take a new snapshot into a new topic, name that in "
-            f"topology.yaml, run `exchange apply`, then `exchange resnapshot {self._system}`"
+            f"offset {place.offset} has {why}. Nothing from there on was captured. {self._mend} "
+            f"`exchange resnapshot {self._system}`"
         )
 
 

@@ -51,6 +51,14 @@ def test_position_is_read_as_written() -> None:
     assert codec().decode(codec().encode(POSITION)) == POSITION
 
 
+def test_a_cursor_is_read_as_written_and_is_sealed() -> None:
+    position = replace(POSITION, cursor=('{"server":"s"}', "110101199003078515"))
+    encoded = codec().encode(position)
+    assert codec().decode(encoded) == position
+    assert b"110101199003078515" not in encoded
+    assert begin_anew(position).cursor == ()
+
+
 WRITTEN_BEFORE_MARKS = bytes.fromhex(
     "c3015ccc9594ce6067fe14706f70756c6174696f6e263737313039343038373139313736393232343602266578636861"
     "6e67655f706f70756c6174696f6ea08080802090808080200602107075626c69632e6100021e181a7075626c69632e70"

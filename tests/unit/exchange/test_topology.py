@@ -306,6 +306,22 @@ def test_a_system_of_debeziums_topics_says_which_and_what_its_old_rows_are_worth
     assert "only converter 'avro' has a schema registry" in _report(changed((adopted[0], options)))
 
 
+def test_an_engine_of_debezium_has_no_topic_and_sets_nothing_that_the_bus_sets() -> None:
+    plain = "kind: postgres\n    connection_env: POPULATION_DSN"
+    engine = (
+        "kind: debezium\n    before: complete\n    engine:\n      connector_class: io.debezium.a.AConnector"
+        "\n      properties: {offset.storage: A, database.password: x, database.hostname: h}"
+        "\n      secrets: {database.hostname: SECRET}"
+    )
+    table = "    table: public.person\n"
+    report = _report(changed((plain, engine), (table, table + "    topic: a.public.person\n")))
+    assert "'offset.storage' is set by the bus" in report
+    assert "'database.password' is a secret" in report
+    assert "'database.hostname' stands under 'secrets' too" in report
+    assert "runs Debezium's engine, which writes no topic; remove it" in report
+    assert "'topic' is missing" not in report
+
+
 def test_a_topic_of_the_bus_itself_is_not_taken_for_debeziums() -> None:
     adopted = ("kind: postgres\n    connection_env: POPULATION_DSN", "kind: debezium\n    before: complete")
     table = "    table: public.person\n"
