@@ -480,6 +480,7 @@ def test_an_engine_killed_in_its_snapshot_has_every_row_as_it_is_in_the_end(stac
         assert len({record.header.position for record in records}) == len(records)
 
 
+@pytest.mark.slow_faults
 def test_an_engine_whose_slot_moved_or_is_gone_halts_and_reads_anew(stack: Stack) -> None:
     with engine(stack, "moved") as system:
         with system.connector() as connector:
