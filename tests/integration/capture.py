@@ -313,18 +313,28 @@ class System:
         return decoded
 
     def _messages(self, topic: str) -> list[Any]:
-        """Return all committed messages of a topic, partition by partition; reads on from the call before."""
+        """Return all messages of a topic that are committed now, partition by partition.
+
+        Reads on from the call before, and to the ends as they are found: a busy writer has no end of its own.
+        """
         kept, consumer = self._kept.setdefault(topic, {}), self._consumer
         partitions = list(consumer.list_topics(topic, 30).topics[topic].partitions)
         ends = {number: kept[number][-1].offset() + 1 if kept.get(number) else 0 for number in partitions}
         consumer.assign([TopicPartition(topic, number, offset) for number, offset in ends.items()])
+        wanted = {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), 30)[1]
+            for number in partitions
+        }
         unread = set(partitions)
         while unread:
             message = consumer.poll(30)
             assert message is not None, f"no answer from {topic}"
             error = message.error()
             if error is None:
-                kept.setdefault(message.partition() or 0, []).append(message)
+                number = message.partition() or 0
+                kept.setdefault(number, []).append(message)
+                if (message.offset() or 0) + 1 >= wanted[number]:
+                    unread.discard(number)
             elif error.code() == KafkaError._PARTITION_EOF:
                 unread.discard(message.partition())
             else:

@@ -341,7 +341,7 @@ def test_place_to_go_on_is_after_the_last_account(clickhouse: ClickHouse) -> Non
 def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
     given = {
         "partition": 0, "since_ms": 0, "recent_ms": 0, "since_minute": 0, "topic": "", "limit": 5,
-        "growth": 1.1,
+        "growth": 1.1, "positions_ms": 0,
     }  # fmt: skip
     for name, sql in read_queries().items():
         clickhouse.query(name, **{key: value for key, value in given.items() if f"{{{key}:" in sql})

@@ -66,7 +66,8 @@ def test_an_interrupt_after_the_work_does_not_change_the_exit_code(main: str, co
     Control: without the command's own end, the same interrupt kills.
     """
     program = (
-        "import ctypes, sys; from exchange import cli; libc = ctypes.CDLL(None);"
+        "import ctypes, signal, sys; from exchange import cli; libc = ctypes.CDLL(None);"
+        " signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in jobs of the background
         f" libc.on_exit(getattr(libc, 'raise'), None); sys.argv = ['exchange', 'no-such-command']; {main}"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
