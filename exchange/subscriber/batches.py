@@ -240,7 +240,17 @@ class BatchReader:
         except KafkaException as error:
             self._consumer.poll(0)  # a refused login is told through error_cb, which only poll() serves
             self._expect_login()
-            raise failure(self._topic, self._subscriber, error.args[0]) from None
+            raise failure(self._topic, self._subscriber, self._reason(error.args[0])) from None
+
+    def _reason(self, problem: KafkaError) -> KafkaError:
+        """Return what Kafka says of the topic where its client only says that it knows no such partition."""
+        if problem.code() != KafkaError._UNKNOWN_PARTITION:  # noqa: SLF001 public constant
+            return problem
+        try:
+            topic = self._consumer.list_topics(self._topic, timeout=_ANSWER_S).topics[self._topic]
+        except KafkaException:
+            return problem
+        return topic.error or problem
 
     def _judge(self, error: KafkaError, partition: int | None, offset: int | None) -> None:
         """Pass over the end of a partition and what passes by itself; raise for everything else."""
