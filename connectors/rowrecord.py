@@ -14,6 +14,7 @@ from typing import Any, Final
 import fastavro
 
 from connectors import avrobytes
+from connectors.rawschema import VERSION, envelope_fields, record, source_schema
 from connectors.source import LARGEST_RECORD_BYTES, Captured, Shape
 from exchange.change import Op, Position
 from exchange.contract import Contract
@@ -23,24 +24,12 @@ from exchange.rowform import Flaw, RowForm
 TOO_LARGE: Final = "too_large"
 """Rule that a record breaks which no topic takes."""
 
-_VERSION: Final = "exchange-1"
 _ROOM_BYTES: Final = 1000
 """For what goes round a row in its envelope: names, times and operation."""
 
-_SOURCE_SCHEMA: Final[dict[str, Any]] = {
-    "type": "record",
-    "name": "Source",
-    "namespace": "exchange.push",
-    "fields": [
-        {"name": "version", "type": "string"},
-        {"name": "connector", "type": "string"},
-        {"name": "name", "type": "string"},
-        {"name": "ts_ms", "type": "long"},
-        {"name": "snapshot", "type": "string"},
-        {"name": "schema", "type": "string"},
-        {"name": "table", "type": "string"},
-    ],
-}
+_SOURCE_SCHEMA: Final = source_schema(
+    "exchange.push", [{"name": "schema", "type": "string"}, {"name": "table", "type": "string"}]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +52,14 @@ class RowRecords:
         self.resource = resource
         self.form = RowForm(contract)
         namespace = f"raw.{resource.raw_topic.removeprefix('raw.')}"
-        key_schema = _record("Key", namespace, self.form.key_columns())
-        value_schema = _record("Value", namespace, self.form.columns())
-        self.shape = Shape(resource.table, key_schema, _envelope(namespace, value_schema))
+        key_schema = record("Key", namespace, self.form.key_columns())
+        value_schema = record("Value", namespace, self.form.columns())
+        envelope = record("Envelope", namespace, envelope_fields(value_schema, _SOURCE_SCHEMA))
+        self.shape = Shape(resource.table, key_schema, envelope)
         self._key_schema = fastavro.parse_schema(key_schema)
         self._row_schema = fastavro.parse_schema(value_schema)
         schema, _, table = resource.table.partition(".")
-        self._head = b"".join(map(avrobytes.text, (_VERSION, connector, resource.system)))
+        self._head = b"".join(map(avrobytes.text, (VERSION, connector, resource.system)))
         self._tail = b"".join(map(avrobytes.text, ("false", schema, table)))
 
     def upsert(self, record: Any, now_ms: int) -> Row | list[Flaw]:
@@ -109,21 +99,3 @@ def _encoded(schema: Any, row: dict[str, Any]) -> bytes:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, schema, row)
     return out.getvalue()
-
-
-def _record(name: str, namespace: str, fields: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "record", "name": name, "namespace": namespace, "fields": fields}
-
-
-def _envelope(namespace: str, value: dict[str, Any]) -> dict[str, Any]:
-    return _record(
-        "Envelope",
-        namespace,
-        [
-            {"name": "before", "type": ["null", value], "default": None},
-            {"name": "after", "type": ["null", "Value"], "default": None},
-            {"name": "source", "type": _SOURCE_SCHEMA},
-            {"name": "op", "type": "string"},
-            {"name": "ts_ms", "type": ["null", "long"], "default": None},
-        ],
-    )

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connectors import avrobytes
+from connectors.rawschema import (
+    BLOCK_SCHEMA,
+    VERSION,
+    change_schema,
+    key_schema,
+    raw_namespace,
+    source_schema,
+)
 from connectors.source import Shape
 from connectors.sources.convert import Unrepresentable
 from connectors.sources.debezium.schema import ConnectSchema, UnknownSchema
@@ -17,7 +25,6 @@ from connectors.sources.debezium.types import BytesOf, Convert, Unavailable, col
 from exchange.change import Op, Reason, Rejected
 from exchange.encoding.avroname import avro_name
 
-_VERSION: Final = "exchange-1"
 _CONNECTOR: Final = "debezium"
 _NO_ENVELOPE: Final = (
     "no envelope of Debezium (before, after, source, op); a transform that unwraps or changes it "
@@ -26,33 +33,16 @@ _NO_ENVELOPE: Final = (
 _MEMBERS: Final = (("before",), ("after",), ("source", "ts_ms"), ("op",))
 _DOCUMENTS: Final = "rows that are documents (MongoDB); only tables with columns can be shared"
 
-_SOURCE_SCHEMA: Final[dict[str, Any]] = {
-    "type": "record",
-    "name": "Source",
-    "namespace": "exchange.debezium",
-    "fields": [
-        {"name": "version", "type": "string"},
-        {"name": "connector", "type": "string"},
-        {"name": "name", "type": "string"},
-        {"name": "ts_ms", "type": "long"},
-        {"name": "snapshot", "type": "string"},
+_SOURCE_SCHEMA: Final = source_schema(
+    "exchange.debezium",
+    [
         {"name": "schema", "type": "string"},
         {"name": "table", "type": "string"},
         {"name": "topic", "type": "string"},
         {"name": "partition", "type": "int"},
         {"name": "offset", "type": "long"},
     ],
-}
-_BLOCK_SCHEMA: Final[dict[str, Any]] = {
-    "type": "record",
-    "name": "block",
-    "namespace": "event",
-    "fields": [
-        {"name": "id", "type": "string"},
-        {"name": "total_order", "type": "long"},
-        {"name": "data_collection_order", "type": "long"},
-    ],
-}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +76,8 @@ class EventShape:
         self._names = value.member("after").fields.keys()
         self._keys = tuple(column for column in self._columns if column.in_key)
         self._tables = table.partition(".")[::2]
-        self._head = b"".join(map(avrobytes.text, (_VERSION, _CONNECTOR, system)))
-        namespace = ".".join(["raw", *map(avro_name, (system, *self._tables))])
-        self.shape = Shape(table, _key_schema(namespace, self._keys), _value_schema(namespace, self._columns))
+        self._head = b"".join(map(avrobytes.text, (VERSION, _CONNECTOR, system)))
+        self.shape = _shape(system, table, self._columns)
 
     def fits(self, key: Mapping[str, Any], *rows: Any) -> bool:
         """Tell whether a key and rows, where there are any, have exactly the columns of the schema."""
@@ -143,8 +132,7 @@ class EventShape:
 
 def unread(system: str, table: str) -> Shape:
     """Return a shape for records of a table whose schema is not known: they are refused, never written."""
-    namespace = ".".join(["raw", *map(avro_name, (system, *table.partition(".")[::2]))])
-    return Shape(table, _key_schema(namespace, ()), _value_schema(namespace, ()))
+    return _shape(system, table, ())
 
 
 def row_schema(value: ConnectSchema) -> ConnectSchema:
@@ -212,47 +200,15 @@ def _block(block: Any) -> bytes:
     """Write Debezium's transaction block; one that is not as documented is left out: nothing hangs on it."""
     if not isinstance(block, Mapping):
         return avrobytes.NULL
-    name, *orders = (block.get(part["name"]) for part in _BLOCK_SCHEMA["fields"])
+    name, *orders = (block.get(part["name"]) for part in BLOCK_SCHEMA["fields"])
     numbers = [order for order in orders if type(order) is int and 0 <= order < 1 << 63]
     if not isinstance(name, str) or len(numbers) < len(orders):
         return avrobytes.NULL
     return avrobytes.PRESENT + avrobytes.text(name) + b"".join(map(avrobytes.long, numbers))
 
 
-def _key_schema(namespace: str, columns: tuple[_Column, ...]) -> dict[str, Any]:
-    return {
-        "type": "record",
-        "name": "Key",
-        "namespace": namespace,
-        "fields": [_field(column) for column in columns],
-    }
-
-
-def _value_schema(namespace: str, columns: tuple[_Column, ...]) -> dict[str, Any]:
-    value = {
-        "type": "record",
-        "name": "Value",
-        "namespace": namespace,
-        "fields": [_field(column) for column in columns],
-    }
-    return {
-        "type": "record",
-        "name": "Envelope",
-        "namespace": namespace,
-        "connect.name": f"{namespace}.Envelope",
-        "fields": [
-            {"name": "before", "type": ["null", value], "default": None},
-            {"name": "after", "type": ["null", "Value"], "default": None},
-            {"name": "source", "type": _SOURCE_SCHEMA},
-            {"name": "op", "type": "string"},
-            {"name": "ts_ms", "type": ["null", "long"], "default": None},
-            {"name": "transaction", "type": ["null", _BLOCK_SCHEMA], "default": None},
-        ],
-    }
-
-
-def _field(column: _Column) -> dict[str, Any]:
-    name = avro_name(column.name)
-    original = {} if name == column.name else {"column": column.name}
-    typed = {"type": column.avro} if column.in_key else {"type": ["null", column.avro], "default": None}
-    return {"name": name, **typed, **original}
+def _shape(system: str, table: str, columns: tuple[_Column, ...]) -> Shape:
+    namespace = raw_namespace(system, *table.partition(".")[::2])
+    described = [(column.name, column.in_key, column.avro) for column in columns]
+    changes = change_schema(namespace, described, _SOURCE_SCHEMA)
+    return Shape(table, key_schema(namespace, described), changes)

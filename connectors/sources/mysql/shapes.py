@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors import avrobytes
+from connectors.rawschema import VERSION, source_schema
 from connectors.sources.mysql.rowimage import RowReader
 from connectors.sources.mysql.snapshot import SourceTable
 from connectors.sources.mysql.tablemap import from_table_map
@@ -17,7 +18,13 @@ from connectors.sources.mysql.types import mapping
 from connectors.sources.postgres.envelope import Moment, ShapeColumn, TableShape
 from exchange.binlog.columns import Column, UnknownColumn
 
-_VERSION: Final = "exchange-1"
+_PLACES: Final = (
+    {"name": "db", "type": "string"},
+    {"name": "table", "type": "string"},
+    {"name": "file", "type": "string"},
+    {"name": "pos", "type": "long", "doc": "where the transaction begins in the file"},
+    {"name": "gtid", "type": ["null", "string"], "default": None},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class BinlogShape(TableShape):
 
     def source_texts(self, *, snapshot: bool = False) -> tuple[bytes, bytes]:
         """Return what an envelope's source says before and after the time of commit, up to the file."""
-        texts = (_VERSION, self.kind, self.system)
+        texts = (VERSION, self.kind, self.system)
         places = ("true" if snapshot else "false", self.schema, self.table)
         return b"".join(map(avrobytes.text, texts)), b"".join(map(avrobytes.text, places))
 
@@ -48,32 +55,8 @@ class BinlogShape(TableShape):
         told = avrobytes.PRESENT + avrobytes.text(gtid) if gtid else avrobytes.NULL
         return head + avrobytes.long(moment.source_ms) + tail + place + told
 
-    def _value_schema(self) -> dict[str, Any]:
-        schema = TableShape._value_schema(self)  # noqa: SLF001 - super() is not that of a slotted dataclass
-        for part in schema["fields"]:
-            if part["name"] == "source":
-                part["type"] = _source_schema(self.kind)
-        return schema
-
-
-def _source_schema(kind: str) -> dict[str, Any]:
-    return {
-        "type": "record",
-        "name": "Source",
-        "namespace": f"io.debezium.connector.{kind}",
-        "fields": [
-            {"name": "version", "type": "string"},
-            {"name": "connector", "type": "string"},
-            {"name": "name", "type": "string"},
-            {"name": "ts_ms", "type": "long"},
-            {"name": "snapshot", "type": "string"},
-            {"name": "db", "type": "string"},
-            {"name": "table", "type": "string"},
-            {"name": "file", "type": "string"},
-            {"name": "pos", "type": "long", "doc": "where the transaction begins in the file"},
-            {"name": "gtid", "type": ["null", "string"], "default": None},
-        ],
-    }
+    def _source_schema(self) -> dict[str, Any]:
+        return source_schema(f"io.debezium.connector.{self.kind}", _PLACES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ Source: Debezium documentation, PostgreSQL connector, "Data change events".
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors import avrobytes
+from connectors.rawschema import VERSION, change_schema, key_schema, raw_namespace, source_schema
 from connectors.source import Shape
 from connectors.sources.convert import Convert, Mapping, Unrepresentable
 from connectors.sources.postgres.pgoutput import UNCHANGED, Cell, Row
@@ -21,37 +22,18 @@ from exchange.encoding.avroname import avro_name
 from exchange.errors import SourceError
 
 _CONNECTOR: Final = "postgresql"
-_VERSION: Final = "exchange-1"
-
 _OPS: Final = {op: avrobytes.text(op.value) for op in Op}
 
-_SOURCE_SCHEMA: Final[dict[str, Any]] = {
-    "type": "record",
-    "name": "Source",
-    "namespace": "io.debezium.connector.postgresql",
-    "fields": [
-        {"name": "version", "type": "string"},
-        {"name": "connector", "type": "string"},
-        {"name": "name", "type": "string"},
-        {"name": "ts_ms", "type": "long"},
-        {"name": "snapshot", "type": "string"},
+_SOURCE_SCHEMA: Final = source_schema(
+    "io.debezium.connector.postgresql",
+    [
         {"name": "db", "type": "string"},
         {"name": "schema", "type": "string"},
         {"name": "table", "type": "string"},
         {"name": "txId", "type": ["null", "long"], "default": None},
         {"name": "lsn", "type": ["null", "long"], "default": None},
     ],
-}
-_BLOCK_SCHEMA: Final[dict[str, Any]] = {
-    "type": "record",
-    "name": "block",
-    "namespace": "event",
-    "fields": [
-        {"name": "id", "type": "string"},
-        {"name": "total_order", "type": "long"},
-        {"name": "data_collection_order", "type": "long"},
-    ],
-}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +81,10 @@ class TableShape:
         if len({avro_name(column.name) for column in self.columns}) < len(self.columns):
             msg = f"source {self.system}: table {name} has two columns with one name in Avro; rename either"
             raise SourceError(msg)
-        self.shape = Shape(name, self._key_schema(), self._value_schema())
+        namespace = raw_namespace(self.system, self.schema, self.table)
+        columns = [(column.name, column.in_key, column.mapping.avro) for column in self.columns]
+        changes = change_schema(namespace, columns, self._source_schema())
+        self.shape = Shape(name, key_schema(namespace, columns), changes)
 
     def key(self, row: Row) -> bytes | Rejected:
         """Return the Avro bytes of a row's primary key."""
@@ -163,7 +148,7 @@ class TableShape:
 
     def source_texts(self, *, snapshot: bool = False) -> tuple[bytes, bytes]:
         """Return what an envelope's source says before and after the time of commit, up to `txId`."""
-        texts = (_VERSION, _CONNECTOR, self.system)
+        texts = (VERSION, _CONNECTOR, self.system)
         places = ("true" if snapshot else "false", self.database, self.schema, self.table)
         return b"".join(map(avrobytes.text, texts)), b"".join(map(avrobytes.text, places))
 
@@ -188,45 +173,5 @@ class TableShape:
             )
         )
 
-    def _namespace(self) -> str:
-        return ".".join(["raw", *map(avro_name, (self.system, self.schema, self.table))])
-
-    def _key_schema(self) -> dict[str, Any]:
-        fields = [
-            self._field(column, lambda avro: {"type": avro}) for column in self.columns if column.in_key
-        ]
-        return {"type": "record", "name": "Key", "namespace": self._namespace(), "fields": fields}
-
-    def _value_schema(self) -> dict[str, Any]:
-        value = {
-            "type": "record",
-            "name": "Value",
-            "namespace": self._namespace(),
-            "fields": [
-                self._field(column, (lambda avro: {"type": avro}) if column.in_key else _nullable)
-                for column in self.columns
-            ],
-        }
-        return {
-            "type": "record",
-            "name": "Envelope",
-            "namespace": self._namespace(),
-            "connect.name": f"{self._namespace()}.Envelope",
-            "fields": [
-                {"name": "before", "type": ["null", value], "default": None},
-                {"name": "after", "type": ["null", "Value"], "default": None},
-                {"name": "source", "type": _SOURCE_SCHEMA},
-                {"name": "op", "type": "string"},
-                {"name": "ts_ms", "type": ["null", "long"], "default": None},
-                {"name": "transaction", "type": ["null", _BLOCK_SCHEMA], "default": None},
-            ],
-        }
-
-    def _field(self, column: ShapeColumn, typed: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        name = avro_name(column.name)
-        original = {} if name == column.name else {"column": column.name}
-        return {"name": name, **typed(column.mapping.avro), **original}
-
-
-def _nullable(avro: Any) -> dict[str, Any]:
-    return {"type": ["null", avro], "default": None}
+    def _source_schema(self) -> dict[str, Any]:
+        return _SOURCE_SCHEMA
