@@ -14,7 +14,8 @@ from typing import Final, Literal
 
 from pydantic import Field, ValidationError
 
-from exchange.apply.steps import Line, Mark, Survey
+from exchange.apply.exposure import ViewChange
+from exchange.apply.steps import Line, Survey
 from exchange.contract import Contract
 from exchange.errors import ConfigError
 from exchange.model import Model
@@ -23,41 +24,19 @@ from exchange.topology.model import Topology
 _MOST_TOLD: Final = 5
 
 
-class PlannedChange(Model):
-    """One object that is to be changed, as `exchange plan` shows it."""
-
-    mark: Mark
-    kind: str
-    name: str
-    detail: str = ""
-
-
-class PlannedViewChange(Model):
-    """One thing that changes for the readers of a view."""
-
-    view: str
-    what: str
-    before: str
-    after: str
-    exposes: bool = Field(description="Whether readers may see more than before.")
-    readers: tuple[str, ...]
-
-
 class PlanFile(Model):
     """The changes that one run of `exchange plan` found."""
 
     format: Literal[1] = 1
     topology: str = Field(description="The file that was planned for, as it was named.")
     wanted_sha256: str = Field(description="Of the topology and its contracts.")
-    changes: tuple[PlannedChange, ...]
-    views: tuple[PlannedViewChange, ...]
+    changes: tuple[Line, ...]
+    views: tuple[ViewChange, ...]
 
     @classmethod
     def of(cls, file: Path, wanted_sha256: str, seen: Survey) -> PlanFile:
         """Return the plan of a survey."""
-        changes = tuple(PlannedChange.model_validate(line, from_attributes=True) for line in seen.changes)
-        views = tuple(PlannedViewChange.model_validate(one, from_attributes=True) for one in seen.views)
-        return cls(topology=str(file), wanted_sha256=wanted_sha256, changes=changes, views=views)
+        return cls(topology=str(file), wanted_sha256=wanted_sha256, changes=seen.changes, views=seen.views)
 
     def expect_still_true(self, wanted_sha256: str, seen: Survey) -> None:
         """Return when all that a survey would change stands in this plan.
@@ -70,8 +49,8 @@ class PlanFile(Model):
                 f"{_PLAN_AGAIN}"
             )
             raise ConfigError(msg)
-        known = {str(Line(one.mark, one.kind, one.name, one.detail)) for one in self.changes}
-        new = [str(line) for line in seen.changes if str(line) not in known]
+        known = set(self.changes)
+        new = [line for line in seen.changes if line not in known]
         if new:
             more = f"\n  … and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
             told = "".join(f"\n  {line}" for line in new[:_MOST_TOLD]) + more

@@ -95,23 +95,26 @@ class Work:
         """
         seen = Survey()
         topics = self._cluster.topics()
-        self._see_access(seen)
+        granted, observed = access.rules(self._topology, self._today), self._cluster.acls()
+        self._see_access(seen, granted, observed)
         self._see_topics(seen, topics)
         self._see_users(seen)
-        self._see_rules(seen)
+        self._see_rules(seen, granted, observed)
         self._see_mask_key(seen, planned=PLAN_TOPIC in topics)
         steward_keys = self._steward_keys(seen)
         schemas_known = self._schemas.survey(seen, schemas.wanted(self._topology, self._contracts))
         self._see_sources(seen)
         if not seen.problems:
-            self._see_plan(seen, steward_keys, schemas_known=schemas_known, published=PLAN_TOPIC in topics)
+            last = self._last_plan() if PLAN_TOPIC in topics else publish.LastPlan(0, None)
+            self._see_plan(seen, steward_keys, last, schemas_known=schemas_known)
+            seen.views = view_changes(
+                _views(last.plan), self._topology.views, _readers(observed), _readers(granted)
+            )
         return seen
 
-    def _see_access(self, seen: Survey) -> None:
+    def _see_access(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
         """Access and users that the topology gives no more."""
         ownership = Ownership(self._topology, self._settings.secrets)
-        wanted = access.rules(self._topology, self._today)
-        observed = self._cluster.acls()
         unwanted = sorted(acl for acl in observed - wanted if ownership.is_ours(acl, observed))
         lines = _access_lines(Mark.REMOVED, unwanted)
         seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
@@ -145,8 +148,7 @@ class Work:
         lines = tuple(_user_line(user, exists=user in existing, known=user in known) for user in users)
         seen.stages.append(Stage(lines, lambda: [self._cluster.ensure_scram_user(user) for user in users]))
 
-    def _see_rules(self, seen: Survey) -> None:
-        wanted, observed = access.rules(self._topology, self._today), self._cluster.acls()
+    def _see_rules(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
         lines = _access_lines(Mark.UNCHANGED, wanted & observed) + _access_lines(
             Mark.CREATED, wanted - observed
         )
@@ -207,16 +209,9 @@ class Work:
             seen.stages.append(Stage((line,), lambda: None))
 
     def _see_plan(
-        self, seen: Survey, steward_keys: Mapping[str, str], *, schemas_known: bool, published: bool
+        self, seen: Survey, steward_keys: Mapping[str, str], last: publish.LastPlan, *, schemas_known: bool
     ) -> None:
-        last = self._last_plan() if published else publish.LastPlan(0, None)
         self.plan_version = last.version
-        seen.views = view_changes(
-            _views(last.plan),
-            self._topology.views,
-            _readers(self._cluster.acls()),
-            _readers(access.rules(self._topology, self._today)),
-        )
         if schemas_known and last.plan == self._plan(steward_keys, last.version or 1):
             line = Line(Mark.UNCHANGED, "plan", f"version {last.version}")
             seen.stages.append(Stage((line,), lambda: None))
