@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exchange import log
+from exchange.children import RESTART
+from exchange.commands.running import on_signal, run_each
 from exchange.errors import ConfigError, RestartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from exchange.settings import Settings
 
 _log = log.get(__name__)
-
-_RESTART: Final = 3
 
 
 def connect(
@@ -52,12 +47,12 @@ def connect(
     from connectors.runner import Connector
 
     connector = Connector(settings, system)
-    _on_signal(connector.stop)
+    on_signal(connector.stop)
     try:
         connector.run()
     except RestartError as error:
-        _log.warning("connector_ends", system=system, exit_code=_RESTART, exc_info=error)
-        raise typer.Exit(_RESTART) from None
+        _log.warning("connector_ends", system=system, exit_code=RESTART, exc_info=error)
+        raise typer.Exit(RESTART) from None
     _log.info("connector_stopped", system=system)
 
 
@@ -91,18 +86,5 @@ def resnapshot(
 
 def _connect_all(settings: Settings) -> None:
     from connectors.runner import systems
-    from exchange.local import Supervisor
 
-    stopping = threading.Event()
-    _on_signal(stopping.set)
-    children = {f"connect-{name}": ["connect", name] for name in systems(settings)}
-    with Supervisor(settings, children):
-        stopping.wait()
-
-
-def _on_signal(stop: Callable[[], None]) -> None:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    run_each(settings, {f"connect-{name}": ["connect", name] for name in systems(settings)})

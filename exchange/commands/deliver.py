@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exchange import log
+from exchange.children import RESTART
+from exchange.commands.running import on_signal, run_each
 from exchange.errors import ConfigError, RestartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from exchange.settings import Settings
 
 _log = log.get(__name__)
-
-_RESTART: Final = 3
 
 
 def deliver(
@@ -54,12 +49,12 @@ def deliver(
     from connectors.deliver import Deliverer
 
     deliverer = Deliverer(settings, subscriber)
-    _on_signal(deliverer.stop)
+    on_signal(deliverer.stop)
     try:
         halted = deliverer.run()
     except RestartError as error:
-        _log.warning("delivery_ends", subscriber=subscriber, exit_code=_RESTART, exc_info=error)
-        raise typer.Exit(_RESTART) from None
+        _log.warning("delivery_ends", subscriber=subscriber, exit_code=RESTART, exc_info=error)
+        raise typer.Exit(RESTART) from None
     _log.info("delivery_stopped", subscriber=subscriber)
     for reason in halted:
         sys.stderr.write(f"halted: {reason}\n")
@@ -69,18 +64,5 @@ def deliver(
 
 def _deliver_all(settings: Settings) -> None:
     from connectors.deliver import subscribers
-    from exchange.local import Supervisor
 
-    stopping = threading.Event()
-    _on_signal(stopping.set)
-    children = {f"deliver-{name}": ["deliver", name] for name in subscribers(settings)}
-    with Supervisor(settings, children):
-        stopping.wait()
-
-
-def _on_signal(stop: Callable[[], None]) -> None:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    run_each(settings, {f"deliver-{name}": ["deliver", name] for name in subscribers(settings)})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
+
+from exchange.commands.running import on_signal
 
 
 def serve_pull(
@@ -35,12 +35,7 @@ def serve_pull(
         msg = "--listen: wanted is host:port, like 127.0.0.1:8490"
         raise ConfigError(msg)
     server = PullServer(Settings(), listen)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    on_signal(server.stop)
     server.run()
     log.get(__name__).info("pull_stopped")
 

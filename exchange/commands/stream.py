@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from exchange import log
 from exchange.children import RESTART, Children
+from exchange.commands.running import on_signal
 from exchange.errors import RestartError
-
-if TYPE_CHECKING:
-    from streams.runner import Runner
 
 _log = log.get(__name__)
 
@@ -49,7 +45,7 @@ def stream(
         _run_one(worker_id, accept_refusals=accept_refusals)
         return
     children = Children(_commands(worker_id, workers, accept_refusals=accept_refusals))
-    _stop_on_signal(children)
+    on_signal(children.stop)
     if code := children.run():
         raise typer.Exit(code)
 
@@ -66,17 +62,9 @@ def _run_one(worker_id: str, *, accept_refusals: bool) -> None:
     from streams.runner import Runner
 
     runner = Runner(Settings(), worker_id, accept_refusals=accept_refusals)
-    _stop_on_signal(runner)
+    on_signal(runner.stop)
     try:
         runner.run()
     except RestartError as error:
         _log.warning("worker_restarts", worker=worker_id, exit_code=RESTART, exc_info=error)
         raise typer.Exit(RESTART) from None
-
-
-def _stop_on_signal(stopped: Runner | Children) -> None:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stopped.stop()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
