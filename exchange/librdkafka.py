@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -12,6 +12,7 @@ from exchange.errors import PartError, TransientError
 
 AUTHENTICATION: Final = KafkaError._AUTHENTICATION  # noqa: SLF001 - librdkafka's own codes are spelt so
 PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001
 FENCED: Final = (
     KafkaError._FENCED,  # noqa: SLF001
     KafkaError.PRODUCER_FENCED,
@@ -45,6 +46,25 @@ def send(producer: Producer, note: Callable[[KafkaError | None, Any], None], **r
         producer.produce(**record, on_delivery=note)
     except KafkaException as error:
         note(error.args[0], None)
+
+
+def write(client: dict[str, Any], records: Iterable[dict[str, Any]], timeout_s: float) -> list[KafkaError]:
+    """Write a few records; return why any is not in Kafka, nothing once all replicas in sync have them.
+
+    client: librdkafka properties; records: each as produce() takes it; no answer in time is TIMED_OUT.
+    """
+    failed: list[KafkaError] = []
+
+    def note(error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            failed.append(error)
+
+    producer = Producer(client, logger=quiet_logger())
+    for record in records:
+        send(producer, note, **record)
+    if producer.flush(timeout_s):
+        failed.append(KafkaError(TIMED_OUT))
+    return failed
 
 
 def explain(what: str, error: KafkaError) -> TransientError | PartError:

@@ -10,12 +10,11 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
 
-from confluent_kafka import KafkaError, Producer
 from pydantic import Field, ValidationError
 
 from exchange.compacted import CompactedTopic
 from exchange.errors import PartError
-from exchange.librdkafka import explain, quiet_logger, send
+from exchange.librdkafka import explain, write
 from exchange.model import Model
 from exchange.plan import SNAPSHOTS_TOPIC
 
@@ -95,22 +94,11 @@ def give(client: dict[str, Any], system: str, order: SnapshotOrder) -> None:
 
     Raises: PartError when Kafka refuses it; TransientError when it does not answer.
     """
-    failed: list[KafkaError] = []
-
-    def note(error: KafkaError | None, _message: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    producer = Producer(client | {"enable.idempotence": True}, logger=quiet_logger())
-    send(
-        producer,
-        note,
-        topic=SNAPSHOTS_TOPIC,
-        key=system.encode(),
-        value=order.model_dump_json().encode(),
-        partition=0,
-    )
-    if producer.flush(_ANSWER_S):
-        failed.append(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - public constant with an underscore
-    if failed:
+    order_record = {
+        "topic": SNAPSHOTS_TOPIC,
+        "key": system.encode(),
+        "value": order.model_dump_json().encode(),
+        "partition": 0,
+    }
+    if failed := write(client | {"enable.idempotence": True}, [order_record], _ANSWER_S):
         raise explain(SNAPSHOTS_TOPIC, failed[0])

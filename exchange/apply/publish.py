@@ -6,12 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Producer
 from pydantic import ValidationError
 
 from exchange.compacted import CompactedTopic
 from exchange.errors import PartError, PlanError
-from exchange.librdkafka import send
+from exchange.librdkafka import TIMED_OUT, write
 from exchange.plan import PLAN_TOPIC, PublishedPlan
 from exchange.plan_topic import PLAN_KEY
 
@@ -50,19 +49,10 @@ def publish(client: dict[str, Any], plan: PublishedPlan) -> None:
 
     Raises: PartError when Kafka does not take it.
     """
-    outcome: list[Any] = []
-    producer = Producer(client | {"acks": "all", "enable.idempotence": True, "log_level": 0})
-    send(
-        producer,
-        lambda error, _message: outcome.append(error),
-        topic=PLAN_TOPIC,
-        value=plan.model_dump_json().encode(),
-        key=PLAN_KEY,
-        partition=0,
-    )
-    producer.flush(_TIMEOUT_S)
-    if outcome != [None]:
-        why = outcome[0].name() if outcome else f"no answer within {_TIMEOUT_S:.0f} s"
+    record = {"topic": PLAN_TOPIC, "key": PLAN_KEY, "value": plan.model_dump_json().encode(), "partition": 0}
+    if failed := write(client | {"acks": "all", "enable.idempotence": True}, [record], _TIMEOUT_S):
+        error = failed[0]
+        why = f"no answer within {_TIMEOUT_S:.0f} s" if error.code() == TIMED_OUT else error.name()
         msg = f"Kafka: topic {PLAN_TOPIC}: {why}"
         raise PartError(msg)
 

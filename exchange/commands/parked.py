@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from exchange.settings import Settings
 
 _Subscriber = Annotated[str, typer.Argument(help="Subscriber whose delivery is of kind webhook.")]
+_ANSWER_S: Final = 30.0
 _Views = dict[str, tuple[dict["At", "Entry"], "Order | None"]]
 
 
@@ -155,27 +156,17 @@ def _line(described: dict[str, Any]) -> str:
 
 def _order(settings: Settings, subscriber: str, views: list[str], *, forget_gone: bool) -> None:
     """Write the orders. Raises: PartError when Kafka does not take them."""
-    from confluent_kafka import Producer
-
     from connectors.parked import Order, order_key
     from exchange.apply.access import deliverer
-    from exchange.librdkafka import quiet_logger, send
+    from exchange.librdkafka import TIMED_OUT, write
     from exchange.plan import PARKED_TOPIC
 
-    refusals: list[str] = []
-    producer = Producer(settings.kafka_client(deliverer(subscriber)), logger=quiet_logger())
     value = Order(time.time_ns() // 1_000_000, forget_gone).encode()
-    for view in views:
-        send(
-            producer,
-            lambda error, _: refusals.append(error.name()) if error is not None else None,
-            topic=PARKED_TOPIC,
-            key=order_key(f"{subscriber}/{view}/"),
-            value=value,
-            partition=0,
-        )
-    if producer.flush(30) or refusals:
-        msg = (
-            f"{PARKED_TOPIC}: Kafka did not take the order ({', '.join(refusals) or 'no answer'}); try again"
-        )
+    orders = [
+        {"topic": PARKED_TOPIC, "key": order_key(f"{subscriber}/{view}/"), "value": value, "partition": 0}
+        for view in views
+    ]
+    if failed := write(settings.kafka_client(deliverer(subscriber)), orders, _ANSWER_S):
+        refusals = ", ".join(error.name() for error in failed if error.code() != TIMED_OUT)
+        msg = f"{PARKED_TOPIC}: Kafka did not take the order ({refusals or 'no answer'}); try again"
         raise PartError(msg)
