@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import random
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from confluent_kafka import Producer
 
 from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.encoding import wire
+from tests.background import Background
 
 PARTITIONS = 3
 STREAM = 7
@@ -210,29 +210,14 @@ class Feed:
                 return
 
 
-class Writer:
+class Writer(Background):
     """Changes rows at random in the background, the same way for the same seed."""
 
     def __init__(self, feed: Feed, seed: int) -> None:
+        super().__init__(0.01)
         self._feed = feed
         self._dice = random.Random(seed)
         self._count = 0
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
     def transaction(self) -> None:
         """Make a few changes."""
@@ -250,10 +235,3 @@ class Writer:
             self._feed.delete(key)
         else:
             self._feed.put(key, EMPTY | {"name": f"名-{self._count}", "amount": Decimal(self._count)})
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(0.01):  # a pace that leaves the machine to the others
-                self.transaction()
-        except BaseException as error:
-            self._error = error

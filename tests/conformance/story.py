@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from exchange.change import Op
+from tests.background import Background
 from tests.conformance.subject import AnySubject, Change, Changing, Delete, Put, Rekey, Subject
 from tests.conformance.subject import Told as Told
 from tests.integration.capture import Record
@@ -26,33 +26,18 @@ WRITERS = 3
 LAST = 9_999_999
 
 
-class Writer:
+class Writer(Background):
     """Changes rows of its own range of keys, some of it in what is rolled back; one of a number at a time."""
 
     def __init__(self, subject: Changing, seed: int, number: int = 0) -> None:
+        super().__init__(0.02)
         self._subject = subject
         self._dice = random.Random(seed)
         self._number = number
         self._first = number * _RANGE
         self._names: dict[int, str] = {}
         self._count = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._error: BaseException | None = None
         self.told: dict[int, list[Told]] = {}
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
     def adopt(self, rows: dict[int, str]) -> None:
         """Take over rows that are there already."""
@@ -81,13 +66,6 @@ class Writer:
             return look()
 
         wait_for(change_and_look, what, PATIENCE_S)
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(0.02):  # a pace that leaves the machine to the others
-                self.transaction()
-        except BaseException as error:
-            self._error = error
 
     def _change(self, names: dict[int, str]) -> Change:
         """Return a change that can be made, and note what is there after it."""

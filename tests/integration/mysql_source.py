@@ -101,6 +101,18 @@ class Database:
         return str(told.value)
 
 
+@contextmanager
+def database_for(server: Server, test: str) -> Iterator[Database]:
+    """Make a database for a test, by its node id; close its sources and drop it at the end."""
+    name = f"d{abs(hash(test)) % 10**8}"
+    server.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    made = Database(server, name)
+    yield made
+    for source in made.made:
+        source.close()
+    server.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
 def value(change: Captured) -> dict[str, Any]:
     decoded = fastavro.schemaless_reader(io.BytesIO(change.value), change.shape.value_schema, None)
     assert isinstance(decoded, dict)

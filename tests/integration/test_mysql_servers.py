@@ -19,7 +19,7 @@ from exchange.binlog.address import address
 from exchange.binlog.session import Session
 from exchange.change import Op
 from exchange.errors import ConfigError, GapError, SourceError, TransientError
-from tests.integration.mysql_source import PERSON, Database, afters, at_least, value
+from tests.integration.mysql_source import PERSON, Database, afters, at_least, database_for, value
 from tests.mariadb import MISSING, Server, is_here, running_mariadb
 from tests.stack import wait_for
 
@@ -34,13 +34,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def database(server: Server, request: pytest.FixtureRequest) -> Iterator[Database]:
-    name = f"d{abs(hash(request.node.nodeid)) % 10**8}"
-    server.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-    made = Database(server, name)
-    yield made
-    for source in made.made:
-        source.close()
-    server.execute(f"DROP DATABASE IF EXISTS {name}")
+    with database_for(server, request.node.nodeid) as made:
+        yield made
 
 
 # -- failover
