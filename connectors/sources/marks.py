@@ -6,9 +6,9 @@ way back is to be emptied and read anew, once a person says so (`exchange resnap
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar
 
 from connectors.tablemark import ANEW, TableMark
 from exchange import log
@@ -16,11 +16,12 @@ from exchange.errors import GapError
 
 _log = log.get(__name__)
 
-UNUSABLE: Final = "could not be captured for a while"
-
 
 class TableMarks:
     """The marks of a system's tables. halted: table → reason, for people."""
+
+    unusable: ClassVar[str] = "could not be captured for a while"
+    """State of a table that has a problem now."""
 
     def __init__(self, system: str) -> None:
         self.system = system
@@ -28,9 +29,11 @@ class TableMarks:
         self._marks: dict[str, TableMark] = {}
 
     def compare(
-        self, entries: Iterable[str], resume: int, usable: Collection[str], problems: Mapping[str, str]
+        self, entries: Iterable[str], resume: int, usable: Mapping[str, str], problems: Mapping[str, str]
     ) -> None:
-        """Compare what the position says with the source. usable, problems: the plan's tables.
+        """Compare what the position says with the source.
+
+        usable, problems: the plan's tables by name, with their identity, and with what is wrong.
 
         Raises: GapError when no table is left that can be captured.
         """
@@ -39,36 +42,48 @@ class TableMarks:
             if name in stored:
                 mark = stored[name]
                 self._marks[name] = replace(mark, since=mark.since if mark.since > resume else 0)
-            self._judge(name, problems.get(name, ""))
+            self._judge(name, usable.get(name, ""), problems.get(name, ""))
         if self.halted and len(self.halted) == len(usable) + len(problems):
             raise GapError("\n".join(self.halted.values()))
 
-    def _judge(self, name: str, problem: str) -> None:
+    def _judge(self, name: str, identity: str, problem: str) -> None:
         mark = self._marks.get(name)
         if mark is None or mark.state == ANEW:
             if problem:  # nothing was captured of it, so nothing is missing
                 self.halted[name] = f"source {self.system}: {problem}"
         elif problem:
-            self.halt(name, mark.state or UNUSABLE, problem)
+            self.halt(name, mark.state or self.unusable, problem)
         elif mark.state:
             self.halt(name, mark.state)
+        elif state := self._change(mark.identity, identity):
+            self.halt(name, state)
+        else:
+            self._marks[name] = replace(mark, identity=identity)
+
+    def _change(self, was: str, now: str) -> str:
+        """Return the state of a table that is not the one that was captured, empty where it is or may be."""
+        return ""
+
+    def _words(self, state: str) -> str:
+        """Return a state as people read it behind the table's name."""
+        return state
 
     def halt(self, name: str, state: str, why: str = "") -> None:
         """Halt a table from here on. state: what happened to it, in a line; why: more of it for people."""
         state = " ".join(state.split())
         self._marks[name] = replace(self._marks.get(name, TableMark(name)), state=state)
         reason = (
-            f"source {self.system}: {why or f'table {name} {state}'}. Changes of it may be missing: it is "
-            f"halted, others go on; run `exchange resnapshot {self.system} --table {name}` to empty and fill "
-            "its views anew"
+            f"source {self.system}: {why or f'table {name} {self._words(state)}'}. Changes of it may be "
+            f"missing: it is halted, others go on; run `exchange resnapshot {self.system} --table {name}` to "
+            "empty and fill its views anew"
         )
         if name not in self.halted:
             _log.error("table_halted", system=self.system, table=name, reason=reason)
         self.halted[name] = reason
 
-    def complete(self, name: str, since: int) -> None:
+    def complete(self, name: str, since: int, identity: str = "") -> None:
         """Note that a table's snapshot is complete, with all that was committed before `since`."""
-        self._marks[name] = TableMark(name, since=since)
+        self._marks[name] = TableMark(name, identity, since)
 
     def is_complete(self, name: str) -> bool:
         """Whether a table's snapshot is complete."""

@@ -87,7 +87,7 @@ class MariadbSource:
             self._files = self._catalog.files(session)
             stored = follow(self._catalog, session, stored, self._files)
             self._refuse_gap(session, identity, stored)
-            self._marks.compare(stored.tables, stored.resume, usable, problems)
+            self._marks.compare(stored.tables, stored.resume, dict.fromkeys(usable, ""), problems)
             self._position = replace(stored, tables=self._marks.entries())
             to_empty = self._marks.to_empty()
         self._tables = {name: usable[name] for name in usable if name not in self._marks.halted}

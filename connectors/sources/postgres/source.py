@@ -86,7 +86,8 @@ class PostgresSource:
             to_empty = self._names if stored is not None else ()
         else:
             refuse_gap(stored, identity, self._slot, slot)
-            self._marks.compare(stored.tables, stored.resume, usable, problems)
+            identities = {name: table.identity for name, table in usable.items()}
+            self._marks.compare(stored.tables, stored.resume, identities, problems)
             self._position = replace(stored, tables=self._marks.entries())
             to_empty = self._marks.to_empty()
         self._tables = {name: usable[name] for name in usable if name not in self._marks.halted}
@@ -214,7 +215,7 @@ class PostgresSource:
             for index, row in enumerate(chunk.rows, first)
         ]
         if chunk.last_of_table:
-            self._marks.complete(chunk.table, commit + 1)
+            self._marks.complete(chunk.table.name, commit + 1, chunk.table.identity)
         complete = all(map(self._marks.is_complete, self._tables))
         self._position = replace(self._position, snapshot=None if complete else chunk.progress)
         if chunk.last_of_table:

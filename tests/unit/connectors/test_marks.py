@@ -2,22 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.sources.postgres.catalog import SourceTable
 from connectors.sources.postgres.marks import Marks
-from connectors.sources.postgres.pgoutput import Relation
 from connectors.tablemark import ANEW, TableMark, to_read_anew
 from exchange.errors import GapError
-
-
-def table(name: str, identity: str = "1.2") -> SourceTable:
-    return SourceTable(name, False, Relation(1, "public", name, "d", ()), ("id",), ("text",), identity)
 
 
 def compared(*entries: str, resume: int = 0, **usable: str) -> Marks:
     """Compare entries with usable tables (name → identity), beside one that is always well."""
     marks = Marks("town")
-    found = {"public.well": table("public.well")}
-    found |= {f"public.{name}": table(f"public.{name}", identity) for name, identity in usable.items()}
+    found = {"public.well": "1.2"} | {f"public.{name}": identity for name, identity in usable.items()}
     marks.compare(("public.well@1.2", *entries), resume, found, {"public.gone": "table public.gone is away"})
     return marks
 
@@ -78,7 +71,7 @@ def test_table_to_be_read_anew_is_emptied_first_and_then_new() -> None:
     assert marks.to_empty() == ["public.person"]
     marks.emptied(marks.to_empty())
     assert not marks.is_complete("public.person")
-    marks.complete(table("public.person", "5.6"), since=0x50)
+    marks.complete("public.person", 0x50, "5.6")
     assert marks.entries()[1] == "public.person@5.6+50"
     assert marks.since("public.person") == 0x50
 
@@ -90,7 +83,7 @@ def test_once_the_stream_has_passed_it_the_beginning_is_forgotten() -> None:
 
 def test_where_no_table_is_left_the_stream_halts() -> None:
     with pytest.raises(GapError, match=r"public\.person was dropped and made anew"):
-        Marks("town").compare(["public.person@9.9"], 0, {"public.person": table("public.person")}, {})
+        Marks("town").compare(["public.person@9.9"], 0, {"public.person": "1.2"}, {})
 
 
 def test_a_stranger_is_seen_while_running() -> None:

@@ -44,7 +44,7 @@ def transactions(
     catalog.database.return_value = "db"
     table = SourceTable("public.person", False, relation, ("id",), ("text",))
     marks = Marks("town")
-    marks.complete(table, since)
+    marks.complete(table.name, since, table.identity)
     shapes = Shapes(catalog, {"public.person": table}, marks)
     for told in (relation, OTHER):
         shapes.learn(told)
