@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from connectors.parked import ParkedView
-from exchange.errors import SinkError
+from exchange.errors import SinkError, TransientError
 from exchange.fieldtype import LOGICAL
 from exchange.subscriber.batches import Batch, Place
 from exchange.subscriber.reader import Received
@@ -57,6 +57,10 @@ class RefusedError(SinkError):
         self.status = status
 
 
+class OvertakenError(TransientError):
+    """Another process has written to the target meanwhile: the one before us, or the one after us."""
+
+
 class Sink(Protocol):
     """open → write* → close, for one view, in a thread of its own.
 
@@ -86,7 +90,7 @@ class Sink(Protocol):
         Parked is what the target cannot hold, and what came undecodable (`problem`); it keeps their place and
         the reason, never a value. Tombstones follow their delete and need no writing.
 
-        Raises: FencedError when another one has written meanwhile.
+        Raises: OvertakenError, with nothing written.
         """
 
     def begin_anew(self) -> str:

@@ -27,7 +27,15 @@ from connectors.parked import Refusals
 from connectors.parking import Parking
 from connectors.progress import Progress
 from connectors.redrive import redrive
-from connectors.sink import DeliveredView, GoneError, Parked, ParkingSink, Sink, delivered_view
+from connectors.sink import (
+    DeliveredView,
+    GoneError,
+    OvertakenError,
+    Parked,
+    ParkingSink,
+    Sink,
+    delivered_view,
+)
 from connectors.sinks import SINKS
 from exchange import log
 from exchange.errors import ExchangeError, FencedError, PartError, RestartError, SinkError, TransientError
@@ -228,6 +236,9 @@ class ViewDelivery:
         self._expect_plan(plan, batch)
         try:
             refused = parts.sink.write(batch)
+        except OvertakenError:
+            self._expect_newest(parts)
+            raise
         except ExchangeError:
             self._keep_parked(parts)
             raise
@@ -247,6 +258,14 @@ class ViewDelivery:
         changes = {} if parts.parking is None else parts.parking.sink.parked.take_changes()
         parts.ledger.keep(batch.places, accounts, parts.reader.group_metadata, changes)
         self.progress.delivered += sum(sum(one.delivered for one in a.views.values()) for a in accounts)
+
+    def _expect_newest(self, parts: _Parts) -> None:
+        """Have Kafka say which of two processes came later: the target only knows that there are two.
+
+        Raises: FencedError when it is not this one.
+        """
+        reached = {at: Place(offset) for at, offset in parts.reader.starts.items()} | self.progress.places
+        parts.ledger.keep(reached, (), parts.reader.group_metadata)
 
     def _keep_parked(self, parts: _Parts) -> None:
         """Keep what a batch parked before it failed: it would take as long again, and then fail again."""

@@ -7,6 +7,7 @@ within-write       part of it is in the target, or all of it and not yet committ
 after-write        it is in the target, Kafka has not heard of it
 after-keep         Kafka has heard of it
 places-first       planted: the target's places go before the rows, and it dies between the two
+behind             it opens the PostgreSQL target, and goes on when another process has written there again
 swallow            planted: a webhook that was not accepted is taken for accepted
 
 The following count transactions that change what is parked, from 1:
@@ -38,6 +39,7 @@ from exchange import cli
 from exchange.errors import ExchangeError
 from exchange.subscriber.batches import Batch
 from tests.conformance.struck import die
+from tests.stack import wait_for
 
 POINTS = ("before-write", "within-write", "after-write", "after-keep")
 
@@ -72,7 +74,9 @@ def strike(fault: str, number: int, kind: str) -> None:
 
     patch.object(sink, "write", write_it).start()
     patch.object(ledger.Ledger, "keep", keep_it).start()
-    if fault == "swallow":
+    if fault == "behind":
+        fall_behind()
+    elif fault == "swallow":
         swallow_refusals()
     elif fault == "overtake":
         patch.object(ParkedView, "holds", lambda *_: False).start()
@@ -109,6 +113,25 @@ def hook_within(sink: Any) -> None:
             die()
 
         sink._receiver.post = post_and_die  # type: ignore[method-assign]
+
+
+def fall_behind() -> None:
+    """Go on with the places from before another process's last batch, the first time."""
+    open_it, times = PostgresSink.open, itertools.count(1)
+
+    def open_and_wait(self: Any) -> Any:
+        places = open_it(self)
+        if next(times) == 1:
+            print("has opened", flush=True)
+            wait_for(lambda: held(self) != self._places, "a batch of the other process", 120)
+        return places
+
+    def held(sink: Any) -> dict[int, int]:
+        with sink._open.transaction():
+            found: dict[int, int] = sink._held()
+            return found
+
+    patch.object(PostgresSink, "open", open_and_wait).start()
 
 
 def swallow_refusals() -> None:

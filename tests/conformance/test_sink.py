@@ -244,6 +244,29 @@ def postgres(stack: Stack, request: pytest.FixtureRequest) -> Iterator[PostgresS
     subject.close()
 
 
+def test_postgres_written_once_more_by_the_process_before_us_is_opened_anew(
+    postgres: PostgresSinkSubject,
+) -> None:
+    """It has been fenced in Kafka and does not know yet: the one that came later must not end for it."""
+    writer = Writer(postgres.feed, 5)
+    with postgres.deliverer() as first:
+        first.says("delivery_started", 300)
+        writer.transaction()
+        postgres.wait_for_state()
+        with postgres.deliverer(STRUCK, "behind", "0", postgres.kind) as second:
+            second.says("has opened", 300)
+
+            def write_until_it_ended() -> bool:
+                writer.transaction()
+                return first.has_ended()
+
+            wait_for(write_until_it_ended, "the end of the first", 300)
+            second.says("has written view")
+            postgres.wait_for_state()
+            assert second.stop() == 0
+    assert_accounted(postgres)
+
+
 def test_postgres_parks_what_the_table_cannot_hold(postgres: PostgresSinkSubject) -> None:
     """Texts with NUL, and what the subscriber's own constraint refuses, among the good rows of one batch."""
     feed = postgres.feed

@@ -2,7 +2,7 @@
 
 Exactly once: the places are in the same transaction as the rows, so both are there or neither; on opening
 they say where to go on. A second process is found out by them too: the places are locked and compared before
-anything is written, so of two only one goes on.
+anything is written, so of two only one writes from there on.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Final
 import psycopg
 from psycopg import sql
 
-from connectors.sink import DeliveredView, Parked
+from connectors.sink import DeliveredView, OvertakenError, Parked
 from connectors.sinks.laststate import LastState, last_state
 from connectors.sinks.postgres.connection import RefusedRowsError, connect, in_our_words
 from connectors.sinks.postgres.rows import Rows
 from connectors.sinks.postgres.table import OFFSET, PARTITION, Table
-from exchange.errors import FencedError, TransientError
+from exchange.errors import TransientError
 from exchange.plan import PlannedDelivery
 from exchange.settings import Secrets
 from exchange.subscriber.batches import Batch, Place
@@ -75,7 +75,7 @@ class PostgresSink:
         """Write a batch: 1 compare places, 2 empty, delete, put, 3 park, 4 places; then commit."""
         with self._in_our_words(), self._open.transaction():
             if self._held() != self._places:
-                raise self._fenced()
+                raise self._overtaken()
             new = [one for one in batch.records if one.offset >= self._already.get(one.partition, 0)]
             parked = self._parked_before(batch.records) if len(new) < len(batch.records) else set()
             parked |= self._write(new)
@@ -114,8 +114,8 @@ class PostgresSink:
         )
         return dict(self._open.execute(self._sql(statement), [self._view.topic]).fetchall())
 
-    def _fenced(self) -> FencedError:
-        return FencedError(
+    def _overtaken(self) -> OvertakenError:
+        return OvertakenError(
             f"delivery to {self._delivery.subscriber}: another process has written view {self._view.name} "
             "meanwhile; only one may run, stop either of them"
         )
@@ -134,7 +134,7 @@ class PostgresSink:
                 with self._in_our_words():
                     self._open.execute(self._sql(statement), given)
             except RefusedRowsError:  # its place was there all of a sudden
-                raise self._fenced() from None
+                raise self._overtaken() from None
 
     def _write(self, records: Sequence[Received]) -> set[tuple[int, int]]:
         """Write records; return the places of those that were parked instead."""
