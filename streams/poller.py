@@ -30,6 +30,8 @@ from streams.watchdog import Progress
 _IDLE_POLL_S: Final = 0.2
 _GATHER_S: Final = 0.005
 """librdkafka's own queues take in what comes meanwhile; they hold far more than arrives in this time."""
+_QUIET_S: Final = 1.0
+"""With nothing to read for so long, what lies behind the last records is committed without any."""
 _ASK_S: Final = 5.0
 _ASK_AGAIN_S: Final = 0.2
 _ROUND_S: Final = 0.5
@@ -134,7 +136,10 @@ class Poller(threading.Thread):
         self._committed: dict[TP, int] = {}
         """Next offsets that this worker has committed, over all assignments."""
         self._in_process: list[Round] = []
+        self._at_end: set[TP] = set()
+        """Partitions whose end was met, and is perhaps still to be committed."""
         self._news = threading.Event()
+        self._quiet_at = 0.0
         self._limit = _FIRST_ROUND_RECORDS
 
     @property
@@ -168,7 +173,7 @@ class Poller(threading.Thread):
             self._read(reading)
             if generation != self._generation:
                 # Some of these may belong to the assignment before: read them again under this one.
-                raise_if_fatal(reading.errors)
+                self._note_told_once(reading.errors)
                 if reading.records:
                     self._rewind()
                 return
@@ -176,7 +181,7 @@ class Poller(threading.Thread):
                 self._put_in_order(reading)
                 return
             if not self._follow_up():
-                raise_if_fatal(reading.errors)
+                self._note_told_once(reading.errors)
                 return
             if self._is_due(reading):
                 self._hand_over(self._records_of(reading))
@@ -224,7 +229,7 @@ class Poller(threading.Thread):
 
     def _put_in_order(self, reading: Reading) -> None:
         """Read again what came partly past our own queue, once the rounds in process have ended."""
-        raise_if_fatal(reading.errors)
+        self._note_told_once(reading.errors)
         _log.warning("records_strayed", partitions=len(self._assigned))
         self._blocks.forward(TopicPartition(*tp) for tp in self._assigned)
         self._read_again()
@@ -247,7 +252,8 @@ class Poller(threading.Thread):
                 self._unpark(tp)
 
     def _hand_over(self, records: dict[TP, ReadBlock]) -> None:
-        if not records:
+        ends = self._ends(records)
+        if not records and (not ends or time.monotonic() < self._quiet_at):
             return
         if any(goes_back(block, self.progress[tp].fetched) for tp, block in records.items()):
             # librdkafka promises that offsets only grow, but what came twice would be written twice.
@@ -255,11 +261,28 @@ class Poller(threading.Thread):
             self._read_again()
             return
         before = self._in_process[-1] if self._in_process else None
-        rnd = Round(records, self._group_metadata, before, self._news)
+        rnd = Round(records, self._group_metadata, before, self._news, ends)
+        for tp, end in ends.items():
+            self.progress[tp].fetched_to(end)
         for batch in rnd.batches:
             self.progress[batch.tp].fetched_to(batch.next_offset)
         self._in_process.append(rnd)
+        self._quiet_at = time.monotonic() + _QUIET_S
         self._listener.on_round(rnd)
+
+    def _ends(self, records: Iterable[TP]) -> dict[TP, int]:
+        """Return where partitions without records end, behind transaction markers that nobody has to process.
+
+        Left uncommitted, a marker that retention removes would look like a record lost at the next start.
+        """
+        ends = {}
+        for tp in self._at_end.difference(records, self.parked):
+            at = self.progress[tp]
+            if at.reached > at.committed:
+                ends[tp] = at.reached
+            elif at.committed >= at.fetched:
+                self._at_end.discard(tp)
+        return ends
 
     def _records_of(self, reading: Reading) -> dict[TP, ReadBlock]:
         """Return the records to process by partition; errors and ends of partitions are taken note of."""
@@ -270,14 +293,25 @@ class Poller(threading.Thread):
             tp: block for tp, block in records.items() if tp in self._assigned and not self._is_paused(tp)
         }
 
+    def _note_told_once(self, errors: Iterable[ReadError]) -> None:
+        """Take note of what librdkafka would not tell again, though the records beside it are dropped.
+
+        Raises: Fatal.
+        """
+        raise_if_fatal(errors)
+        for at in errors:
+            if at.error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                self._on_error(at)
+
     def _on_error(self, at: ReadError) -> None:
         tp = TP(at.topic, at.partition)
         code = at.error.code()
         if code == PARTITION_EOF:
-            if tp in self.progress:
+            if tp in self.progress and not self._is_paused(tp):
                 self.progress[tp].at_end_at(at.offset)
+                self._at_end.add(tp)
         elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            self._park(tp, Halted(self.progress[tp].committed, _GAP, retry_after_s=None))
+            self._park_at_gap(tp)
         elif _is_fatal(at.error):
             raise _ended(at.error)
         else:
@@ -305,16 +339,25 @@ class Poller(threading.Thread):
         retry_at = None if halted.retry_after_s is None else time.monotonic() + halted.retry_after_s
         since_ms = int(time.time() * 1000) if seen is None else seen.since_ms
         self._consumer.pause([TopicPartition(*tp)])
-        self._seek(tp, halted.offset)
-        self.progress[tp].fetched_to(halted.offset)
+        if halted.reason != _GAP and not self._seek(tp, halted.offset):
+            self._park_at_gap(tp)
+            return
+        self.progress[tp].reads_again_from(halted.offset)
         self.parked = self.parked | {tp: Parked(halted, since_ms, retry_at)}
+
+    def _park_at_gap(self, tp: TP) -> None:
+        if tp in self._assigned:
+            self._park(tp, Halted(self.progress[tp].committed, _GAP, retry_after_s=None))
 
     def _retry_parked(self) -> None:
         now = time.monotonic()
         for tp, parked in self.parked.items():
             if parked.paused and parked.retry_at is not None and parked.retry_at <= now:
                 self._consumer.resume([TopicPartition(*tp)])
-                self._seek(tp, parked.halted.offset)
+                if not self._seek(tp, parked.halted.offset):
+                    self._park_at_gap(tp)
+                    continue
+                self.progress[tp].reads_again_from(parked.halted.offset)
                 parked.paused = False
 
     def _unpark(self, tp: TP) -> None:
@@ -359,25 +402,41 @@ class Poller(threading.Thread):
         """Go back to the committed offsets of everything assigned; halted partitions stay halted there."""
         for position in self._positions(self._assigned):
             tp = TP(position.topic, position.partition)
-            self._seek(tp, position.offset)
-            self.progress[tp].fetched_to(max(position.offset, 0))
-            if tp in self.parked:
-                halted = self.parked[tp].halted
+            halted = self.parked[tp].halted if tp in self.parked else None
+            if halted is not None and halted.reason == _GAP:
+                continue
+            if not self._seek(tp, position.offset):
+                self._park_at_gap(tp)
+                continue
+            self.progress[tp].reads_again_from(max(position.offset, 0))
+            if halted is not None:
                 self.parked[tp].halted = Halted(position.offset, halted.reason, halted.retry_after_s)
 
-    def _seek(self, tp: TP, offset: int) -> None:
+    def _seek(self, tp: TP, offset: int) -> bool:
+        """Read on at an offset. Returns False when Kafka does not have it: librdkafka has ended reading then.
+
+        Right after an assignment a partition is not being read yet, and cannot be sought in either.
+        """
         give_up_at = time.monotonic() + _ASK_S
         while True:
             try:
                 self._consumer.seek(TopicPartition(tp.topic, tp.partition, offset))
             except KafkaException as error:
-                # Right after an assignment a partition is not being read yet, and cannot be sought in.
+                if self._is_gone(tp, offset):
+                    return False
                 if time.monotonic() > give_up_at:
                     msg = f"{tp.topic}/{tp.partition}: cannot seek: {error.args[0].name()}"
                     raise Fatal(msg) from None
                 time.sleep(0.05)
             else:
-                return
+                return True
+
+    def _is_gone(self, tp: TP, offset: int) -> bool:
+        try:
+            found = self._consumer.get_watermark_offsets(TopicPartition(*tp), timeout=_ASK_S)
+        except KafkaException:
+            return False
+        return offset >= 0 and found is not None and not found[0] <= offset <= found[1]
 
     # Membership
 
@@ -391,7 +450,7 @@ class Poller(threading.Thread):
         assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
         positions = self._positions(assigned)
         self._blocks.assign(positions)
-        self._assigned = assigned
+        self._assigned, self._at_end = assigned, set()
         self._group_metadata = consumer.consumer_group_metadata()
         self.parked = {}
         self.progress = {TP(tp.topic, tp.partition): Progress(max(tp.offset, 0)) for tp in positions}
@@ -405,7 +464,7 @@ class Poller(threading.Thread):
         revoked = {TP(tp.topic, tp.partition) for tp in partitions}
         _log.info("partitions_revoked", partitions=len(revoked))
         self._listener.on_revoked(revoked, rounds)
-        self._assigned, self.parked, self.progress = frozenset(), {}, {}
+        self._assigned, self._at_end, self.parked, self.progress = frozenset(), set(), {}, {}
 
     def _close(self) -> None:
         try:
@@ -441,6 +500,7 @@ def _ended(error: KafkaError) -> Fatal:
     )
 
 
+# librdkafka has ended reading such a partition, and refuses to seek in it.
 _GAP: Final = (
     "records between the committed offset and the oldest one still kept were deleted by retention before "
     "they were processed; take a new snapshot of the source, then move the group's offset to the oldest "

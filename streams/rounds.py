@@ -63,11 +63,12 @@ class Batch:
 class Round:
     """One poll's records, a batch for each partition.
 
-    The transaction stage fills `offsets` (next offset to read, per partition) and `halted` as it processes,
+    The transaction stage adds to `offsets` (next offset to read, per partition) and `halted` as it processes,
     says when that is done, and later settles the round, once. Both are told through `news`.
 
     after: the round read before this one, if that was still in process: this one may only be committed
-    when that one was.
+    when that one was. ends: next offsets of partitions that have no records in it; without any records at
+    all it is processed already.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class Round:
         group_metadata: Any,
         after: Round | None = None,
         news: threading.Event | None = None,
+        ends: Mapping[TP, int] | None = None,
     ) -> None:
         self.batches = tuple(Batch(self, tp, batch) for tp, batch in records.items())
         self.group_metadata = group_metadata
         """As of the assignment the records were read under: a commit for an older one is refused by Kafka."""
-        self.offsets: dict[TP, int] = {}
+        self.offsets: dict[TP, int] = dict(ends or {})
         self.halted: dict[TP, Halted] = {}
         self.busy_s = 0.0
         """Time spent on its records, without the commit, which takes as long for few of them as for many."""

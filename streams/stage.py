@@ -132,6 +132,11 @@ class Stage:
             rnd.processed()
             self._committer.submit(self._conclude, work)
 
+    def move_on(self, rnd: Round) -> None:
+        """Commit the offsets of a round without records. Called from any thread."""
+        rnd.processed()
+        self._committer.submit(self._conclude, _Work(rnd))
+
     def discard(self, rounds: Sequence[Round]) -> None:
         """Abort what is open and end the rounds unfinished; on return nothing of them can be committed.
 
@@ -216,7 +221,8 @@ class Stage:
                 self._outbox.write(block)
             self._outbox.write_accounts(work.accounts)
             self._outbox.commit()
-            self.figures.add(work)
+            if rnd.batches:
+                self.figures.add(work)
         self._failures = 0
         rnd.settle(committed=True)
 

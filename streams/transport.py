@@ -70,8 +70,11 @@ class Consumer(base.Consumer):
         self._in_loop(self._give_back(revoked))
 
     def on_round(self, rnd: Round) -> None:
-        """Queue a round for the conductor."""
-        self.loop.call_soon_threadsafe(self._rounds.put_nowait, rnd)
+        """Queue a round for the conductor; one without records has nothing for it."""
+        if rnd.batches:
+            self.loop.call_soon_threadsafe(self._rounds.put_nowait, rnd)
+        else:
+            self._stream_app.stage.move_on(rnd)
 
     def on_failed(self, error: BaseException) -> None:
         """Without its poller the worker is of no use."""

@@ -40,6 +40,10 @@ class Progress:
         """Note that records before `offset` are in process."""
         self.fetched = offset
 
+    def reads_again_from(self, offset: int) -> None:
+        """Note that reading went to `offset`: what was found at the end is to be found again."""
+        self.fetched = self._at_end = offset
+
     def committed_to(self, offset: int) -> None:
         """Note that records before `offset` are committed."""
         self.committed = max(self.committed, offset)

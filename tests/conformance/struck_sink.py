@@ -122,7 +122,7 @@ def fall_behind() -> None:
     def open_and_wait(self: Any) -> Any:
         places = open_it(self)
         if next(times) == 1:
-            print("has opened", flush=True)
+            sys.stderr.write("has opened\n")
             wait_for(lambda: held(self) != self._places, "a batch of the other process", 120)
         return places
 

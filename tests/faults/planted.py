@@ -115,7 +115,7 @@ def hear_no_keepalive() -> None:
 
 def take_any_table() -> None:
     """A table that was dropped and made anew, or was out of the publication, is taken for the one before."""
-    patch("connectors.sources.postgres.marks.changed", lambda *_: "").start()
+    patch("connectors.sources.postgres.marks.Marks._change", lambda *_: "").start()
     patch("connectors.sources.postgres.marks.Marks.strangers", lambda *_: iter(())).start()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -402,13 +403,19 @@ def test_keys_are_changed_over_and_revoked(bus: PullBus, tax: httpx.Client) -> N
 
 def test_one_reader_does_not_keep_another_from_being_served(bus: PullBus, tax: httpx.Client) -> None:
     end = pull(tax, "latest").json()["next"]
+    enough = threading.Event()
+
+    def keep_waiting() -> set[int]:
+        return {pull(tax, end, wait_s=6).status_code for _ in iter(enough.is_set, True)}
+
     with ThreadPoolExecutor(MOST_OF_ONE) as pool, bus.reader("outsider") as other:
-        waiting = [pool.submit(pull, tax, end, wait_s=6) for _ in range(MOST_OF_ONE)]
+        waiting = [pool.submit(keep_waiting) for _ in range(MOST_OF_ONE)]
         full = wait_for(lambda: one if (one := pull(tax, end)).status_code == 429 else None, "429")
         began = time.monotonic()
         served = pull(other, view="brief")
         took_s = time.monotonic() - began
-        assert [one.result(60).status_code for one in waiting] == [200] * MOST_OF_ONE
+        enough.set()
+        assert set().union(*(one.result(60) for one in waiting)) <= {200, 429}
 
     assert full.headers["Retry-After"]
     assert served.status_code == 200

@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -103,6 +103,23 @@ class Bench:
             numbers = [number for at, number in copied if at == partition]
             assert numbers == list(range(partition, self.sent, PARTITIONS))
         assert sum(account.changes for account in self.accounts()) == self.sent
+
+    def committed(self) -> list[int]:
+        """Return the group's next offsets."""
+        asked = [TopicPartition(self.raw, partition) for partition in ALL]
+        with closing(Consumer(self.client | {"group.id": f"g-{self.name}"})) as consumer:
+            return [at.offset for at in consumer.committed(asked, 30)]
+
+    def ends(self) -> list[int]:
+        """Return where the raw topic's partitions end, markers of transactions included."""
+        with closing(Consumer(self.client | {"group.id": "test-reader"})) as consumer:
+            return [consumer.get_watermark_offsets(TopicPartition(self.raw, at), 30)[1] for at in ALL]
+
+    def remove_records(self, *ends: int) -> None:
+        """Have Kafka remove what lies before these offsets of partition 0, 1, ..., as retention does."""
+        wanted = [TopicPartition(self.raw, at, end) for at, end in enumerate(ends)]
+        for answer in self.stack.admin.client.delete_records(wanted).values():
+            answer.result(30)
 
     def accounts(self) -> list[Account]:
         records = read(self.client, ACCOUNTS_TOPIC)
@@ -279,6 +296,44 @@ def test_an_error_of_our_own_loses_nothing_and_doubles_nothing(bench: Bench, fau
     wait_for(has_failed, "the planted error")
     bench.send(300)
     bench.assert_exactly_once()
+    assert worker.process.poll() is None, "the worker went on by itself"
+
+
+def test_a_raw_topic_that_was_removed_to_its_end_is_no_gap(bench: Bench) -> None:
+    """Behind the last record lies a marker, which is nothing that a worker could have missed."""
+    bench.send(300)
+    worker = bench.start()
+    bench.wait_for_copies(300)
+    wait_for(lambda: bench.committed() == bench.ends(), "the markers to be committed")
+    assert worker.end() == 0
+    bench.remove_records(*bench.ends())
+    worker = bench.start()
+    bench.send(300)
+    bench.assert_exactly_once()
+    assert "partition_halted" not in worker.text()
+
+
+@pytest.mark.parametrize("fault", ["raise", "commit"])
+def test_a_gap_stays_halted_while_the_others_are_read_again(bench: Bench, fault: str) -> None:
+    bench.send(300)
+    worker = bench.start()
+    bench.wait_for_copies(300)
+    wait_for(lambda: bench.committed() == bench.ends(), "the markers to be committed")
+    assert worker.end() == 0
+    bench.send(300)
+    bench.remove_records(bench.ends()[0])
+    worker = bench.start(fault=fault)
+    wait_for(lambda: "partition_halted" in worker.text(), "the gap")
+
+    def has_failed() -> bool:
+        bench.send(300)
+        return "RuntimeError" in worker.text()
+
+    wait_for(has_failed, "the planted error")
+    bench.send(300)
+    wanted = [number for number in range(bench.sent) if number % PARTITIONS or number < 300]
+    bench.wait_for_copies(len(wanted))
+    assert sorted(number for _, number in bench.copied()) == wanted
     assert worker.process.poll() is None, "the worker went on by itself"
 
 

@@ -24,6 +24,17 @@ def test_an_end_does_not_count_while_records_before_it_are_in_process() -> None:
     assert at.reached == 10
 
 
+def test_an_end_found_before_reading_went_back_is_forgotten() -> None:
+    at = Progress(10)
+    at.fetched_to(20)
+    at.at_end_at(21)
+    at.reads_again_from(10)
+    assert at.reached == 10
+    at.fetched_to(15)
+    at.committed_to(15)
+    assert at.reached == 15, "records from 15 on are still to be read"
+
+
 def test_going_back_to_the_committed_offset_keeps_what_was_reached() -> None:
     at = Progress(10)
     at.fetched_to(20)
