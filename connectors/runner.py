@@ -123,8 +123,8 @@ class Connector:
             if system.kind not in READ_ANEW:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
                 raise PlanError(msg)
-            if table is not None and system.engine is not None:
-                msg = f"system {self._system}: Debezium's engine reads all its tables anew; leave --table out"
+            if table is not None and system.kind == "debezium":
+                msg = f"system {self._system}: Debezium's tables are read anew together; leave --table out"
                 raise PlanError(msg)
             known = [resource.table for resource in _resources(plan, self._system)]
             if table is not None and table not in known:

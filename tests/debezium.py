@@ -76,6 +76,13 @@ def running_debezium(
     with psycopg.connect(dsn, autocommit=True) as db:
         for statement in ddl:
             db.execute(statement.encode())
+    with debezium_on(stack, prefix, dsn, tables) as running:
+        yield running
+
+
+@contextmanager
+def debezium_on(stack: Stack, prefix: str, dsn: str, tables: Sequence[str]) -> Iterator[Debezium]:
+    """Make the topics for a database of the name `prefix`, and start."""
     topics = [f"{prefix}.{table}" for table in tables]
     stack.admin.ensure_topics(
         TopicSpec(f"{converter}.{topic}", 1) for converter in ("json", "avro") for topic in topics

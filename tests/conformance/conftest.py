@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.harness import SUBJECTS, AnySubject, MariadbSubject, Subject, names, why_not
+from tests.conformance.databases import MariadbSubject
+from tests.conformance.harness import SUBJECTS, names, why_not
+from tests.conformance.subject import AnySubject, Subject
 from tests.mariadb import running_mariadb
 from tests.stack import Stack, running_stack
 
@@ -42,10 +44,10 @@ def stack() -> Iterator[Stack]:
 
 
 KINDS = [
-    pytest.param(name, marks=pytest.mark.slow_faults if name == "debezium-engine" else ())
+    pytest.param(name, marks=pytest.mark.slow_faults if name.startswith("debezium-") else ())
     for name in SUBJECTS
 ]
-"""Java starts in seconds, and each death is a start: `make test` leaves that kind to test_debezium.py."""
+"""Java starts in seconds, and each death is a start: `make test` leaves those kinds to test_debezium.py."""
 
 
 @pytest.fixture(scope="module", params=KINDS)

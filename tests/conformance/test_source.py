@@ -14,9 +14,8 @@ import pytest
 from exchange.change import Op
 from tests.conformance import planted, story, struck
 from tests.conformance.conftest import Make
-from tests.conformance.harness import AnySubject, Subject
 from tests.conformance.story import LAST, table_of, up_to_a_last_row
-from tests.conformance.subject import Change, Delete, Put, Told
+from tests.conformance.subject import AnySubject, Change, Delete, Put, Subject, Told
 from tests.integration.capture import PARTITIONS
 from tests.stack import wait_for
 

@@ -42,7 +42,7 @@ from exchange.errors import ConfigError, GapError, PartError, SourceError, Trans
 from exchange.plan import PlannedSystem
 from exchange.registry import for_writing
 from tests.conformance import story, struck
-from tests.conformance.harness import DebeziumEngineSubject
+from tests.conformance.debezium import DebeziumEngineSubject
 from tests.conformance.subject import AnySubject, Delete, Put, Subject, Told
 from tests.debezium import Adopted, Debezium, event, event_key, running_debezium
 from tests.faults import planted
@@ -318,6 +318,9 @@ def test_after_its_retention_has_taken_records_it_halts_and_reads_anew_from_a_ne
     produce(stack, "json.new", event_key(7), event("r", 7))
     system.topic = "json.new"
     system.publish()
+    refused = system.result("resnapshot", system.name, "--table", "public.short", "--yes")
+    assert refused.returncode == 1
+    assert "leave --table out" in refused.stderr
     system.run("resnapshot", system.name, "--yes")
     with system.connector():
         records = system.wait_for_records("public.short", holds(7), "the new history")

@@ -18,7 +18,8 @@ from exchange.change import Op
 from exchange.errors import PlanError
 from exchange.snapshot_orders import Wish
 from tests.conformance import story
-from tests.conformance.harness import DDL, PostgresSubject
+from tests.conformance.databases import PostgresSubject
+from tests.conformance.subject import DDL
 from tests.integration import snapshot_planted
 from tests.integration.capture import Record
 from tests.stack import Stack, wait_for

@@ -8,7 +8,7 @@ import pytest
 
 from exchange.change import Op
 from tests.conformance import story
-from tests.conformance.harness import MariadbSubject
+from tests.conformance.databases import MariadbSubject
 from tests.integration.capture import PARTITIONS, Record
 from tests.integration.mysql_source import FIRM, PERSON
 from tests.mariadb import MISSING, is_here, running_mariadb
