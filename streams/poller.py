@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from operator import lt
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from faust.types import TP
 
 from exchange import log
@@ -23,6 +23,7 @@ from exchange.block import COLUMNS, ReadBlock
 from exchange.blockio import BlockConsumer, ReadError, Reading
 from exchange.librdkafka import PARTITION_EOF
 from streams.client import QUIET
+from streams.positions import Positions
 from streams.rounds import Halted, Round
 from streams.transaction import Fatal
 from streams.watchdog import Progress
@@ -32,8 +33,6 @@ _GATHER_S: Final = 0.005
 """librdkafka's own queues take in what comes meanwhile; they hold far more than arrives in this time."""
 _QUIET_S: Final = 1.0
 """With nothing to read for so long, what lies behind the last records is committed without any."""
-_ASK_S: Final = 5.0
-_ASK_AGAIN_S: Final = 0.2
 _ROUND_S: Final = 0.5
 """Processing a full round should take about this long: far below a third of the transaction timeout."""
 _MIN_ROUND_RECORDS: Final = 200
@@ -63,7 +62,7 @@ def consumer_config(client: dict[str, Any], group: str, instance: str) -> dict[s
             "heartbeat.interval.ms": 2_000,
             "enable.auto.commit": False,  # only the worker's transaction moves offsets
             "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",  # a gap is told, not jumped over; see Poller._positions
+            "auto.offset.reset": "error",  # a gap is told, not jumped over; see positions.py
             "isolation.level": "read_committed",
             "enable.partition.eof": True,  # tells the watchdog that reading has reached the end
             "queued.min.messages": 150_000,  # two full rounds and more; each takes half a kB beside its bytes
@@ -129,12 +128,11 @@ class Poller(threading.Thread):
         self._blocks = BlockConsumer(self._consumer)
         self._listener = listener
         self._stopping = threading.Event()
+        self._positions = Positions(self._consumer, self._stopping)
         self._topics: list[str] | None = None
         self._assigned: frozenset[TP] = frozenset()
         self._generation = 0
         self._group_metadata: Any = None
-        self._committed: dict[TP, int] = {}
-        """Next offsets that this worker has committed, over all assignments."""
         self._in_process: list[Round] = []
         self._at_end: set[TP] = set()
         """Partitions whose end was met, and is perhaps still to be committed."""
@@ -246,7 +244,7 @@ class Poller(threading.Thread):
         self._limit = next_limit(self._limit, rnd.records, rnd.busy_s, rnd.written_bytes)
         for tp, offset in rnd.offsets.items():
             self.progress[tp].committed_to(offset)
-            self._committed[tp] = offset
+            self._positions.committed_to(tp, offset)
             parked = self.parked.get(tp)
             if parked is not None and not parked.paused:
                 self._unpark(tp)
@@ -339,7 +337,7 @@ class Poller(threading.Thread):
         retry_at = None if halted.retry_after_s is None else time.monotonic() + halted.retry_after_s
         since_ms = int(time.time() * 1000) if seen is None else seen.since_ms
         self._consumer.pause([TopicPartition(*tp)])
-        if halted.reason != _GAP and not self._seek(tp, halted.offset):
+        if halted.reason != _GAP and not self._positions.seek(tp, halted.offset):
             self._park_at_gap(tp)
             return
         self.progress[tp].reads_again_from(halted.offset)
@@ -354,7 +352,7 @@ class Poller(threading.Thread):
         for tp, parked in self.parked.items():
             if parked.paused and parked.retry_at is not None and parked.retry_at <= now:
                 self._consumer.resume([TopicPartition(*tp)])
-                if not self._seek(tp, parked.halted.offset):
+                if not self._positions.seek(tp, parked.halted.offset):
                     self._park_at_gap(tp)
                     continue
                 self.progress[tp].reads_again_from(parked.halted.offset)
@@ -364,79 +362,19 @@ class Poller(threading.Thread):
         self.parked = {other: parked for other, parked in self.parked.items() if other != tp}
         _log.info("partition_resumed", topic=tp.topic, partition=tp.partition)
 
-    # Where reading starts
-
-    def _positions(self, partitions: Iterable[TP]) -> list[TopicPartition]:
-        """Return the committed offset of each partition, or its beginning where nothing was ever committed.
-
-        Waits while Kafka does not answer, while an earlier owner's open transaction may still move them, and
-        while it names an offset before one that this worker knows to be committed.
-        """
-        asked = [TopicPartition(*tp) for tp in partitions]
-        while asked:
-            committed, problem = self._ask_committed(asked)
-            if problem is None and not self._is_behind(committed):
-                return [
-                    TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
-                    for tp in committed
-                ]
-            reason = "BEFORE_OUR_LAST_COMMIT" if problem is None else problem.name()
-            if (problem is not None and problem.fatal()) or self._stopping.wait(_ASK_AGAIN_S):
-                msg = f"no committed offsets from Kafka: {reason}"
-                raise Fatal(msg)
-            _log.warning("committed_offsets_pending", error=reason)
-        return []
-
-    def _ask_committed(self, asked: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
-        try:
-            committed = self._consumer.committed(asked, timeout=_ASK_S)
-        except KafkaException as error:
-            return [], error.args[0]
-        return committed, next((tp.error for tp in committed if tp.error is not None), None)
-
-    def _is_behind(self, committed: Iterable[TopicPartition]) -> bool:
-        """Whether one of these offsets is before what this worker knows that it has committed."""
-        return any(tp.offset < self._committed.get(TP(tp.topic, tp.partition), tp.offset) for tp in committed)
-
     def _rewind(self) -> None:
         """Go back to the committed offsets of everything assigned; halted partitions stay halted there."""
-        for position in self._positions(self._assigned):
+        for position in self._positions.of(self._assigned):
             tp = TP(position.topic, position.partition)
             halted = self.parked[tp].halted if tp in self.parked else None
             if halted is not None and halted.reason == _GAP:
                 continue
-            if not self._seek(tp, position.offset):
+            if not self._positions.seek(tp, position.offset):
                 self._park_at_gap(tp)
                 continue
             self.progress[tp].reads_again_from(max(position.offset, 0))
             if halted is not None:
                 self.parked[tp].halted = Halted(position.offset, halted.reason, halted.retry_after_s)
-
-    def _seek(self, tp: TP, offset: int) -> bool:
-        """Read on at an offset. Returns False when Kafka does not have it: librdkafka has ended reading then.
-
-        Right after an assignment a partition is not being read yet, and cannot be sought in either.
-        """
-        give_up_at = time.monotonic() + _ASK_S
-        while True:
-            try:
-                self._consumer.seek(TopicPartition(tp.topic, tp.partition, offset))
-            except KafkaException as error:
-                if self._is_gone(tp, offset):
-                    return False
-                if time.monotonic() > give_up_at:
-                    msg = f"{tp.topic}/{tp.partition}: cannot seek: {error.args[0].name()}"
-                    raise Fatal(msg) from None
-                time.sleep(0.05)
-            else:
-                return True
-
-    def _is_gone(self, tp: TP, offset: int) -> bool:
-        try:
-            found = self._consumer.get_watermark_offsets(TopicPartition(*tp), timeout=_ASK_S)
-        except KafkaException:
-            return False
-        return offset >= 0 and found is not None and not found[0] <= offset <= found[1]
 
     # Membership
 
@@ -448,7 +386,7 @@ class Poller(threading.Thread):
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._generation += 1
         assigned = frozenset(TP(tp.topic, tp.partition) for tp in partitions)
-        positions = self._positions(assigned)
+        positions = self._positions.of(assigned)
         self._blocks.assign(positions)
         self._assigned, self._at_end = assigned, set()
         self._group_metadata = consumer.consumer_group_metadata()

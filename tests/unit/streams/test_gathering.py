@@ -173,7 +173,7 @@ def test_a_round_that_is_being_dropped_may_not_be_committed_at_any_moment() -> N
 def test_nothing_is_read_from_before_what_this_worker_committed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller_module, "_ASK_AGAIN_S", 0)
+    monkeypatch.setattr("streams.positions._ASK_AGAIN_S", 0)
     first = rig.turn(came(range(3)))[0]
     first.offsets = {A0: 3}
     first.processed()
