@@ -28,9 +28,9 @@ demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an u
 test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow_faults" $(TEST_ARGS)
 
-test-faults: setup-dev ## the long fault runs: 200 seeds of kill -9 on the bus, 50 in each phase of each source, a million rows
+test-faults: setup-dev ## what is too long for `make test`: 200 seeds of kill -9 on the bus, 50 in each phase of each source
 	@EXCHANGE_FAULT_SEEDS=200 EXCHANGE_PHASE_SEEDS=50 $(BIN)/python -m pytest tests/faults tests/conformance \
-	  tests/integration/test_debezium.py $(TEST_ARGS)
+	  $(addprefix tests/integration/,test_bench.py test_debezium.py test_demo.py test_stream.py) $(TEST_ARGS)
 
 test-fuzz: setup-dev ## a million broken records on the kernel; EXCHANGE_FUZZ_CASES, EXCHANGE_FUZZ_SEED for others
 	@EXCHANGE_FUZZ_CASES=$${EXCHANGE_FUZZ_CASES:-1000000} $(BIN)/python -m tests.unit.exchange.fuzz_kernel

@@ -17,12 +17,17 @@ from tests.conformance.subject import AnySubject, Subject
 from tests.mariadb import running_mariadb
 from tests.stack import Stack, running_stack
 
+DATABASES = ("postgres", "mariadb")
 Make = Callable[..., Any]
 """Makes a system: an AnySubject, for a test that needs what only tables have a Subject."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a kind has not."""
+    """Leave out what a kind has not; `make test` does what is long for the databases alone."""
+    for item in items:
+        if any(item.iter_markers("long")) and _kind(item) not in DATABASES:
+            item.add_marker(pytest.mark.slow_faults)
     left_out = [item for item in items if _is_lacking(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -31,10 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_lacking(item: pytest.Item) -> bool:
     needed = {name for mark in item.iter_markers("needs") for name in mark.args}
-    if not needed or not isinstance(item, pytest.Function):
-        return False
-    kind = str(item.callspec.params["kind"])
-    return not needed.isdisjoint(SUBJECTS[kind].lacks)
+    return bool(needed) and not needed.isdisjoint(SUBJECTS[_kind(item)].lacks)
+
+
+def _kind(item: pytest.Item) -> str:
+    assert isinstance(item, pytest.Function)
+    return str(item.callspec.params["kind"])
 
 
 @pytest.fixture(scope="module")

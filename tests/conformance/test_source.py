@@ -69,6 +69,7 @@ def test_every_type_and_null_is_the_same_from_the_first_reading_and_the_stream(
     assert rows == {key: nothing if key % 2 == 0 else kind.expected for key in range(5 - wanted, 5)}
 
 
+@pytest.mark.long
 @killed_often
 def test_killed_at_any_point_it_tells_exactly_what_was_done(make: Make) -> None:
     """At random; with a batch not sent, sent and not committed, committed and not acknowledged."""
@@ -139,6 +140,7 @@ def test_killed_in_the_snapshot_it_sends_every_row_once(make: Make) -> None:
     assert story.judge(records, expected | {LAST: [("c", "last")]}) == {}
 
 
+@pytest.mark.long
 def test_the_judge_finds_what_a_planted_fault_does(make: Make, kind: type[AnySubject]) -> None:
     """Control: the same comparison, a connector that does one step too early and is killed just then."""
     for fault, found in kind.faults.items():

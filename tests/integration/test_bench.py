@@ -81,6 +81,7 @@ def test_ctrl_c_stops_all_that_was_started(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_faults
 def test_fanout_compares_five_views_with_one(parts: Ground) -> None:
     answer = fanout.on(parts, 1_000, 1, 1)
     assert answer["ratios"]["fanout5_vs_1"] > 0
@@ -113,6 +114,7 @@ def test_latency_from_the_source_is_by_the_time_of_commit(parts: Ground) -> None
     )
 
 
+@pytest.mark.slow_faults
 def test_subscribers_compares_two_buses(parts: Ground) -> None:
     answer = subscribers.on(parts, parts, 1_000, 1, 1, 20)
     assert answer["ratios"].keys() == {"subscribers20_vs_10"}
@@ -150,6 +152,7 @@ def test_records_that_never_come_are_found(parts: Ground) -> None:
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow_faults
 def test_memory_samples_every_second(parts: Ground) -> None:
     """Last of those that share their parts: it leaves records behind that no worker has passed."""
     answer = memory.on(parts, 3, 1)

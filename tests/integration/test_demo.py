@@ -145,6 +145,7 @@ def test_a_second_run_goes_on_and_ctrl_c_ends_it_in_order(home: Path, first: dic
     assert second["captured"] < first["captured"]
 
 
+@pytest.mark.slow_faults
 def test_a_worker_that_loses_records_is_told_by_the_exit_code(home: Path, first: dict[str, Any]) -> None:
     child = start(home, "--for", "5", "--json", python=SKIPPING)
     said, log = child.communicate(timeout=280)

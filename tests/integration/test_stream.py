@@ -270,7 +270,7 @@ def test_records_are_copied_once_over_kill_9_in_open_transactions(bench: Bench, 
     assert len(bench.copied("read_uncommitted")) > bench.sent, "no kill fell into an open transaction"
 
 
-@both_ways
+@pytest.mark.parametrize("native", ["on", pytest.param("off", marks=pytest.mark.slow_faults)])
 def test_workers_may_come_and_go_while_records_flow(bench: Bench, native: str) -> None:
     bench.native = native
     bench.send(3_000)
