@@ -4,6 +4,7 @@
 2. A batch of committed accounts is read and made into rows.
 3. The rows are stored by one insert, which is there as a whole or not at all (see ddl/0001_accounts.sql).
    A failed insert is repeated with the same rows and the same token until it is acknowledged.
+4. The minutes they belong to are rolled up anew (clickhouse/rollups.py).
 
 Nothing else remembers a position, so a crash at any point neither loses nor repeats an account.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -25,6 +26,7 @@ from exchange.librdkafka import PARTITION_EOF
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
+from monitor.clickhouse.rollups import Rollups
 from monitor.rows import COLUMNS, Row, account_row, placeholder_row, token
 
 PARTITION: Final = 0
@@ -39,11 +41,15 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the accounts are read: the next offset, and the topic's end when last asked."""
+    """How far the accounts are read: the next offset, and the topic's end when last asked.
+
+    settled_offset: all accounts before it are stored and rolled up; markers of transactions are passed too.
+    """
 
     next_offset: int = 0
     end_offset: int = 0
     accounts: int = 0
+    settled_offset: int = 0
 
 
 class Ingest:
@@ -62,6 +68,8 @@ class Ingest:
         self._stop = stop
         self._topic = topic
         self._caught_up = False
+        self._read_to = 0
+        self.rollups = Rollups(clickhouse, PARTITION)
 
     def session(self, ready: Callable[[], None]) -> None:
         """Read from where ClickHouse stands until stopped; `ready` is called once Kafka has answered.
@@ -72,6 +80,7 @@ class Ingest:
         consumer = Consumer(kafka.reader(self._client))
         try:
             start = self._start(consumer)
+            self.rollups.recover()
             consumer.assign([TopicPartition(self._topic, PARTITION, start)])
             self._caught_up = False
             ready()
@@ -83,7 +92,8 @@ class Ingest:
 
     def _start(self, consumer: Consumer) -> int:
         low, high = self._watermarks(consumer)
-        start = int(self._clickhouse.query("next_account", partition=PARTITION)[0]["next_offset"])
+        found = self._clickhouse.query("next_account", partition=PARTITION)
+        start = int(found[0]["next_offset"]) if found else 0
         if start > high:
             msg = (
                 f"ClickHouse holds accounts up to offset {start - 1}, {self._topic} ends at {high}: they "
@@ -95,6 +105,7 @@ class Ingest:
             self._insert([placeholder_row(PARTITION, low - 1, "gap", start, low - 1, _now_ms())])
         start = max(start, low)
         self.progress = Progress(start, high, self.progress.accounts)
+        self._read_to = start
         _log.info("accounts_ingest_started", topic=self._topic, offset=start)
         return start
 
@@ -103,12 +114,16 @@ class Ingest:
         while not self._stop.is_set():
             if rows := self._rows(self._batch(consumer)):
                 self._insert(rows)
+                self.rollups.touch(rows)
                 done = self.progress.accounts + len(rows)
-                self.progress = Progress(rows[-1][1] + 1, self.progress.end_offset, done)
+                self.progress = replace(self.progress, next_offset=rows[-1][1] + 1, accounts=done)
+            self.rollups.settle()
+            if self.rollups.minutes_are_done:
+                self.progress = replace(self.progress, settled_offset=self._read_to)
             if time.monotonic() - checked > _CHECK_EVERY_S:
                 # An idle consumer does not notice that Kafka is gone; this call does.
                 _, high = self._watermarks(consumer)
-                self.progress = Progress(self.progress.next_offset, high, self.progress.accounts)
+                self.progress = replace(self.progress, end_offset=high)
                 checked = time.monotonic()
 
     def _batch(self, consumer: Consumer) -> list[Message]:
@@ -124,8 +139,10 @@ class Ingest:
             error = message.error()
             if error is None:
                 rows.append(self._row(message, now_ms))
+                self._read_to = rows[-1][1] + 1
             elif error.code() == PARTITION_EOF:
                 self._caught_up = True
+                self._read_to = max(self._read_to, int(message.offset() or 0))
             else:
                 raise kafka.trouble(self._topic, error)
         return rows

@@ -21,6 +21,7 @@ from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
 from monitor.clickhouse.client import ClickHouse
+from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
 from monitor.heartbeats import Heartbeats
 from monitor.ingest import Ingest
@@ -50,13 +51,15 @@ class Service:
         self._fatal: ExchangeError | None = None
         self._threads: list[threading.Thread] = []
         self._server: uvicorn.Server | None = None
-        self._clickhouse = ClickHouse(settings.endpoints().clickhouse, settings.secrets)
+        self._clickhouse = ClickHouse(
+            settings.endpoints().clickhouse, settings.secrets, retention=_retention(settings)
+        )
         self._store = Store(client)
         self._ingest = Ingest(client, self._clickhouse, self._stop)
         self._plans = Plans(client, self._clickhouse, self._stop)
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
-        self._figures = Figures(self._clickhouse, _now_ms)
+        self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 
     def run(self, host: str, port: int) -> None:
@@ -126,6 +129,15 @@ class Service:
                 problems=len(found.problems),
             ),
             "subscribers": self._figures.subscribers(),
+        }
+
+    def _settled(self) -> dict[str, int]:
+        """Return what is settled of each raw topic, as far as the accounts are stored that tell it."""
+        stored = self._ingest.progress.settled_offset
+        return {
+            topic: found.before
+            for topic, found in self._subscribers.settled.items()
+            if stored >= found.known_at
         }
 
     def _workers(self) -> tuple[dict[str, JsonValue], ...]:
@@ -220,6 +232,16 @@ def listen(host: str, port: int) -> socket.socket:
         msg = f"monitor: {host}:{port} cannot be used ({error.strerror}); choose another with --port"
         raise ConfigError(msg) from None
     return listening
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        accounts_days=settings.retention_accounts_days,
+        minutes_days=settings.retention_minutes_days,
+        hours_days=settings.retention_hours_days,
+        days_days=settings.retention_days_days,
+        positions_days=settings.retention_positions_days,
+    )
 
 
 def resident_mib() -> int:

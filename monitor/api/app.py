@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import Field, SecretStr
 
 from monitor.api import problem
@@ -16,6 +16,8 @@ from monitor.api.models import (
     Problem,
     Refusals,
     RefusalsParams,
+    RouteDetail,
+    RouteParams,
     Routes,
     RoutesParams,
     Status,
@@ -80,6 +82,14 @@ def _add_figures(app: FastAPI, figures: Figures) -> None:
     def routes(asked: Annotated[RoutesParams, Query()]) -> Routes:
         """Show rate, delay and refusals of every route."""
         return figures.routes(asked.window_s)
+
+    @app.get("/api/route", tags=["monitor"])
+    def route(asked: Annotated[RouteParams, Query()]) -> RouteDetail:
+        """Show one route with its figures over time."""
+        found = figures.route(asked)
+        if found is None:
+            raise HTTPException(404)
+        return found
 
     @app.get("/api/accounts/balance", tags=["monitor"])
     def balance(asked: Annotated[BalanceParams, Query()]) -> BalanceAnswer:

@@ -28,7 +28,8 @@ from exchange.local.home import any_free
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
-from monitor.rows import COLUMNS, account_row, token
+from monitor.clickhouse.rollups import Rollups
+from monitor.rows import COLUMNS, Row, account_row, token
 from tests.stack import Stack, wait_for
 
 CHANGES = 20
@@ -317,8 +318,14 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
         yield opened
 
 
+def rolled_up(clickhouse: ClickHouse, rows: list[Row]) -> None:
+    rollups = Rollups(clickhouse, 0)
+    rollups.touch(rows)
+    rollups.settle()
+
+
 def rows_stored(clickhouse: ClickHouse, topic: str) -> int:
-    rows = clickhouse.query("totals", since_minute=0)
+    rows = clickhouse.query("totals", step_s=60, since_s=0)
     return sum(row["captured"] // CHANGES for row in rows if row["topic"] == topic)
 
 
@@ -327,6 +334,7 @@ def test_repeated_insert_is_stored_once_and_another_is_not_dropped(clickhouse: C
     other = account_row(0, 2, pair("raw.token.public.t", first=CHANGES).capture, 1)
     for rows in ([one], [one], [other], [one]):
         clickhouse.insert("accounts", COLUMNS, rows, token("accounts", ACCOUNTS_TOPIC, rows))
+    rolled_up(clickhouse, [one, other])
 
     assert rows_stored(clickhouse, "raw.token.public.t") == 2
 
@@ -340,8 +348,10 @@ def test_place_to_go_on_is_after_the_last_account(clickhouse: ClickHouse) -> Non
 
 def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
     given = {
-        "partition": 0, "since_ms": 0, "recent_ms": 0, "since_minute": 0, "topic": "", "limit": 5,
-        "growth": 1.1, "positions_ms": 0,
+        "partition": 0, "since_ms": 0, "recent_ms": 0, "since_s": 0, "step_s": 60, "topic": "", "limit": 5,
+        "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
+        "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
+        "until": 9,
     }  # fmt: skip
     for name, sql in read_queries().items():
         clickhouse.query(name, **{key: value for key, value in given.items() if f"{{{key}:" in sql})
@@ -355,8 +365,9 @@ def test_view_of_the_plan_that_an_account_lacks_is_missing(clickhouse: ClickHous
     clickhouse.insert("accounts", COLUMNS, rows, token("accounts", ACCOUNTS_TOPIC, rows))
     planned = [(1, "test.accounts", topic, view(topic, name)) for name in ("one", "two")]
     clickhouse.insert("plan_views", ("plan_version", "resource", "topic", "view_topic"), planned)
+    rolled_up(clickhouse, rows)
 
-    [uneven] = [row for row in clickhouse.query("uneven_views", since_minute=0) if row["topic"] == topic]
+    [uneven] = [row for row in clickhouse.query("uneven_views", since_s=0) if row["topic"] == topic]
 
     assert (uneven["view_topic"], uneven["expected"], uneven["accounted"]) == (view(topic, "two"), 18, 0)
 

@@ -9,7 +9,8 @@ import pytest
 
 from exchange.account import bucket_middle_ms, delay_bucket
 from monitor.clickhouse.client import ClickHouse, read_queries
-from monitor.figures import _GROWTH, Figures, routes_of
+from monitor.clickhouse.rollups import GROWTH
+from monitor.figures import Figures, routes_of
 
 
 class CountingClickHouse(ClickHouse):
@@ -25,7 +26,7 @@ class CountingClickHouse(ClickHouse):
 
 def test_growth_between_delay_buckets_is_that_of_the_accounts() -> None:
     for bucket in range(1, 120):
-        assert bucket_middle_ms(bucket) == pytest.approx(_GROWTH ** (bucket - 0.5))
+        assert bucket_middle_ms(bucket) == pytest.approx(GROWTH ** (bucket - 0.5))
 
 
 @pytest.mark.parametrize("delay_ms", [1, 2, 7, 40, 175, 999, 60_000, 86_400_000])
