@@ -101,12 +101,13 @@ def balance(
     uneven_views: Rows,
     missing: Rows,
     places: Rows = (),
+    unknown_to_kafka: int = 0,
     now_ms: int,
     since_ms: int,
 ) -> Balance:
     """Judge the rows of the queries of the same names (monitor/clickhouse/queries.sql).
 
-    places: of places_of_minutes, for the uneven ones.
+    places: of places_of_minutes, for the uneven ones; unknown_to_kafka: stored accounts that Kafka never had.
     """
     place_of = {(row["topic"], row["minute"]): row for row in places}
     judged = (
@@ -115,6 +116,7 @@ def balance(
     problems = [problem for problem in judged if problem is not None]
     problems += [_view_problem(row, place_of.get((row["topic"], row["minute"]))) for row in uneven_views]
     problems += [_unread(row) for row in missing if row["readable_ms"] >= since_ms]
+    problems += _unknown(unknown_to_kafka, now_ms)
     problems.sort(key=lambda problem: -problem.minute_ms)
     views = list(view_totals)
     topics = tuple(_topic(row, views, problems) for row in totals)
@@ -236,3 +238,14 @@ def _unread(row: Mapping[str, Any]) -> Problem:
         changes=0,
         text=f"accounts at offsets {first} to {last} {why}: what they counted is unknown",
     )
+
+
+def _unknown(accounts: int, now_ms: int) -> list[Problem]:
+    if not accounts:
+        return []
+    text = (
+        f"ClickHouse holds {counted(accounts, 'account')} that Kafka has not: somebody else wrote them, or the "
+        "topic was made anew; see `accounts_unknown_to_kafka` in the monitor's log"
+    )
+    minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
+    return [Problem(stage="accounts", kind="different", topic="", minute_ms=minute_ms, changes=0, text=text)]

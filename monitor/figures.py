@@ -52,7 +52,8 @@ class Figures:
     """Answers from ClickHouse. Every method raises TransientError while it does not answer.
 
     settled: raw topic -> offset in the accounts before which all that was captured has been read by the
-    workers; budgets_ms: view topic -> delay its view declares.
+    workers; budgets_ms: view topic -> delay its view declares; unknown_to_kafka: stored accounts that Kafka
+    never had.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class Figures:
         now_ms: Callable[[], int],
         settled: Callable[[], Mapping[str, int]] = dict,
         budgets_ms: Callable[[], Mapping[str, int]] = dict,
+        unknown_to_kafka: Callable[[], int] = int,
     ) -> None:
         self._clickhouse = clickhouse
         self._now_ms = now_ms
         self._settled = settled
         self._budgets_ms = budgets_ms
+        self._unknown_to_kafka = unknown_to_kafka
         self._lock = threading.Lock()
         self._cache: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
@@ -160,8 +163,10 @@ class Figures:
         step = _step(now, (minutes - 1) * MINUTE_S)
         since_s = step["since_s"]
         settled = self._settled()  # before the figures that it is compared with
-        uneven_minutes = ask("uneven_minutes", since_s=since_s)
-        uneven_views = ask("uneven_views", since_s=since_s)
+        suspect = ask("suspect_hours", since_s=since_s // HOUR_S * HOUR_S)
+        starts = minutes_of({row["start_s"] for row in suspect}, since_s, now // 1000)
+        uneven_minutes = ask("uneven_minutes", starts=starts)
+        uneven_views = ask("uneven_views", starts=starts)
         return balance(
             totals=ask("totals", **step),
             view_totals=ask("view_totals", **step),
@@ -169,6 +174,7 @@ class Figures:
             uneven_views=uneven_views,
             missing=ask("missing_accounts"),
             places=self._places([*uneven_minutes, *uneven_views], settled),
+            unknown_to_kafka=self._unknown_to_kafka(),
             now_ms=now,
             since_ms=since_s * 1000,
         )
@@ -214,6 +220,16 @@ def _step(now_ms: int, window_s: int) -> dict[str, int]:
     """Return the step and start of the rollups for a window; it begins with a whole step."""
     step_s = MINUTE_S if window_s <= _BY_MINUTE_S else HOUR_S
     return {"step_s": step_s, "since_s": max(now_ms // 1000 - window_s, 0) // step_s * step_s}
+
+
+def minutes_of(hours: set[int], since_s: int, now_s: int) -> list[int]:
+    """Return the starts of the minutes from `since_s` on of some hours.
+
+    The last two hours are among them whatever was asked: what is new may not be in the hour's figures yet.
+    """
+    this = now_s // HOUR_S * HOUR_S
+    wanted = sorted(hours | {this - HOUR_S, this, this + HOUR_S})
+    return [start for hour in wanted for start in range(hour, hour + HOUR_S, MINUTE_S) if start >= since_s]
 
 
 def _position(row: dict[str, Any]) -> SubscriberPosition:

@@ -5,6 +5,7 @@
 3. The rows are stored by one insert, which is there as a whole or not at all (see ddl/0001_accounts.sql).
    A failed insert is repeated with the same rows and the same token until it is acknowledged.
 4. The minutes they belong to are rolled up anew (clickhouse/rollups.py).
+5. Now and then what is stored is compared with what Kafka has (reconcile.py).
 
 Nothing else remembers a position, so a crash at any point neither loses nor repeats an account.
 """
@@ -20,14 +21,14 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from exchange import log
-from exchange.account import Account
 from exchange.errors import ConfigError, TransientError
 from exchange.librdkafka import PARTITION_EOF
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.rollups import Rollups
-from monitor.rows import COLUMNS, Row, account_row, placeholder_row, token
+from monitor.reconcile import Reconciler
+from monitor.rows import COLUMNS, STAGE, Row, placeholder_row, row_of, token
 
 PARTITION: Final = 0
 """`_exchange.accounts` has one partition, so a change's capture is always read before its processing."""
@@ -61,6 +62,7 @@ class Ingest:
         clickhouse: ClickHouse,
         stop: threading.Event,
         topic: str = ACCOUNTS_TOPIC,
+        reconcile_every_s: float = 300.0,
     ) -> None:
         self.progress = Progress()
         self._client = client
@@ -69,7 +71,8 @@ class Ingest:
         self._topic = topic
         self._caught_up = False
         self._read_to = 0
-        self.rollups = Rollups(clickhouse, PARTITION)
+        self._rollups = Rollups(clickhouse, PARTITION)
+        self.reconciler = Reconciler(client, clickhouse, self._rollups, topic, PARTITION, reconcile_every_s)
 
     def session(self, ready: Callable[[], None]) -> None:
         """Read from where ClickHouse stands until stopped; `ready` is called once Kafka has answered.
@@ -80,7 +83,7 @@ class Ingest:
         consumer = Consumer(kafka.reader(self._client))
         try:
             start = self._start(consumer)
-            self.rollups.recover()
+            self._rollups.recover()
             consumer.assign([TopicPartition(self._topic, PARTITION, start)])
             self._caught_up = False
             ready()
@@ -89,6 +92,7 @@ class Ingest:
             raise kafka.trouble(self._topic, kafka.cause_of(error)) from None
         finally:
             consumer.close()
+            self.reconciler.stop()
 
     def _start(self, consumer: Consumer) -> int:
         low, high = self._watermarks(consumer)
@@ -114,11 +118,12 @@ class Ingest:
         while not self._stop.is_set():
             if rows := self._rows(self._batch(consumer)):
                 self._insert(rows)
-                self.rollups.touch(rows)
+                self._rollups.touch(rows)
                 done = self.progress.accounts + len(rows)
                 self.progress = replace(self.progress, next_offset=rows[-1][1] + 1, accounts=done)
-            self.rollups.settle()
-            if self.rollups.minutes_are_done:
+            self._rollups.settle()
+            self.reconciler.step(self.progress.next_offset)
+            if self._rollups.minutes_are_done:
                 self.progress = replace(self.progress, settled_offset=self._read_to)
             if time.monotonic() - checked > _CHECK_EVERY_S:
                 # An idle consumer does not notice that Kafka is gone; this call does.
@@ -148,15 +153,11 @@ class Ingest:
         return rows
 
     def _row(self, message: Message, now_ms: int) -> Row:
-        offset = int(message.offset() or 0)
-        try:
-            account = Account.decode(kafka.as_bytes(message.value()) or b"")
-        except ValueError:
+        offset, value = int(message.offset() or 0), kafka.as_bytes(message.value()) or b""
+        row = row_of(PARTITION, offset, value, now_ms, caught_up=self._caught_up)
+        if row[STAGE] == "unreadable":
             _log.error("account_unreadable", topic=self._topic, offset=offset)
-            return placeholder_row(PARTITION, offset, "unreadable", offset, offset, now_ms)
-        # An account read from the backlog was readable long before; its making is the nearest known time.
-        readable_ms = max(now_ms, account.made_at_ms) if self._caught_up else account.made_at_ms
-        return account_row(PARTITION, offset, account, readable_ms)
+        return row
 
     def _insert(self, rows: list[Row]) -> None:
         """Store rows, trying until it is done; only a stop gives up, and then nothing was passed over."""

@@ -55,7 +55,9 @@ class Service:
             settings.endpoints().clickhouse, settings.secrets, retention=_retention(settings)
         )
         self._store = Store(client)
-        self._ingest = Ingest(client, self._clickhouse, self._stop)
+        self._ingest = Ingest(
+            client, self._clickhouse, self._stop, reconcile_every_s=settings.reconcile_every_s
+        )
         self._plans = Plans(client, self._clickhouse, self._stop)
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
@@ -93,7 +95,7 @@ class Service:
 
     def status(self) -> Status:
         """Return everything at a glance."""
-        progress = self._ingest.progress
+        progress, reconciled = self._ingest.progress, self._ingest.reconciler.found
         status = Status(
             at_ms=_now_ms(),
             started_at_ms=self._started_at_ms,
@@ -105,6 +107,9 @@ class Service:
                 next_offset=progress.next_offset,
                 end_offset=progress.end_offset,
                 ingested=progress.accounts,
+                reconciled_at_ms=reconciled.at_ms,
+                mended=reconciled.mended,
+                unknown_to_kafka=reconciled.strange,
             ),
             routes_window_s=STATUS_WINDOW_S,
             balance_minutes=STATUS_MINUTES,

@@ -207,6 +207,11 @@ class AccountsProgress(Model):
     next_offset: int
     end_offset: int
     ingested: int = Field(description="Since the monitor started.")
+    reconciled_at_ms: int | None = Field(
+        default=None, description="When what is stored was last compared with what Kafka has."
+    )
+    mended: int = Field(default=0, description="Stored again since the start: missing, or there twice.")
+    unknown_to_kafka: int = Field(default=0, description="Stored accounts that Kafka never had.")
 
 
 class BalanceSummary(Model):

@@ -91,6 +91,10 @@ class ClickHouse:
 
         self._run(run)
 
+    def command(self, sql: str, **parameters: Any) -> None:
+        """Run one statement that has no name. Raises: TransientError."""
+        self._run(lambda: self._connected().command(sql, parameters=parameters))
+
     def insert(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str = ""
     ) -> None:

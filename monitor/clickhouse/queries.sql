@@ -196,16 +196,64 @@ WHERE step_s = 60 AND start_s >= {since_s:UInt64}
 GROUP BY topic, minute
 ORDER BY topic, minute;
 
+-- name: suspect_hours
+-- unit: hours, as seconds since 1970-01-01 UTC
+-- meaning: in which hours what entered a raw topic is not what was processed from it, or what was processed and
+-- not refused is not what each view of the accounts' plan got or filtered. The sums of an hour cannot hide that.
+SELECT DISTINCT start_s
+FROM
+(
+    SELECT
+        start_s, topic, plan_version, min(kept) != max(kept) OR min(positions) != max(positions) AS differs,
+        countIf(is_view) AS views, anyIf(kept, NOT is_view) > 0 AS has_changes
+    FROM
+    (
+        SELECT
+            start_s, topic, plan_version, toInt64(processed) - toInt64(refused_process) AS kept,
+            kept_positions AS positions, 0 AS is_view
+        FROM rollup_sources FINAL
+        WHERE step_s = 3600 AND start_s >= {since_s:UInt64} AND processed > 0
+        UNION ALL
+        SELECT start_s, topic, plan_version, toInt64(delivered + filtered) AS kept, positions, 1 AS is_view
+        FROM rollup_views FINAL
+        WHERE step_s = 3600 AND start_s >= {since_s:UInt64}
+    )
+    GROUP BY start_s, topic, plan_version
+) AS seen
+LEFT JOIN
+(
+    SELECT topic, plan_version, uniqExact(view_topic) AS known
+    FROM
+    (
+        SELECT topic, plan_version, view_topic FROM plan_views
+        UNION ALL
+        SELECT topic, plan_version, view_topic FROM rollup_views
+        WHERE step_s = 3600 AND start_s >= {since_s:UInt64}
+    )
+    GROUP BY topic, plan_version
+) AS plans USING (topic, plan_version)
+WHERE differs OR (has_changes AND views < known)
+UNION DISTINCT
+SELECT start_s
+FROM rollup_sources FINAL
+WHERE step_s = 3600 AND start_s >= {since_s:UInt64}
+GROUP BY topic, start_s
+HAVING sum(captured) - sum(refused_capture) != toInt64(sum(processed))
+    OR sum(entered_positions) != sum(processed_positions) OR sum(captured_contents) != sum(processed_contents)
+ORDER BY start_s DESC
+LIMIT 200;
+
 -- name: uneven_minutes
 -- unit: changes; sums are unsigned 64-bit, modulo 2**64
--- meaning: source minutes in which what entered a raw topic and what was processed from it differ
+-- meaning: in which of the source minutes that begin at {starts} what entered a raw topic and what was processed
+-- from it differ
 SELECT
     topic, intDiv(start_s, 60) AS minute, any(resource) AS resource,
     sum(captured) - sum(refused_capture) AS entered, sum(processed) AS processed,
     sum(entered_positions) = sum(processed_positions) AS same_positions,
     sum(captured_contents) = sum(processed_contents) AS same_content, max(last_captured_ms) AS last_captured_ms
 FROM rollup_sources FINAL
-WHERE step_s = 60 AND start_s >= {since_s:UInt64}
+WHERE step_s = 60 AND start_s IN {starts:Array(UInt64)}
 GROUP BY topic, start_s
 HAVING entered != toInt64(processed) OR NOT same_positions OR NOT same_content
 ORDER BY minute DESC, topic
@@ -213,8 +261,9 @@ LIMIT 1000;
 
 -- name: uneven_views
 -- unit: changes; sums are unsigned 64-bit, modulo 2**64
--- meaning: source minutes in which a view's delivered and filtered changes are not those that were processed
--- and not refused. A view that the accounts' plan has and the accounts lack counts as nothing delivered.
+-- meaning: in which of the source minutes that begin at {starts} a view's delivered and filtered changes are not
+-- those that were processed and not refused. A view that the accounts' plan has, or that other accounts of that
+-- plan in these hours have, and the accounts lack counts as nothing delivered.
 SELECT
     topic, intDiv(start_s, 60) AS minute, view_topic, any(resource) AS resource,
     sum(kept) AS expected, sum(accounted) AS accounted, sum(kept_positions) = sum(positions) AS same_positions
@@ -225,7 +274,7 @@ FROM
     (
         SELECT start_s, topic, plan_version, resource, kept_positions, processed - refused_process AS kept
         FROM rollup_sources FINAL
-        WHERE step_s = 60 AND start_s >= {since_s:UInt64} AND processed > 0
+        WHERE step_s = 60 AND start_s IN {starts:Array(UInt64)} AND processed > 0
     ) AS done
     INNER JOIN
     (
@@ -234,8 +283,8 @@ FROM
         (
             SELECT topic, plan_version, view_topic FROM plan_views
             UNION ALL
-            SELECT DISTINCT topic, plan_version, view_topic FROM rollup_views
-            WHERE step_s = 60 AND start_s >= {since_s:UInt64}
+            SELECT topic, plan_version, view_topic FROM rollup_views
+            WHERE step_s = 60 AND start_s IN {starts:Array(UInt64)}
         )
         GROUP BY topic, plan_version
     ) AS plans USING (topic, plan_version)
@@ -245,7 +294,7 @@ LEFT JOIN
 (
     SELECT start_s, topic, view_topic, plan_version, delivered + filtered AS accounted, positions
     FROM rollup_views FINAL
-    WHERE step_s = 60 AND start_s >= {since_s:UInt64}
+    WHERE step_s = 60 AND start_s IN {starts:Array(UInt64)}
 ) AS got USING (start_s, topic, view_topic, plan_version)
 GROUP BY topic, start_s, view_topic
 HAVING expected != toInt64(accounted) OR NOT same_positions

@@ -69,7 +69,7 @@ class Rollups:
         self._source_minutes.update(int(row["minute"]) for row in touched if row["axis"] == "source")
         self._made_minutes.update(int(row["minute"]) for row in touched if row["axis"] == "made")
         self._next_offset = end
-        _log.info("rollups_recovering", first_offset=begin, minutes=len(touched))
+        _log.info("rollups_recovering", first_offset=begin, records=end - begin)
         self._due_s = self._long_due_s = 0.0
         self.settle()
 
@@ -151,7 +151,7 @@ def _kept(steps: set[int], oldest: int) -> list[int]:
     """Return the steps, in order, of which everything is still there to compute them from."""
     kept = sorted(step for step in steps if step >= oldest)
     if len(kept) < len(steps):
-        _log.warning("rollups_too_old", steps=len(steps) - len(kept))
+        _log.warning("rollups_too_old", records=len(steps) - len(kept))
     return kept
 
 

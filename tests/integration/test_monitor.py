@@ -29,6 +29,7 @@ from exchange.plan import ACCOUNTS_TOPIC
 from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
 from monitor.clickhouse.rollups import Rollups
+from monitor.figures import minutes_of
 from monitor.rows import COLUMNS, Row, account_row, token
 from tests.stack import Stack, wait_for
 
@@ -351,7 +352,7 @@ def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
         "partition": 0, "since_ms": 0, "recent_ms": 0, "since_s": 0, "step_s": 60, "topic": "", "limit": 5,
         "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
         "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
-        "until": 9,
+        "until": 9, "starts": [60],
     }  # fmt: skip
     for name, sql in read_queries().items():
         clickhouse.query(name, **{key: value for key, value in given.items() if f"{{{key}:" in sql})
@@ -367,7 +368,8 @@ def test_view_of_the_plan_that_an_account_lacks_is_missing(clickhouse: ClickHous
     clickhouse.insert("plan_views", ("plan_version", "resource", "topic", "view_topic"), planned)
     rolled_up(clickhouse, rows)
 
-    [uneven] = [row for row in clickhouse.query("uneven_views", since_s=0) if row["topic"] == topic]
+    starts = minutes_of(set(), 0, int(time.time()))
+    [uneven] = [row for row in clickhouse.query("uneven_views", starts=starts) if row["topic"] == topic]
 
     assert (uneven["view_topic"], uneven["expected"], uneven["accounted"]) == (view(topic, "two"), 18, 0)
 
