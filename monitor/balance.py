@@ -244,8 +244,8 @@ def _unknown(accounts: int, now_ms: int) -> list[Problem]:
     if not accounts:
         return []
     text = (
-        f"ClickHouse holds {counted(accounts, 'account')} that Kafka has not: somebody else wrote them, or the "
-        "topic was made anew; see `accounts_unknown_to_kafka` in the monitor's log"
+        f"ClickHouse holds {counted(accounts, 'account')} that Kafka has not: somebody else wrote them, or "
+        "the topic was made anew; see `accounts_unknown_to_kafka` in the monitor's log"
     )
     minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
     return [Problem(stage="accounts", kind="different", topic="", minute_ms=minute_ms, changes=0, text=text)]

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from exchange import log
-from exchange.librdkafka import PARTITION_EOF
+from exchange.librdkafka import PARTITION_EOF, TIMED_OUT
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.rollups import Rollups
@@ -227,7 +227,7 @@ class _Reader:
             if messages:
                 deadline = time.monotonic() + kafka.TIMEOUT_S
             elif time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                raise KafkaException(KafkaError(TIMED_OUT))
 
     def close(self) -> None:
         """Close the consumer."""

@@ -95,7 +95,6 @@ class Service:
 
     def status(self) -> Status:
         """Return everything at a glance."""
-        progress, reconciled = self._ingest.progress, self._ingest.reconciler.found
         status = Status(
             at_ms=_now_ms(),
             started_at_ms=self._started_at_ms,
@@ -103,14 +102,7 @@ class Service:
             parts=self.health().parts,
             workers=self._workers(),
             plan_version=self._plans.version,
-            accounts=AccountsProgress(
-                next_offset=progress.next_offset,
-                end_offset=progress.end_offset,
-                ingested=progress.accounts,
-                reconciled_at_ms=reconciled.at_ms,
-                mended=reconciled.mended,
-                unknown_to_kafka=reconciled.strange,
-            ),
+            accounts=self.progress(),
             routes_window_s=STATUS_WINDOW_S,
             balance_minutes=STATUS_MINUTES,
             routes=None,
@@ -120,6 +112,18 @@ class Service:
         with contextlib.suppress(TransientError):
             return status.model_copy(update=self._summary())
         return status
+
+    def progress(self) -> AccountsProgress:
+        """Return how far the accounts are read, and what comparing them with Kafka's found."""
+        progress, reconciled = self._ingest.progress, self._ingest.reconciler.found
+        return AccountsProgress(
+            next_offset=progress.next_offset,
+            end_offset=progress.end_offset,
+            ingested=progress.accounts,
+            reconciled_at_ms=reconciled.at_ms,
+            mended=reconciled.mended,
+            unknown_to_kafka=reconciled.strange,
+        )
 
     def _summary(self) -> dict[str, Any]:
         found = self._figures.balance(STATUS_MINUTES)
