@@ -20,7 +20,7 @@ from bench.progress import say
 from exchange.errors import PartError
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S, Rollups
-from monitor.figures import minutes_of
+from monitor.figures import steps_of
 
 HEAD: Final = ("query", "window", "p50 ms", "p95 ms")
 TOPICS: Final = 50
@@ -99,9 +99,10 @@ def questions(now_s: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield "totals", window, since
         yield "view_totals", window, since
     yield "minutes", "hour", {"since_s": now_s - HOUR_S}
-    yield "suspect_hours", "day", {"since_s": now_s - DAY_S}
-    yield "suspect_hours", "month", {"since_s": now_s - 31 * DAY_S}
-    starts = minutes_of({now_s // HOUR_S * HOUR_S - 10 * HOUR_S}, 0, now_s)
+    hours, days = ([now_s // step * step - at * step for at in range(31)] for step in (HOUR_S, DAY_S))
+    yield "suspect_steps", "day, by the hour", {"step_s": HOUR_S, "starts": hours}
+    yield "suspect_steps", "month, by the day", {"step_s": DAY_S, "starts": days}
+    starts = steps_of({hours[10]}, HOUR_S, MINUTE_S, now_s)
     for name in ("uneven_minutes", "uneven_views"):
         yield name, "last 2 h and another", {"starts": starts}
     yield (

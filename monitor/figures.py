@@ -163,8 +163,7 @@ class Figures:
         step = _step(now, (minutes - 1) * MINUTE_S)
         since_s = step["since_s"]
         settled = self._settled()  # before the figures that it is compared with
-        suspect = ask("suspect_hours", since_s=since_s // HOUR_S * HOUR_S)
-        starts = minutes_of({row["start_s"] for row in suspect}, since_s, now // 1000)
+        starts = self._suspect_minutes(since_s, now // 1000)
         uneven_minutes = ask("uneven_minutes", starts=starts)
         uneven_views = ask("uneven_views", starts=starts)
         return balance(
@@ -178,6 +177,20 @@ class Figures:
             now_ms=now,
             since_ms=since_s * 1000,
         )
+
+    def _suspect_minutes(self, since_s: int, now_s: int) -> list[int]:
+        """Return the starts of the minutes to look at: of suspect hours, which are those of suspect days."""
+        hours = steps_of({since_s // DAY_S * DAY_S, now_s // DAY_S * DAY_S}, DAY_S, HOUR_S, now_s)
+        if now_s - since_s > _BY_MINUTE_S:
+            days = list(range(since_s // DAY_S * DAY_S, now_s + 1, DAY_S))
+            hours = steps_of(self._suspect(DAY_S, days), DAY_S, HOUR_S, now_s)
+        suspect = self._suspect(HOUR_S, [hour for hour in hours if hour > since_s - HOUR_S])
+        return [start for start in steps_of(suspect, HOUR_S, MINUTE_S, now_s) if start >= since_s]
+
+    def _suspect(self, step_s: int, starts: list[int]) -> set[int]:
+        return {
+            row["start_s"] for row in self._clickhouse.query("suspect_steps", step_s=step_s, starts=starts)
+        }
 
     def _places(self, uneven: list[dict[str, Any]], settled: Mapping[str, int]) -> list[dict[str, Any]]:
         if not uneven:
@@ -222,14 +235,14 @@ def _step(now_ms: int, window_s: int) -> dict[str, int]:
     return {"step_s": step_s, "since_s": max(now_ms // 1000 - window_s, 0) // step_s * step_s}
 
 
-def minutes_of(hours: set[int], since_s: int, now_s: int) -> list[int]:
-    """Return the starts of the minutes from `since_s` on of some hours.
+def steps_of(suspect: set[int], step_s: int, finer_s: int, now_s: int) -> list[int]:
+    """Return the starts of the finer steps within suspect ones, in order.
 
-    The last two hours are among them whatever was asked: what is new may not be in the hour's figures yet.
+    The last two steps are among them whatever was found: what is new may not be in their figures yet.
     """
-    this = now_s // HOUR_S * HOUR_S
-    wanted = sorted(hours | {this - HOUR_S, this, this + HOUR_S})
-    return [start for hour in wanted for start in range(hour, hour + HOUR_S, MINUTE_S) if start >= since_s]
+    this = now_s // step_s * step_s
+    wanted = sorted(suspect | {this - step_s, this, this + step_s})
+    return [start for begin in wanted for start in range(begin, begin + step_s, finer_s)]
 
 
 def _position(row: dict[str, Any]) -> SubscriberPosition:

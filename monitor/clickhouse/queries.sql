@@ -196,10 +196,11 @@ WHERE step_s = 60 AND start_s >= {since_s:UInt64}
 GROUP BY topic, minute
 ORDER BY topic, minute;
 
--- name: suspect_hours
--- unit: hours, as seconds since 1970-01-01 UTC
--- meaning: in which hours what entered a raw topic is not what was processed from it, or what was processed and
--- not refused is not what each view of the accounts' plan got or filtered. The sums of an hour cannot hide that.
+-- name: suspect_steps
+-- unit: hours or days, as seconds since 1970-01-01 UTC
+-- meaning: in which of the steps that begin at {starts} what entered a raw topic is not what was processed from it,
+-- or what was processed and not refused is not what each view of the accounts' plan got or filtered. The sums of a
+-- step cannot hide that.
 SELECT DISTINCT start_s
 FROM
 (
@@ -212,11 +213,11 @@ FROM
             start_s, topic, plan_version, toInt64(processed) - toInt64(refused_process) AS kept,
             kept_positions AS positions, 0 AS is_view
         FROM rollup_sources FINAL
-        WHERE step_s = 3600 AND start_s >= {since_s:UInt64} AND processed > 0
+        WHERE step_s = {step_s:UInt32} AND start_s IN {starts:Array(UInt64)} AND processed > 0
         UNION ALL
         SELECT start_s, topic, plan_version, toInt64(delivered + filtered) AS kept, positions, 1 AS is_view
         FROM rollup_views FINAL
-        WHERE step_s = 3600 AND start_s >= {since_s:UInt64}
+        WHERE step_s = {step_s:UInt32} AND start_s IN {starts:Array(UInt64)}
     )
     GROUP BY start_s, topic, plan_version
 ) AS seen
@@ -228,7 +229,7 @@ LEFT JOIN
         SELECT topic, plan_version, view_topic FROM plan_views
         UNION ALL
         SELECT topic, plan_version, view_topic FROM rollup_views
-        WHERE step_s = 3600 AND start_s >= {since_s:UInt64}
+        WHERE step_s = {step_s:UInt32} AND start_s IN {starts:Array(UInt64)}
     )
     GROUP BY topic, plan_version
 ) AS plans USING (topic, plan_version)
@@ -236,12 +237,12 @@ WHERE differs OR (has_changes AND views < known)
 UNION DISTINCT
 SELECT start_s
 FROM rollup_sources FINAL
-WHERE step_s = 3600 AND start_s >= {since_s:UInt64}
+WHERE step_s = {step_s:UInt32} AND start_s IN {starts:Array(UInt64)}
 GROUP BY topic, start_s
 HAVING sum(captured) - sum(refused_capture) != toInt64(sum(processed))
     OR sum(entered_positions) != sum(processed_positions) OR sum(captured_contents) != sum(processed_contents)
 ORDER BY start_s DESC
-LIMIT 200;
+LIMIT 100;
 
 -- name: uneven_minutes
 -- unit: changes; sums are unsigned 64-bit, modulo 2**64

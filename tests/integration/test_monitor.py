@@ -29,7 +29,7 @@ from exchange.plan import ACCOUNTS_TOPIC
 from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
 from monitor.clickhouse.rollups import Rollups
-from monitor.figures import minutes_of
+from monitor.figures import steps_of
 from monitor.rows import COLUMNS, Row, account_row, token
 from tests.stack import Stack, wait_for
 
@@ -368,7 +368,7 @@ def test_view_of_the_plan_that_an_account_lacks_is_missing(clickhouse: ClickHous
     clickhouse.insert("plan_views", ("plan_version", "resource", "topic", "view_topic"), planned)
     rolled_up(clickhouse, rows)
 
-    starts = minutes_of(set(), 0, int(time.time()))
+    starts = steps_of(set(), 3600, 60, int(time.time()))
     [uneven] = [row for row in clickhouse.query("uneven_views", starts=starts) if row["topic"] == topic]
 
     assert (uneven["view_topic"], uneven["expected"], uneven["accounted"]) == (view(topic, "two"), 18, 0)

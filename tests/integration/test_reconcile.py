@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from exchange.account import Account
 from exchange.cluster import TopicSpec
 from monitor.clickhouse.client import ClickHouse
-from monitor.figures import minutes_of
+from monitor.figures import steps_of
 from monitor.ingest import Ingest
 from monitor.reconcile import Reconciled
 from monitor.rows import COLUMNS, account_row
@@ -90,7 +90,7 @@ class Bench:
         return sum(row["processed"] for row in rows)
 
     def uneven(self) -> list[Any]:
-        starts = minutes_of(set(), 0, int(time.time()))
+        starts = steps_of(set(), 3600, 60, int(time.time()))
         return [self.clickhouse.query(name, starts=starts) for name in ("uneven_minutes", "uneven_views")]
 
     def compared(self, ingest: Ingest, holds: Callable[[Reconciled], bool]) -> Reconciled:

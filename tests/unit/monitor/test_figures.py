@@ -91,3 +91,41 @@ def test_every_query_says_its_unit_and_meaning() -> None:
     heads = re.findall(r"^-- name: (\w+)\n-- unit: .+\n-- meaning: .+$", text, flags=re.MULTILINE)
 
     assert heads == list(read_queries())
+
+
+def test_the_balance_of_a_day_looks_at_the_minutes_of_suspect_hours_and_of_the_last_two() -> None:
+    now_s = 1_800_000_000
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Suspicious(CountingClickHouse):
+        def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+            asked.append((name, parameters))
+            return [{"start_s": now_s - 10 * 3600}] if name == "suspect_steps" else []
+
+    Figures(Suspicious(), lambda: now_s * 1000).balance(1440)
+
+    [(_, steps)] = [one for one in asked if one[0] == "suspect_steps"]
+    assert steps["step_s"] == 3600
+    assert min(steps["starts"]) <= now_s - 1439 * 60
+    assert max(steps["starts"]) >= now_s - now_s % 3600
+    [(_, minutes)] = [one for one in asked if one[0] == "uneven_minutes"]
+    hours = {start // 3600 * 3600 for start in minutes["starts"]}
+    assert hours == {now_s - 10 * 3600, now_s - 3600, now_s, now_s + 3600}
+    assert now_s % 3600 == 0
+
+
+def test_the_balance_of_a_month_looks_at_the_hours_of_suspect_days() -> None:
+    now_s = 1_800_000_000
+    asked: list[dict[str, Any]] = []
+
+    class Suspicious(CountingClickHouse):
+        def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+            if name == "suspect_steps":
+                asked.append(parameters)
+            return [{"start_s": now_s // 86_400 * 86_400 - 10 * 86_400}] if len(asked) == 1 else []
+
+    Figures(Suspicious(), lambda: now_s * 1000).balance(30 * 1440)
+
+    assert [one["step_s"] for one in asked] == [86_400, 3_600]
+    assert {start // 86_400 for start in asked[1]["starts"]} >= {now_s // 86_400 - 10, now_s // 86_400}
+    assert len(asked[1]["starts"]) < 5 * 24
