@@ -136,6 +136,7 @@ class Service:
                 refused=found.refused,
                 in_flight=found.in_flight,
                 problems=len(found.problems),
+                newest=found.problems[:3],
             ),
             "subscribers": self._figures.subscribers(),
         }

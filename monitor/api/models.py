@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from exchange.model import Model
+from monitor.balance import Problem as Imbalance
 from monitor.delays import DelayBudget, StageDelay
 
 _WEEK_S = 7 * 86_400
@@ -223,6 +224,7 @@ class BalanceSummary(Model):
     refused: int
     in_flight: int
     problems: int
+    newest: tuple[Imbalance, ...] = Field(default=(), description="The newest three problems.")
 
 
 class Status(Model):
