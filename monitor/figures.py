@@ -27,7 +27,7 @@ from monitor.api.models import (
     Trend,
 )
 from monitor.balance import Balance, balance
-from monitor.clickhouse.client import ClickHouse
+from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S
 
 CACHE_S: Final = 1.0
@@ -159,49 +159,28 @@ class Figures:
         )
 
     def _balance(self, minutes: int) -> Balance:
-        now, ask = self._now_ms(), self._clickhouse.query
+        now = self._now_ms()
         step = _step(now, (minutes - 1) * MINUTE_S)
-        since_s = step["since_s"]
         settled = self._settled()  # before the figures that it is compared with
-        starts = self._suspect_minutes(since_s, now // 1000)
-        uneven_minutes = ask("uneven_minutes", starts=starts)
-        uneven_views = ask("uneven_views", starts=starts)
-        return balance(
-            totals=ask("totals", **step),
-            view_totals=ask("view_totals", **step),
-            uneven_minutes=uneven_minutes,
-            uneven_views=uneven_views,
-            missing=ask("missing_accounts"),
-            places=self._places([*uneven_minutes, *uneven_views], settled),
-            unknown_to_kafka=self._unknown_to_kafka(),
-            now_ms=now,
-            since_ms=since_s * 1000,
-        )
+        unknown = self._unknown_to_kafka()
 
-    def _suspect_minutes(self, since_s: int, now_s: int) -> list[int]:
-        """Return the starts of the minutes to look at: of suspect hours, which are those of suspect days."""
-        hours = steps_of({since_s // DAY_S * DAY_S, now_s // DAY_S * DAY_S}, DAY_S, HOUR_S, now_s)
-        if now_s - since_s > _BY_MINUTE_S:
-            days = list(range(since_s // DAY_S * DAY_S, now_s + 1, DAY_S))
-            hours = steps_of(self._suspect(DAY_S, days), DAY_S, HOUR_S, now_s)
-        suspect = self._suspect(HOUR_S, [hour for hour in hours if hour > since_s - HOUR_S])
-        return [start for start in steps_of(suspect, HOUR_S, MINUTE_S, now_s) if start >= since_s]
+        def judge(ask: Ask) -> Balance:
+            starts = _suspect_minutes(ask, step["since_s"], now // 1000)
+            uneven_minutes = ask("uneven_minutes", starts=starts)
+            uneven_views = ask("uneven_views", starts=starts)
+            return balance(
+                totals=ask("totals", **step),
+                view_totals=ask("view_totals", **step),
+                uneven_minutes=uneven_minutes,
+                uneven_views=uneven_views,
+                missing=ask("missing_accounts"),
+                places=_places(ask, [*uneven_minutes, *uneven_views], settled),
+                unknown_to_kafka=unknown,
+                now_ms=now,
+                since_ms=step["since_s"] * 1000,
+            )
 
-    def _suspect(self, step_s: int, starts: list[int]) -> set[int]:
-        return {
-            row["start_s"] for row in self._clickhouse.query("suspect_steps", step_s=step_s, starts=starts)
-        }
-
-    def _places(self, uneven: list[dict[str, Any]], settled: Mapping[str, int]) -> list[dict[str, Any]]:
-        if not uneven:
-            return []
-        return self._clickhouse.query(
-            "places_of_minutes",
-            minutes=sorted({row["minute"] for row in uneven}),
-            topics=sorted({row["topic"] for row in uneven}),
-            settled_topics=list(settled) or [""],
-            settled=list(settled.values()) or [0],
-        )
+        return self._clickhouse.together(judge)
 
     def _minutes(self, minutes: int) -> tuple[MinuteFigures, ...]:
         since_s = max(self._now_ms() // 60_000 - minutes + 1, 0) * MINUTE_S
@@ -227,6 +206,33 @@ class Figures:
             alive_ms=now - _POSITIONS_MS,
         )
         return tuple(_position(row) for row in rows)
+
+
+def _suspect_minutes(ask: Ask, since_s: int, now_s: int) -> list[int]:
+    """Return the starts of the minutes to look at: of suspect hours, which are those of suspect days."""
+    first, last = since_s // DAY_S * DAY_S, now_s // DAY_S * DAY_S
+    days = {first, last}
+    if now_s - since_s > _BY_MINUTE_S:
+        days = _suspect(ask, DAY_S, list(range(first, last + 1, DAY_S)))
+    hours = [hour for hour in steps_of(days, DAY_S, HOUR_S, now_s) if hour > since_s - HOUR_S]
+    minutes = steps_of(_suspect(ask, HOUR_S, hours), HOUR_S, MINUTE_S, now_s)
+    return [start for start in minutes if start >= since_s]
+
+
+def _suspect(ask: Ask, step_s: int, starts: list[int]) -> set[int]:
+    return {row["start_s"] for row in ask("suspect_steps", step_s=step_s, starts=starts)}
+
+
+def _places(ask: Ask, uneven: list[dict[str, Any]], settled: Mapping[str, int]) -> list[dict[str, Any]]:
+    if not uneven:
+        return []
+    return ask(
+        "places_of_minutes",
+        minutes=sorted({row["minute"] for row in uneven}),
+        topics=sorted({row["topic"] for row in uneven}),
+        settled_topics=list(settled) or [""],
+        settled=list(settled.values()) or [0],
+    )
 
 
 def _step(now_ms: int, window_s: int) -> dict[str, int]:
@@ -294,9 +300,16 @@ def _with_delays(route: Route, by_stage: Rows, budget_ms: int | None) -> Route:
 
 
 def longer(whole: Rows, recent: Rows) -> list[Row]:
-    """Return the rows of a long window, with what `recent` counts of the last minute."""
-    lately = {(row["topic"], row["view_topic"]): row["recent"] for row in recent}
-    return [{**row, "recent": lately.get((row["topic"], row["view_topic"]), 0)} for row in whole]
+    """Return the rows of a long window, with what `recent` counts of the last minute.
+
+    What is so new that it is in no long step yet is there as `recent` has it.
+    """
+    known = {(row["topic"], row["view_topic"]): row for row in whole}
+    lately = {(row["topic"], row["view_topic"]): row for row in recent}
+    counted = {
+        at: {**row, "recent": lately[at]["recent"] if at in lately else 0} for at, row in known.items()
+    }
+    return list({**lately, **counted}.values())
 
 
 def readable(by_stage: Rows) -> list[Row]:

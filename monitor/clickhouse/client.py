@@ -41,6 +41,9 @@ _DEDUPLICATION_WINDOW: Final = 10_000
 Statement = tuple[str, Mapping[str, Any]]
 """A named statement and its parameters."""
 
+Ask = Callable[..., list[dict[str, Any]]]
+"""Name and parameters of a query → its rows."""
+
 _Result = TypeVar("_Result")
 _log = log.get(__name__)
 
@@ -79,8 +82,14 @@ class ClickHouse:
 
     def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a named query. Raises: TransientError."""
-        sql = self._queries[name]
-        return self._run(lambda: list(self._connected().query(sql, parameters=parameters).named_results()))
+        return self._run(lambda: self._ask(name, **parameters))
+
+    def together(self, asks: Callable[[Ask], _Result]) -> _Result:
+        """Return what a function makes of the named queries it asks, with no insert of ours between them.
+
+        Raises: TransientError.
+        """
+        return self._run(lambda: asks(self._ask))
 
     def carry_out(self, statements: Sequence[Statement]) -> None:
         """Run named statements in turn, with no other call between them. Raises: TransientError."""
@@ -135,6 +144,9 @@ class ClickHouse:
             code = re.search(r"Code: (\d+)", str(error))
             msg = f"ClickHouse: {type(error).__name__}" + (f" (code {code[1]})" if code else "")
             raise TransientError(msg) from None
+
+    def _ask(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        return list(self._connected().query(self._queries[name], parameters=parameters).named_results())
 
     def _connected(self) -> Client:
         if self._client is None:

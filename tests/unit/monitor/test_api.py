@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 from exchange.errors import TransientError
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
-from monitor.clickhouse.client import ClickHouse
+from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.figures import Figures
 from monitor.registry.store import Store
 
@@ -25,6 +26,9 @@ class EmptyClickHouse(ClickHouse):
         if self.failure is not None:
             raise self.failure
         return []
+
+    def together(self, asks: Callable[[Ask], Any]) -> Any:
+        return asks(self.query)
 
 
 class Unwell:

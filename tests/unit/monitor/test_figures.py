@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from exchange.account import bucket_middle_ms, delay_bucket
-from monitor.clickhouse.client import ClickHouse, read_queries
+from monitor.clickhouse.client import Ask, ClickHouse, read_queries
 from monitor.clickhouse.rollups import GROWTH
 from monitor.figures import Figures, routes_of
 
@@ -22,6 +23,9 @@ class CountingClickHouse(ClickHouse):
     def query(self, name: str, **_parameters: Any) -> list[dict[str, Any]]:
         self.asked.append(name)
         return []
+
+    def together(self, asks: Callable[[Ask], Any]) -> Any:
+        return asks(self.query)
 
 
 def test_growth_between_delay_buckets_is_that_of_the_accounts() -> None:
