@@ -20,7 +20,7 @@ from bench.progress import say
 from exchange.errors import PartError
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S, Rollups
-from monitor.figures import steps_of
+from monitor.suspects import steps_of
 
 HEAD: Final = ("query", "window", "p50 ms", "p95 ms")
 TOPICS: Final = 50

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
-from monitor import delays
 from monitor.api.models import (
-    Delay,
-    Delivered,
     FlowPoint,
     MinuteFigures,
     Refusal,
     Refusals,
     RefusalsParams,
-    Route,
     RouteDetail,
     RouteParams,
     Routes,
     RoutesParams,
     StagePoint,
     SubscriberPosition,
-    Trend,
 )
 from monitor.balance import Balance, balance
 from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S
+from monitor.routes import (
+    RATE_WINDOW_MS,
+    lag_by_topic,
+    longer,
+    position_of,
+    readable,
+    routes_of,
+    with_delays,
+)
+from monitor.suspects import suspect_minutes
 
 CACHE_S: Final = 1.0
 _MAX_CACHED: Final = 200
-_RATE_WINDOW_MS: Final = 60_000
 _POSITIONS_MS: Final = 60_000
 _TREND_MS: Final = 60_000
 _EXACT_WINDOW_S: Final = 900
@@ -42,10 +45,6 @@ _SPANS: Final = {"15min": (900, MINUTE_S), "day": (DAY_S, MINUTE_S), "month": (3
 """Span -> seconds back, seconds of a step."""
 
 _Answer = TypeVar("_Answer")
-
-
-Row = Mapping[str, Any]
-Rows = Iterable[Row]
 
 
 class Figures:
@@ -115,7 +114,7 @@ class Figures:
     def _routes(self, window_s: int) -> Routes:
         now, ask = self._now_ms(), self._clickhouse.query
         since, step = now - window_s * 1000, _step(now, window_s)
-        recent = now - _RATE_WINDOW_MS
+        recent = now - RATE_WINDOW_MS
         exact = window_s <= _EXACT_WINDOW_S
         flowed = ask("routes", since_ms=since if exact else recent, recent_ms=recent)
         by_stage = ask("delays_of_stages", **step, growth=GROWTH)
@@ -126,9 +125,9 @@ class Figures:
             ask("refusals", **step, topic="", limit=1000),
             ask("deliveries", **step, positions_ms=now - _POSITIONS_MS),
         )
-        behind = _lag_by_topic(self._groups())
+        behind = lag_by_topic(self._groups())
         budgets = self._budgets_ms()
-        routes = (_with_delays(route, by_stage, budgets.get(route.view_topic)) for route in found)
+        routes = (with_delays(route, by_stage, budgets.get(route.view_topic)) for route in found)
         return Routes(
             window_s=window_s,
             at_ms=now,
@@ -165,7 +164,7 @@ class Figures:
         unknown = self._unknown_to_kafka()
 
         def judge(ask: Ask) -> Balance:
-            starts = _suspect_minutes(ask, step["since_s"], now // 1000)
+            starts = suspect_minutes(ask, step["since_s"], now // 1000)
             uneven_minutes = ask("uneven_minutes", starts=starts)
             uneven_views = ask("uneven_views", starts=starts)
             return balance(
@@ -205,22 +204,7 @@ class Figures:
             trend_ms=now - _TREND_MS,
             alive_ms=now - _POSITIONS_MS,
         )
-        return tuple(_position(row) for row in rows)
-
-
-def _suspect_minutes(ask: Ask, since_s: int, now_s: int) -> list[int]:
-    """Return the starts of the minutes to look at: of suspect hours, which are those of suspect days."""
-    first, last = since_s // DAY_S * DAY_S, now_s // DAY_S * DAY_S
-    days = {first, last}
-    if now_s - since_s > _BY_MINUTE_S:
-        days = _suspect(ask, DAY_S, list(range(first, last + 1, DAY_S)))
-    hours = [hour for hour in steps_of(days, DAY_S, HOUR_S, now_s) if hour > since_s - HOUR_S]
-    minutes = steps_of(_suspect(ask, HOUR_S, hours), HOUR_S, MINUTE_S, now_s)
-    return [start for start in minutes if start >= since_s]
-
-
-def _suspect(ask: Ask, step_s: int, starts: list[int]) -> set[int]:
-    return {row["start_s"] for row in ask("suspect_steps", step_s=step_s, starts=starts)}
+        return tuple(position_of(row) for row in rows)
 
 
 def _places(ask: Ask, uneven: list[dict[str, Any]], settled: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -241,112 +225,7 @@ def _step(now_ms: int, window_s: int) -> dict[str, int]:
     return {"step_s": step_s, "since_s": max(now_ms // 1000 - window_s, 0) // step_s * step_s}
 
 
-def steps_of(suspect: set[int], step_s: int, finer_s: int, now_s: int) -> list[int]:
-    """Return the starts of the finer steps within suspect ones, in order.
-
-    The last two steps are among them whatever was found: what is new may not be in their figures yet.
-    """
-    this = now_s // step_s * step_s
-    wanted = sorted(suspect | {this - step_s, this, this + step_s})
-    return [start for begin in wanted for start in range(begin, begin + step_s, finer_s)]
-
-
-def _position(row: dict[str, Any]) -> SubscriberPosition:
-    lag = max(row["end_offset"] - row["next_offset"], 0)
-    earlier = row.pop("earlier_lag_records")
-    trend = None if earlier is None else trend_of(max(earlier, 0), lag)
-    return SubscriberPosition(group=row.pop("group_id"), lag_records=lag, trend=trend, **row)
-
-
-def trend_of(earlier: int, now: int) -> Trend:
-    """Return where a lag goes; what changes by less than a tenth, or by a marker or two, is steady."""
-    if abs(now - earlier) <= max(2, earlier // 10):
-        return "steady"
-    return "growing" if now > earlier else "shrinking"
-
-
-def _lag_by_topic(positions: Iterable[SubscriberPosition]) -> dict[str, dict[str, Any]]:
-    """Return how far the workers are behind on each raw topic: all records, the oldest one's time."""
-    of_topic: dict[str, list[SubscriberPosition]] = defaultdict(list)
-    for position in positions:
-        if not position.subscriber:
-            of_topic[position.topic].append(position)
-    return {
-        topic: {
-            "lag_records": sum(one.lag_records for one in found),
-            "lag_s": max((one.lag_s for one in found if one.lag_s is not None), default=None),
-            "trend": _worst([one.trend for one in found if one.trend is not None]),
-        }
-        for topic, found in of_topic.items()
-    }
-
-
-def _worst(trends: list[Trend]) -> Trend | None:
-    order: tuple[Trend, ...] = ("growing", "steady", "shrinking")
-    return min(trends, key=order.index, default=None)
-
-
 def _stage_point(row: dict[str, Any]) -> StagePoint:
     p99_ms = row.pop("p99_ms")
     known = row["changes"] and p99_ms == p99_ms  # a percentile of nothing is NaN
     return StagePoint(start_ms=row.pop("start_s") * 1000, p99_ms=round(p99_ms, 1) if known else None, **row)
-
-
-def _with_delays(route: Route, by_stage: Rows, budget_ms: int | None) -> Route:
-    """Return a route with its delay by stage; its own topic's, and its view topic's from there on."""
-    about = [row for row in by_stage if row["topic"] in (route.topic, route.view_topic)]
-    stages = delays.stages_of(about)
-    return route.model_copy(update={"stages": stages, "budget": delays.judged(stages, budget_ms)})
-
-
-def longer(whole: Rows, recent: Rows) -> list[Row]:
-    """Return the rows of a long window, with what `recent` counts of the last minute.
-
-    What is so new that it is in no long step yet is there as `recent` has it.
-    """
-    known = {(row["topic"], row["view_topic"]): row for row in whole}
-    lately = {(row["topic"], row["view_topic"]): row for row in recent}
-    counted = {
-        at: {**row, "recent": lately[at]["recent"] if at in lately else 0} for at, row in known.items()
-    }
-    return list({**lately, **counted}.values())
-
-
-def readable(by_stage: Rows) -> list[Row]:
-    """Return the rows of delays_of_stages that say when changes were readable."""
-    return [row for row in by_stage if row["reached"] == "readable"]
-
-
-def routes_of(
-    flowed: Rows, planned: Rows, delays: Rows, refused: Rows, deliveries: Rows = ()
-) -> tuple[Route, ...]:
-    """Put the rows of the five queries together, one route a raw topic and view topic."""
-    done: dict[str, list[Delivered]] = defaultdict(list)
-    for row in deliveries:
-        done[row["view_topic"]].append(Delivered(**{key: row[key] for key in row if key != "view_topic"}))
-    delay_of = {row["topic"]: _delay(row["percentiles"]) for row in delays}
-    reasons: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in refused:
-        reasons[row["topic"]][row["reason"]] += row["changes"]
-    rows = {(row["topic"], row["view_topic"]): {**_NOTHING, **row} for row in planned}
-    for row in flowed:
-        at = (row["topic"], row["view_topic"])
-        rows[at] = {**rows.get(at, {}), **row}
-    return tuple(
-        Route(
-            rate_per_s=row.pop("recent") / (_RATE_WINDOW_MS / 1000),
-            refused=dict(reasons.get(topic, {})),
-            delay_ms=delay_of.get(topic),
-            deliveries=tuple(done.get(view_topic, ())),
-            **row,
-        )
-        for (topic, view_topic), row in sorted(rows.items())
-    )
-
-
-_NOTHING: Final[Row] = {"recent": 0, "delivered": 0, "filtered": 0, "records": 0, "last_made_at_ms": None}
-
-
-def _delay(percentiles: list[float]) -> Delay:
-    p50, p95, p99 = (round(value, 1) for value in percentiles)
-    return Delay(p50=p50, p95=p95, p99=p99)

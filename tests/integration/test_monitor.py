@@ -30,8 +30,8 @@ from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
 from monitor.clickhouse.retention import Retention
 from monitor.clickhouse.rollups import Rollups
-from monitor.figures import steps_of
 from monitor.rows import COLUMNS, Row, account_row, token
+from monitor.suspects import steps_of
 from tests.stack import Stack, wait_for
 
 CHANGES = 20

@@ -15,10 +15,10 @@ from confluent_kafka import Producer
 from exchange.account import Account
 from exchange.cluster import TopicSpec
 from monitor.clickhouse.client import ClickHouse
-from monitor.figures import steps_of
 from monitor.ingest import Ingest
 from monitor.reconcile import Reconciled
 from monitor.rows import COLUMNS, account_row
+from monitor.suspects import steps_of
 from tests.integration.test_monitor import CHANGES, pair
 from tests.stack import Stack, running_stack, wait_for
 

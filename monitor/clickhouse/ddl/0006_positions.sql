@@ -25,3 +25,8 @@ ENGINE = MergeTree
 ORDER BY (at_ms, topic, partition);
 
 DROP TABLE IF EXISTS subscriber_positions;
+
+-- Unfolded in the queries themselves, where each account can be made to count once.
+DROP VIEW IF EXISTS account_views;
+DROP VIEW IF EXISTS account_refusals;
+DROP VIEW IF EXISTS account_delays;

@@ -11,7 +11,8 @@ import pytest
 from exchange.account import bucket_middle_ms, delay_bucket
 from monitor.clickhouse.client import Ask, ClickHouse, read_queries
 from monitor.clickhouse.rollups import GROWTH
-from monitor.figures import Figures, routes_of
+from monitor.figures import Figures
+from monitor.routes import routes_of
 
 
 class CountingClickHouse(ClickHouse):

@@ -4,8 +4,8 @@ from confluent_kafka import KafkaError
 
 from monitor import kafka
 from monitor.delays import judged, stages_of
-from monitor.figures import trend_of
 from monitor.lag import _MOST, Ends
+from monitor.routes import trend_of
 from monitor.subscribers import caught_up
 
 AT = ("share.a.v", 0)
