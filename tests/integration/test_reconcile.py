@@ -20,15 +20,10 @@ from monitor.reconcile import Reconciled
 from monitor.rows import COLUMNS, account_row
 from monitor.suspects import steps_of
 from tests.integration.test_monitor import CHANGES, pair
-from tests.stack import Stack, running_stack, wait_for
+from tests.stack import Stack, wait_for
 
+SHARES_STACK = True
 PAIRS = 30
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Stack]:
-    with running_stack(("kafka",)) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +103,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(kafka: Stack, engine: ClickHouse) -> Iterator[Bench]:
-    made = Bench(kafka, engine)
+def bench(stack: Stack, engine: ClickHouse) -> Iterator[Bench]:
+    made = Bench(stack, engine)
     made.write(PAIRS)
     yield made
     made.clickhouse.close()
