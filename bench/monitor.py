@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from bench import viewers
 from bench.figures import percentile
 from bench.machine import machine
 from bench.progress import say
@@ -43,10 +44,14 @@ def run(rows: int) -> dict[str, Any]:
         rolled_s = time.monotonic() - began
         say(f"rolled up in {rolled_s:,.0f} s; asking each query {_ASKED} times")
         taken = [(name, window, _ask(clickhouse, name, given)) for name, window, given in questions(now_s)]
-    return answer(taken, rows, rolled_s)
+        say(f"serving {viewers.VIEWERS} viewers")
+        cores = viewers.cpu_cores(clickhouse)
+    return answer(taken, rows, rolled_s, cores)
 
 
-def answer(taken: Sequence[tuple[str, str, Sequence[float]]], rows: int, rolled_s: float) -> dict[str, Any]:
+def answer(
+    taken: Sequence[tuple[str, str, Sequence[float]]], rows: int, rolled_s: float, viewers_cores: float
+) -> dict[str, Any]:
     """Return the JSON object. taken: query, window, and the milliseconds of each time it was asked."""
     figures = [
         (name, window, percentile(sorted(times), 0.5), percentile(sorted(times), 0.95))
@@ -59,6 +64,7 @@ def answer(taken: Sequence[tuple[str, str, Sequence[float]]], rows: int, rolled_
         "machine": machine(),
         "query_p95_ms": round(worst[3], 1),
         "worst_query": f"{worst[0]}, {worst[1]}",
+        "viewers_cpu_core": round(viewers_cores, 2),
         "rolled_up_s": round(rolled_s, 1),
         "queries": {
             f"{name}, {window}": {"p50_ms": round(p50, 1), "p95_ms": round(p95, 1)}

@@ -20,7 +20,9 @@ def test_every_query_that_a_viewer_causes_is_measured_with_all_its_parameters() 
 
 
 def test_the_figure_is_that_of_the_slowest_query() -> None:
-    found = answer([("routes", "day", [5.0] * 20), ("totals", "day", [1.0] * 18 + [80.0, 90.0])], 10_000, 3.2)
+    found = answer(
+        [("routes", "day", [5.0] * 20), ("totals", "day", [1.0] * 18 + [80.0, 90.0])], 10_000, 3.2, 0.5
+    )
 
     assert (found["query_p95_ms"], found["worst_query"]) == (80.0, "totals, day")
     assert found["given"] == {"rows": 10_000}
