@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.stack import wait_for
 from tests.trial.bus import CITY, COMMANDS, RAW, TrialBus
+from tests.trial.load import load
 from tests.trial.people import insert, person
 
 PLANTED = Path(__file__).parent / "planted.py"
@@ -81,6 +82,19 @@ def at_rest(bus: TrialBus) -> TrialBus:
 
     wait_for(settled, "thirty rows in the accounts, in balance", 120)
     return bus
+
+
+def test_a_bus_under_load_is_never_called_uneven(at_rest: TrialBus) -> None:
+    """The control that matters: what is in flight is looked at all the time and never taken for a loss."""
+    enough, in_flight = balance(at_rest)["processed"] + 2_000, itertools.count(1)
+
+    def look() -> bool:
+        found = balance(at_rest)
+        assert found["problems"] == []
+        return bool(found["in_flight"] and next(in_flight) > 20 and found["processed"] > enough)
+
+    with load(at_rest, seed=1):
+        wait_for(look, "two thousand changes, and twenty looks at some in flight", 180)
 
 
 def test_a_record_that_the_worker_passes_over_is_missing_at_the_process_stage(at_rest: TrialBus) -> None:
