@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.stack import wait_for
 from tests.trial.bus import CITY, COMMANDS, RAW, TrialBus
 from tests.trial.load import load
-from tests.trial.people import insert, person
+from tests.trial.people import id_number, insert, person
 
 PLANTED = Path(__file__).parent / "planted.py"
 pytestmark = pytest.mark.slow_faults
@@ -69,6 +69,16 @@ def problem(bus: TrialBus, kind: str, minute_ms: int) -> Callable[[], Any]:
     return look
 
 
+def settle(bus: TrialBus, processed: int) -> None:
+    """Wait until so much is processed, nothing is in flight, and the accounts balance."""
+
+    def look() -> bool:
+        found = balance(bus)
+        return bool(found["balanced"] and found["processed"] >= processed and found["in_flight"] == 0)
+
+    wait_for(look, f"{processed} changes in the accounts, in balance", 120)
+
+
 @pytest.fixture(scope="module")
 def at_rest(bus: TrialBus) -> TrialBus:
     """The control: with no fault, everything arrives and the accounts balance."""
@@ -76,11 +86,7 @@ def at_rest(bus: TrialBus) -> TrialBus:
     wait_for(lambda: "stream_started" in bus.child("connector").text(), "the connector's snapshot is over")
     commit(bus, 30)
 
-    def settled() -> bool:
-        found = balance(bus)
-        return bool(found["balanced"] and found["processed"] >= 30 and found["in_flight"] == 0)
-
-    wait_for(settled, "thirty rows in the accounts, in balance", 120)
+    settle(bus, 30)
     return bus
 
 
@@ -95,6 +101,12 @@ def test_a_bus_under_load_is_never_called_uneven(at_rest: TrialBus) -> None:
 
     with load(at_rest, seed=1):
         wait_for(look, "two thousand changes, and twenty looks at some in flight", 180)
+    number = next(_numbers)
+    with psycopg.connect(at_rest.dsn) as connection:
+        insert(connection, person(number))
+    last = id_number(number).encode()
+    wait_for(lambda: last in last_record(at_rest).key(), "the last row captured, and so all before it")
+    settle(at_rest, enough)
 
 
 def test_a_record_that_the_worker_passes_over_is_missing_at_the_process_stage(at_rest: TrialBus) -> None:
