@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import capture, fanout, latency, memory, pipeline, source_latency, subscribers
+from bench import capture, fanout, latency, memory, monitor, pipeline, source_latency, subscribers
 from bench.ground import without_settings_of_others
 from bench.progress import say
 from bench.table import markdown_table
@@ -21,6 +21,7 @@ ALL: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     source_latency.NAME: lambda: source_latency.run([1_000, 5_000], 20, 3, 1),
     "capture": lambda: capture.run(200_000, 3, with_peers=True),
     "memory": lambda: memory.run(600, 1),
+    "monitor": lambda: monitor.run(100_000_000),
 }
 """Every benchmark as a full run makes it, in the document's order."""
 
@@ -63,6 +64,11 @@ _ABOUT: Final = {
     "memory": (
         "Memory at full load",
         "Resident memory of the worker processes each second, while the raw topic is kept ahead of them.",
+    ),
+    "monitor": (
+        "Queries behind the monitor's figures",
+        "Accounts of 30 days, of 50 tables with three views each, in the embedded ClickHouse. Each query is "
+        "asked 20 times after one that warms up; nothing is written meanwhile.",
     ),
 }
 """Benchmark → heading, and what its clock covers and what not."""

@@ -73,6 +73,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "latency": "exchange.commands.bench:latency",
         "capture": "exchange.commands.bench:capture",
         "memory": "exchange.commands.bench:memory",
+        "monitor": "exchange.commands.bench:monitor",
         "report": "exchange.commands.bench:report",
     },
 }

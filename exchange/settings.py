@@ -67,6 +67,16 @@ class Settings(BaseSettings):
     api_url: str | None = Field(default=None, description="Base URL of a monitor that runs elsewhere.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="One JSON object a line instead of text.")
+    retention_accounts_days: int = Field(
+        default=90, ge=2, description="Accounts in ClickHouse, from storing."
+    )
+    retention_minutes_days: int = Field(default=90, ge=2, description="Figures of minutes.")
+    retention_hours_days: int = Field(default=730, ge=2, description="Figures of hours.")
+    retention_days_days: int = Field(default=3650, ge=31, description="Figures of days.")
+    retention_positions_days: int = Field(default=30, ge=2, description="Positions of consumer groups.")
+    reconcile_every_s: float = Field(
+        default=300, gt=0, description="Seconds between comparisons of the stored accounts with Kafka's."
+    )
     native: bool = Field(
         default=True,
         description="off: Kafka and PostgreSQL message by message, never by the C API of their clients.",

@@ -39,6 +39,11 @@ class ViewSpec(Model):
         description="Field of the contract → mask; dotted (address.region_code) to show part of a record."
     )
     rows: tuple[RowCondition, ...] = Field(default=(), description="Conditions that a row must all meet.")
+    delay_budget_ms: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Milliseconds within which 99 of 100 changes are meant to be readable after the source's "
+        "commit; the monitor names the stage that takes longest when they are not.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ For every raw topic and source minute
     captured + re-driven − refused at capture  =  processed                    (counts, positions, contents)
     processed − refused at processing  =  delivered + filtered, for each view  (counts, positions)
 
-Changes captured less than LATE_AFTER_MS ago may still be on their way: they are in flight, not missing.
+Changes captured less than LATE_AFTER_MS ago may still be on their way: they are in flight, not missing. They
+are missing at once where the workers are known to have read past them (monitor/subscribers.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ _MINUTE_MS: Final = 60_000
 Kind = Literal["late", "missing", "doubled", "different", "altered", "unread"]
 
 
+class OffsetRange(Model):
+    """A stretch of one partition of a raw topic."""
+
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
 class Problem(Model):
     """One place where the accounts do not balance."""
 
@@ -36,6 +45,9 @@ class Problem(Model):
     minute_ms: int = Field(description="Start of the source minute, milliseconds since 1970-01-01 UTC.")
     changes: int = Field(description="How many changes differ; 0 where only sums do.")
     text: str
+    offsets: tuple[OffsetRange, ...] = Field(
+        default=(), description="Where in the raw topic lies what was processed of that minute."
+    )
 
 
 class ViewBalance(Model):
@@ -78,6 +90,7 @@ class Balance(Model):
 
 
 Rows = Iterable[Mapping[str, Any]]
+Place = Mapping[str, Any] | None
 
 
 def balance(
@@ -87,13 +100,23 @@ def balance(
     uneven_minutes: Rows,
     uneven_views: Rows,
     missing: Rows,
+    places: Rows = (),
+    unknown_to_kafka: int = 0,
     now_ms: int,
     since_ms: int,
 ) -> Balance:
-    """Judge the rows of the queries of the same names (monitor/clickhouse/queries.sql)."""
-    problems = [problem for row in uneven_minutes if (problem := _process_problem(row, now_ms)) is not None]
-    problems += [_view_problem(row) for row in uneven_views]
+    """Judge the rows of the queries of the same names (monitor/clickhouse/queries.sql).
+
+    places: of places_of_minutes, for the uneven ones; unknown_to_kafka: stored accounts that Kafka never had.
+    """
+    place_of = {(row["topic"], row["minute"]): row for row in places}
+    judged = (
+        _process_problem(row, place_of.get((row["topic"], row["minute"])), now_ms) for row in uneven_minutes
+    )
+    problems = [problem for problem in judged if problem is not None]
+    problems += [_view_problem(row, place_of.get((row["topic"], row["minute"]))) for row in uneven_views]
     problems += [_unread(row) for row in missing if row["readable_ms"] >= since_ms]
+    problems += _unknown(unknown_to_kafka, now_ms)
     problems.sort(key=lambda problem: -problem.minute_ms)
     views = list(view_totals)
     topics = tuple(_topic(row, views, problems) for row in totals)
@@ -136,8 +159,14 @@ def _topic(row: Mapping[str, Any], views: list[Mapping[str, Any]], problems: lis
     )
 
 
-def _process_problem(row: Mapping[str, Any], now_ms: int) -> Problem | None:
+def _process_problem(row: Mapping[str, Any], place: Place, now_ms: int) -> Problem | None:
     in_flight = int(row["entered"]) - int(row["processed"])
+    passed_over = int(place["settled_changes"]) - int(row["processed"]) if place is not None else 0
+    if passed_over > 0:
+        text = (
+            f"{counted(passed_over, 'captured change')} not processed, though the workers have read past them"
+        )
+        return _between(row, place, "missing", passed_over, text)
     if in_flight > 0:
         age_ms = now_ms - int(row["last_captured_ms"])
         if age_ms <= LATE_AFTER_MS:
@@ -146,27 +175,39 @@ def _process_problem(row: Mapping[str, Any], now_ms: int) -> Problem | None:
             f"{counted(in_flight, 'captured change')} not processed after {age_ms // 1000} s: the worker is "
             "stopped, halted or behind (see its heartbeat), or it passed over what was captured"
         )
-        return _between(row, "late", in_flight, text)
+        return _between(row, place, "late", in_flight, text)
     if in_flight < 0:
         text = (
             f"{counted(-in_flight, 'more change')} processed than captured: read twice, or written by another"
         )
-        return _between(row, "doubled", -in_flight, text)
+        return _between(row, place, "doubled", -in_flight, text)
     if not row["same_positions"]:
         text = "as many changes processed as captured, but not the same ones: one is missing, another doubled"
-        return _between(row, "different", 0, text)
+        return _between(row, place, "different", 0, text)
     text = "the bytes that were processed are not those that were captured"
-    return _between(row, "altered", 0, text)
+    return _between(row, place, "altered", 0, text)
 
 
-def _between(row: Mapping[str, Any], kind: Kind, changes: int, text: str) -> Problem:
-    minute_ms = int(row["minute"]) * _MINUTE_MS
+def _between(row: Mapping[str, Any], place: Place, kind: Kind, changes: int, text: str) -> Problem:
     return Problem(
-        stage="process", kind=kind, topic=row["topic"], minute_ms=minute_ms, changes=changes, text=text
+        stage="process",
+        kind=kind,
+        topic=row["topic"],
+        minute_ms=int(row["minute"]) * _MINUTE_MS,
+        changes=changes,
+        text=text,
+        offsets=_offsets(place),
     )
 
 
-def _view_problem(row: Mapping[str, Any]) -> Problem:
+def _offsets(place: Place) -> tuple[OffsetRange, ...]:
+    return tuple(
+        OffsetRange(partition=partition, first_offset=first, last_offset=last)
+        for partition, first, last in (place["offsets"] if place is not None else ())
+    )
+
+
+def _view_problem(row: Mapping[str, Any], place: Place) -> Problem:
     missing = int(row["expected"]) - int(row["accounted"])
     kind: Kind = "missing" if missing > 0 else "doubled" if missing < 0 else "different"
     texts: dict[Kind, str] = {
@@ -182,6 +223,7 @@ def _view_problem(row: Mapping[str, Any]) -> Problem:
         minute_ms=int(row["minute"]) * _MINUTE_MS,
         changes=abs(missing),
         text=texts[kind],
+        offsets=_offsets(place),
     )
 
 
@@ -196,3 +238,14 @@ def _unread(row: Mapping[str, Any]) -> Problem:
         changes=0,
         text=f"accounts at offsets {first} to {last} {why}: what they counted is unknown",
     )
+
+
+def _unknown(accounts: int, now_ms: int) -> list[Problem]:
+    if not accounts:
+        return []
+    text = (
+        f"ClickHouse holds {counted(accounts, 'account')} that Kafka has not: somebody else wrote them, or "
+        "the topic was made anew; see `accounts_unknown_to_kafka` in the monitor's log"
+    )
+    minute_ms = now_ms // _MINUTE_MS * _MINUTE_MS
+    return [Problem(stage="accounts", kind="different", topic="", minute_ms=minute_ms, changes=0, text=text)]

@@ -4,48 +4,80 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
-from exchange.account import bucket_middle_ms
 from monitor.api.models import (
-    Delay,
-    Delivered,
+    FlowPoint,
     MinuteFigures,
     Refusal,
     Refusals,
     RefusalsParams,
-    Route,
+    RouteDetail,
+    RouteParams,
     Routes,
+    RoutesParams,
+    StagePoint,
     SubscriberPosition,
 )
 from monitor.balance import Balance, balance
-from monitor.clickhouse.client import ClickHouse
+from monitor.clickhouse.client import Ask, ClickHouse
+from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S
+from monitor.routes import (
+    RATE_WINDOW_MS,
+    lag_by_topic,
+    longer,
+    position_of,
+    readable,
+    routes_of,
+    with_delays,
+)
+from monitor.suspects import suspect_minutes
 
 CACHE_S: Final = 1.0
 _MAX_CACHED: Final = 200
-_RATE_WINDOW_MS: Final = 60_000
-_MINUTE_MS: Final = 60_000
 _POSITIONS_MS: Final = 60_000
-_GROWTH: Final = bucket_middle_ms(2) / bucket_middle_ms(1)
-"""Factor between the middles of two delay buckets."""
+_TREND_MS: Final = 60_000
+_EXACT_WINDOW_S: Final = 900
+"""Up to here routes and delays come from the accounts themselves; beyond, from whole steps."""
+_BY_MINUTE_S: Final = 2 * DAY_S
+_SPANS: Final = {"15min": (900, MINUTE_S), "day": (DAY_S, MINUTE_S), "month": (31 * DAY_S, HOUR_S)}
+"""Span -> seconds back, seconds of a step."""
 
 _Answer = TypeVar("_Answer")
 
 
 class Figures:
-    """Answers from ClickHouse. Every method raises TransientError while it does not answer."""
+    """Answers from ClickHouse. Every method raises TransientError while it does not answer.
 
-    def __init__(self, clickhouse: ClickHouse, now_ms: Callable[[], int]) -> None:
+    settled: raw topic -> offset in the accounts before which all that was captured has been read by the
+    workers; budgets_ms: view topic -> delay its view declares; unknown_to_kafka: stored accounts that Kafka
+    never had.
+    """
+
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        now_ms: Callable[[], int],
+        settled: Callable[[], Mapping[str, int]] = dict,
+        budgets_ms: Callable[[], Mapping[str, int]] = dict,
+        unknown_to_kafka: Callable[[], int] = int,
+    ) -> None:
         self._clickhouse = clickhouse
         self._now_ms = now_ms
+        self._settled = settled
+        self._budgets_ms = budgets_ms
+        self._unknown_to_kafka = unknown_to_kafka
         self._lock = threading.Lock()
         self._cache: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
     def routes(self, window_s: int) -> Routes:
         """Return what flowed on every route in the last `window_s` seconds."""
         return self._once(("routes", window_s), lambda: self._routes(window_s))
+
+    def route(self, asked: RouteParams) -> RouteDetail | None:
+        """Return one route with its figures over time; None where there is no such route."""
+        return self._once(("route", asked), lambda: self._route(asked))
 
     def balance(self, minutes: int) -> Balance:
         """Return the accounts over the last source minutes, the current one included."""
@@ -60,8 +92,12 @@ class Figures:
         return self._once(("refusals", asked), lambda: self._refusals(asked))
 
     def subscribers(self) -> tuple[SubscriberPosition, ...]:
-        """Return how far consumer groups are, as last asked."""
-        return self._once(("subscribers",), self._subscribers)
+        """Return how far subscribers' consumer groups are, as last asked."""
+        return tuple(position for position in self.groups() if position.subscriber)
+
+    def groups(self) -> tuple[SubscriberPosition, ...]:
+        """Return the same with the workers' own group, which has no subscriber."""
+        return self._once(("groups",), self._groups)
 
     def _once(self, key: tuple[Any, ...], ask: Callable[[], _Answer]) -> _Answer:
         """Answer from the last second's answer, or ask; one at a time, so that equal questions meet."""
@@ -76,88 +112,120 @@ class Figures:
             return answer
 
     def _routes(self, window_s: int) -> Routes:
+        now, ask = self._now_ms(), self._clickhouse.query
+        since, step = now - window_s * 1000, _step(now, window_s)
+        recent = now - RATE_WINDOW_MS
+        exact = window_s <= _EXACT_WINDOW_S
+        flowed = ask("routes", since_ms=since if exact else recent, recent_ms=recent)
+        by_stage = ask("delays_of_stages", **step, growth=GROWTH)
+        found = routes_of(
+            flowed if exact else longer(ask("routes_long", **step), flowed),
+            ask("planned_routes"),
+            ask("delays", since_ms=since, growth=GROWTH) if exact else readable(by_stage),
+            ask("refusals", **step, topic="", limit=1000),
+            ask("deliveries", **step, positions_ms=now - _POSITIONS_MS),
+        )
+        behind = lag_by_topic(self._groups())
+        budgets = self._budgets_ms()
+        routes = (with_delays(route, by_stage, budgets.get(route.view_topic)) for route in found)
+        return Routes(
+            window_s=window_s,
+            at_ms=now,
+            routes=tuple(route.model_copy(update=behind.get(route.topic, {})) for route in routes),
+        )
+
+    def _route(self, asked: RouteParams) -> RouteDetail | None:
+        span_s, step_s = _SPANS[asked.span]
         now = self._now_ms()
-        since = now - window_s * 1000
-        flowed = self._clickhouse.query("routes", since_ms=since, recent_ms=now - _RATE_WINDOW_MS)
-        planned = self._clickhouse.query("planned_routes")
-        delays = self._clickhouse.query("delays", since_ms=since, growth=_GROWTH)
-        refused = self._clickhouse.query("refusals", since_ms=since, topic="", limit=1000)
-        done = self._clickhouse.query("deliveries", since_ms=since, positions_ms=now - _POSITIONS_MS)
-        return Routes(window_s=window_s, at_ms=now, routes=routes_of(flowed, planned, delays, refused, done))
+        routes = self._routes(min(span_s, RoutesParams.LONGEST_S)).routes
+        places = {"topic": asked.topic, "view_topic": asked.view_topic}
+        found = [one for one in routes if (one.topic, one.view_topic) == (asked.topic, asked.view_topic)]
+        if not found:
+            return None
+        since_s = (now // 1000 - span_s) // step_s * step_s
+        of_view = self._clickhouse.query("flow_series", step_s=step_s, since_s=since_s, **places)
+        of_stages = self._clickhouse.query(
+            "stage_series", step_s=step_s, since_s=since_s, growth=GROWTH, **places
+        )
+        return RouteDetail(
+            at_ms=now,
+            step_s=step_s,
+            since_ms=since_s * 1000,
+            route=found[0],
+            flow=tuple(FlowPoint(start_ms=row.pop("start_s") * 1000, **row) for row in of_view),
+            stages=tuple(_stage_point(row) for row in of_stages),
+            readers=tuple(one for one in self._groups() if one.topic == asked.view_topic and one.subscriber),
+        )
 
     def _balance(self, minutes: int) -> Balance:
         now = self._now_ms()
-        since_minute = max(now // _MINUTE_MS - minutes + 1, 0)
-        ask = self._clickhouse.query
-        return balance(
-            totals=ask("totals", since_minute=since_minute),
-            view_totals=ask("view_totals", since_minute=since_minute),
-            uneven_minutes=ask("uneven_minutes", since_minute=since_minute),
-            uneven_views=ask("uneven_views", since_minute=since_minute),
-            missing=ask("missing_accounts"),
-            now_ms=now,
-            since_ms=since_minute * _MINUTE_MS,
-        )
+        step = _step(now, (minutes - 1) * MINUTE_S)
+        settled = self._settled()  # before the figures that it is compared with
+        unknown = self._unknown_to_kafka()
+
+        def judge(ask: Ask) -> Balance:
+            starts = suspect_minutes(ask, step["since_s"], now // 1000)
+            uneven_minutes = ask("uneven_minutes", starts=starts)
+            uneven_views = ask("uneven_views", starts=starts)
+            return balance(
+                totals=ask("totals", **step),
+                view_totals=ask("view_totals", **step),
+                uneven_minutes=uneven_minutes,
+                uneven_views=uneven_views,
+                missing=ask("missing_accounts"),
+                places=_places(ask, [*uneven_minutes, *uneven_views], settled),
+                unknown_to_kafka=unknown,
+                now_ms=now,
+                since_ms=step["since_s"] * 1000,
+            )
+
+        return self._clickhouse.together(judge)
 
     def _minutes(self, minutes: int) -> tuple[MinuteFigures, ...]:
-        since_minute = max(self._now_ms() // _MINUTE_MS - minutes + 1, 0)
+        since_s = max(self._now_ms() // 60_000 - minutes + 1, 0) * MINUTE_S
         return tuple(
-            MinuteFigures(minute_ms=row.pop("minute") * _MINUTE_MS, **row)
-            for row in self._clickhouse.query("minutes", since_minute=since_minute)
+            MinuteFigures(minute_ms=row.pop("minute") * 60_000, **row)
+            for row in self._clickhouse.query("minutes", since_s=since_s)
         )
 
     def _refusals(self, asked: RefusalsParams) -> Refusals:
         now = self._now_ms()
         rows = self._clickhouse.query(
-            "refusals", since_ms=now - asked.window_s * 1000, topic=asked.topic, limit=asked.limit
+            "refusals", **_step(now, asked.window_s), topic=asked.topic, limit=asked.limit
         )
         found = tuple(Refusal(**row) for row in rows)
         return Refusals(window_s=asked.window_s, at_ms=now, refusals=found)
 
-    def _subscribers(self) -> tuple[SubscriberPosition, ...]:
-        rows = self._clickhouse.query("subscribers", since_ms=self._now_ms() - _POSITIONS_MS)
-        return tuple(
-            SubscriberPosition(
-                group=row.pop("group_id"), lag_records=max(row["end_offset"] - row["next_offset"], 0), **row
-            )
-            for row in rows
+    def _groups(self) -> tuple[SubscriberPosition, ...]:
+        now = self._now_ms()
+        rows = self._clickhouse.query(
+            "subscribers",
+            since_ms=now - 2 * _TREND_MS,
+            trend_ms=now - _TREND_MS,
+            alive_ms=now - _POSITIONS_MS,
         )
+        return tuple(position_of(row) for row in rows)
 
 
-Row = Mapping[str, Any]
-Rows = Iterable[Row]
-
-
-def routes_of(
-    flowed: Rows, planned: Rows, delays: Rows, refused: Rows, deliveries: Rows = ()
-) -> tuple[Route, ...]:
-    """Put the rows of the five queries together, one route a raw topic and view topic."""
-    done: dict[str, list[Delivered]] = defaultdict(list)
-    for row in deliveries:
-        done[row["view_topic"]].append(Delivered(**{key: row[key] for key in row if key != "view_topic"}))
-    delay_of = {row["topic"]: _delay(row["percentiles"]) for row in delays}
-    reasons: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in refused:
-        reasons[row["topic"]][row["reason"]] += row["changes"]
-    rows = {(row["topic"], row["view_topic"]): {**_NOTHING, **row} for row in planned}
-    for row in flowed:
-        at = (row["topic"], row["view_topic"])
-        rows[at] = {**rows.get(at, {}), **row}
-    return tuple(
-        Route(
-            rate_per_s=row.pop("recent") / (_RATE_WINDOW_MS / 1000),
-            refused=dict(reasons.get(topic, {})),
-            delay_ms=delay_of.get(topic),
-            deliveries=tuple(done.get(view_topic, ())),
-            **row,
-        )
-        for (topic, view_topic), row in sorted(rows.items())
+def _places(ask: Ask, uneven: list[dict[str, Any]], settled: Mapping[str, int]) -> list[dict[str, Any]]:
+    if not uneven:
+        return []
+    return ask(
+        "places_of_minutes",
+        minutes=sorted({row["minute"] for row in uneven}),
+        topics=sorted({row["topic"] for row in uneven}),
+        settled_topics=list(settled) or [""],
+        settled=list(settled.values()) or [0],
     )
 
 
-_NOTHING: Final[Row] = {"recent": 0, "delivered": 0, "filtered": 0, "records": 0, "last_made_at_ms": None}
+def _step(now_ms: int, window_s: int) -> dict[str, int]:
+    """Return the step and start of the rollups for a window; it begins with a whole step."""
+    step_s = MINUTE_S if window_s <= _BY_MINUTE_S else HOUR_S
+    return {"step_s": step_s, "since_s": max(now_ms // 1000 - window_s, 0) // step_s * step_s}
 
 
-def _delay(percentiles: list[float]) -> Delay:
-    p50, p95, p99 = (round(value, 1) for value in percentiles)
-    return Delay(p50=p50, p95=p95, p99=p99)
+def _stage_point(row: dict[str, Any]) -> StagePoint:
+    p99_ms = row.pop("p99_ms")
+    known = row["changes"] and p99_ms == p99_ms  # a percentile of nothing is NaN
+    return StagePoint(start_ms=row.pop("start_s") * 1000, p99_ms=round(p99_ms, 1) if known else None, **row)

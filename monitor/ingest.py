@@ -4,6 +4,8 @@
 2. A batch of committed accounts is read and made into rows.
 3. The rows are stored by one insert, which is there as a whole or not at all (see ddl/0001_accounts.sql).
    A failed insert is repeated with the same rows and the same token until it is acknowledged.
+4. The minutes they belong to are rolled up anew (clickhouse/rollups.py).
+5. Now and then what is stored is compared with what Kafka has (reconcile.py).
 
 Nothing else remembers a position, so a crash at any point neither loses nor repeats an account.
 """
@@ -13,19 +15,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from exchange import log
-from exchange.account import Account
 from exchange.errors import ConfigError, TransientError
 from exchange.librdkafka import PARTITION_EOF
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
-from monitor.rows import COLUMNS, Row, account_row, placeholder_row, token
+from monitor.clickhouse.rollups import Rollups
+from monitor.reconcile import Reconciler
+from monitor.rows import COLUMNS, STAGE, Row, placeholder_row, row_of, token
 
 PARTITION: Final = 0
 """`_exchange.accounts` has one partition, so a change's capture is always read before its processing."""
@@ -39,11 +42,15 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the accounts are read: the next offset, and the topic's end when last asked."""
+    """How far the accounts are read: the next offset, and the topic's end when last asked.
+
+    settled_offset: all accounts before it are stored and rolled up; markers of transactions are passed too.
+    """
 
     next_offset: int = 0
     end_offset: int = 0
     accounts: int = 0
+    settled_offset: int = 0
 
 
 class Ingest:
@@ -55,6 +62,7 @@ class Ingest:
         clickhouse: ClickHouse,
         stop: threading.Event,
         topic: str = ACCOUNTS_TOPIC,
+        reconcile_every_s: float = 300.0,
     ) -> None:
         self.progress = Progress()
         self._client = client
@@ -62,6 +70,9 @@ class Ingest:
         self._stop = stop
         self._topic = topic
         self._caught_up = False
+        self._read_to = 0
+        self._rollups = Rollups(clickhouse, PARTITION)
+        self.reconciler = Reconciler(client, clickhouse, self._rollups, topic, PARTITION, reconcile_every_s)
 
     def session(self, ready: Callable[[], None]) -> None:
         """Read from where ClickHouse stands until stopped; `ready` is called once Kafka has answered.
@@ -72,6 +83,7 @@ class Ingest:
         consumer = Consumer(kafka.reader(self._client))
         try:
             start = self._start(consumer)
+            self._rollups.recover()
             consumer.assign([TopicPartition(self._topic, PARTITION, start)])
             self._caught_up = False
             ready()
@@ -80,10 +92,12 @@ class Ingest:
             raise kafka.trouble(self._topic, kafka.cause_of(error)) from None
         finally:
             consumer.close()
+            self.reconciler.stop()
 
     def _start(self, consumer: Consumer) -> int:
         low, high = self._watermarks(consumer)
-        start = int(self._clickhouse.query("next_account", partition=PARTITION)[0]["next_offset"])
+        found = self._clickhouse.query("next_account", partition=PARTITION)
+        start = int(found[0]["next_offset"]) if found else 0
         if start > high:
             msg = (
                 f"ClickHouse holds accounts up to offset {start - 1}, {self._topic} ends at {high}: they "
@@ -95,6 +109,7 @@ class Ingest:
             self._insert([placeholder_row(PARTITION, low - 1, "gap", start, low - 1, _now_ms())])
         start = max(start, low)
         self.progress = Progress(start, high, self.progress.accounts)
+        self._read_to = start
         _log.info("accounts_ingest_started", topic=self._topic, offset=start)
         return start
 
@@ -103,12 +118,17 @@ class Ingest:
         while not self._stop.is_set():
             if rows := self._rows(self._batch(consumer)):
                 self._insert(rows)
+                self._rollups.touch(rows)
                 done = self.progress.accounts + len(rows)
-                self.progress = Progress(rows[-1][1] + 1, self.progress.end_offset, done)
+                self.progress = replace(self.progress, next_offset=rows[-1][1] + 1, accounts=done)
+            self._rollups.settle()
+            self.reconciler.step(self.progress.next_offset)
+            if self._rollups.minutes_are_done:
+                self.progress = replace(self.progress, settled_offset=self._read_to)
             if time.monotonic() - checked > _CHECK_EVERY_S:
                 # An idle consumer does not notice that Kafka is gone; this call does.
                 _, high = self._watermarks(consumer)
-                self.progress = Progress(self.progress.next_offset, high, self.progress.accounts)
+                self.progress = replace(self.progress, end_offset=high)
                 checked = time.monotonic()
 
     def _batch(self, consumer: Consumer) -> list[Message]:
@@ -124,22 +144,20 @@ class Ingest:
             error = message.error()
             if error is None:
                 rows.append(self._row(message, now_ms))
+                self._read_to = rows[-1][1] + 1
             elif error.code() == PARTITION_EOF:
                 self._caught_up = True
+                self._read_to = max(self._read_to, int(message.offset() or 0))
             else:
                 raise kafka.trouble(self._topic, error)
         return rows
 
     def _row(self, message: Message, now_ms: int) -> Row:
-        offset = int(message.offset() or 0)
-        try:
-            account = Account.decode(kafka.as_bytes(message.value()) or b"")
-        except ValueError:
+        offset, value = int(message.offset() or 0), kafka.as_bytes(message.value()) or b""
+        row = row_of(PARTITION, offset, value, now_ms, caught_up=self._caught_up)
+        if row[STAGE] == "unreadable":
             _log.error("account_unreadable", topic=self._topic, offset=offset)
-            return placeholder_row(PARTITION, offset, "unreadable", offset, offset, now_ms)
-        # An account read from the backlog was readable long before; its making is the nearest known time.
-        readable_ms = max(now_ms, account.made_at_ms) if self._caught_up else account.made_at_ms
-        return account_row(PARTITION, offset, account, readable_ms)
+        return row
 
     def _insert(self, rows: list[Row]) -> None:
         """Store rows, trying until it is done; only a stop gives up, and then nothing was passed over."""

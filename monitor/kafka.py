@@ -22,6 +22,14 @@ _DENIED: Final = frozenset(
         AUTHENTICATION,
     }
 )
+LEADERLESS: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""Why one partition cannot tell anything just now while the others can."""
 
 
 def quiet(client: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Plans:
 
     def __init__(self, client: dict[str, Any], clickhouse: ClickHouse, stop: threading.Event) -> None:
         self.version: int | None = None
+        self.budgets_ms: dict[str, int] = {}
+        """View topic → delay that its newest plan allows."""
         self._client = client
         self._clickhouse = clickhouse
         self._stop = stop
@@ -60,6 +62,12 @@ class Plans:
             return
         if rows := plan_rows(plan):
             self._clickhouse.insert("plan_views", _COLUMNS, rows)
+        self.budgets_ms = {
+            view.topic: view.spec.delay_budget_ms
+            for resource in plan.resources
+            for view in resource.views
+            if view.spec.delay_budget_ms is not None
+        }
         self.version = plan.version
 
 

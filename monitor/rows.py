@@ -15,6 +15,7 @@ COLUMNS: Final = (
     "view_filtered_sums", "view_records", "view_content_sums", "refused", "refused_sum", "refused_reasons",
     "refused_fields", "refused_changes", "made_at_ms", "readable_ms", "delay_buckets", "delay_changes",
 )  # fmt: skip
+STAGE: Final = COLUMNS.index("stage")
 
 Row = tuple[Any, ...]
 
@@ -44,6 +45,21 @@ def account_row(partition: int, offset: int, account: Account, readable_ms: int)
         list(account.delays.keys()),
         list(account.delays.values()),
     )  # fmt: skip
+
+
+def row_of(partition: int, offset: int, encoded: bytes, now_ms: int, *, caught_up: bool) -> Row:
+    """Return the row of a record of `_exchange.accounts`; its place alone where it is no account.
+
+    caught_up: the record was read as soon as it could be. One from the backlog was readable long before; its
+    making is the nearest known time.
+    """
+    try:
+        account = Account.decode(encoded)
+    except ValueError:
+        return placeholder_row(partition, offset, "unreadable", offset, offset, now_ms)
+    return account_row(
+        partition, offset, account, max(now_ms, account.made_at_ms) if caught_up else account.made_at_ms
+    )
 
 
 def placeholder_row(

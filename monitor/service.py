@@ -21,6 +21,7 @@ from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
 from monitor.clickhouse.client import ClickHouse
+from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
 from monitor.heartbeats import Heartbeats
 from monitor.ingest import Ingest
@@ -50,13 +51,17 @@ class Service:
         self._fatal: ExchangeError | None = None
         self._threads: list[threading.Thread] = []
         self._server: uvicorn.Server | None = None
-        self._clickhouse = ClickHouse(settings.endpoints().clickhouse, settings.secrets)
+        self._clickhouse = ClickHouse(
+            settings.endpoints().clickhouse, settings.secrets, retention=_retention(settings)
+        )
         self._store = Store(client)
-        self._ingest = Ingest(client, self._clickhouse, self._stop)
+        self._ingest = Ingest(
+            client, self._clickhouse, self._stop, reconcile_every_s=settings.reconcile_every_s
+        )
         self._plans = Plans(client, self._clickhouse, self._stop)
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
-        self._figures = Figures(self._clickhouse, _now_ms)
+        self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 
     def run(self, host: str, port: int) -> None:
@@ -90,7 +95,6 @@ class Service:
 
     def status(self) -> Status:
         """Return everything at a glance."""
-        progress = self._ingest.progress
         status = Status(
             at_ms=_now_ms(),
             started_at_ms=self._started_at_ms,
@@ -98,11 +102,7 @@ class Service:
             parts=self.health().parts,
             workers=self._workers(),
             plan_version=self._plans.version,
-            accounts=AccountsProgress(
-                next_offset=progress.next_offset,
-                end_offset=progress.end_offset,
-                ingested=progress.accounts,
-            ),
+            accounts=self.progress(),
             routes_window_s=STATUS_WINDOW_S,
             balance_minutes=STATUS_MINUTES,
             routes=None,
@@ -112,6 +112,18 @@ class Service:
         with contextlib.suppress(TransientError):
             return status.model_copy(update=self._summary())
         return status
+
+    def progress(self) -> AccountsProgress:
+        """Return how far the accounts are read, and what comparing them with Kafka's found."""
+        progress, reconciled = self._ingest.progress, self._ingest.reconciler.found
+        return AccountsProgress(
+            next_offset=progress.next_offset,
+            end_offset=progress.end_offset,
+            ingested=progress.accounts,
+            reconciled_at_ms=reconciled.at_ms,
+            mended=reconciled.mended,
+            unknown_to_kafka=reconciled.strange,
+        )
 
     def _summary(self) -> dict[str, Any]:
         found = self._figures.balance(STATUS_MINUTES)
@@ -124,8 +136,18 @@ class Service:
                 refused=found.refused,
                 in_flight=found.in_flight,
                 problems=len(found.problems),
+                newest=found.problems[:3],
             ),
             "subscribers": self._figures.subscribers(),
+        }
+
+    def _settled(self) -> dict[str, int]:
+        """Return what is settled of each raw topic, as far as the accounts are stored that tell it."""
+        stored = self._ingest.progress.settled_offset
+        return {
+            topic: found.before
+            for topic, found in self._subscribers.settled.items()
+            if stored >= found.known_at
         }
 
     def _workers(self) -> tuple[dict[str, JsonValue], ...]:
@@ -220,6 +242,16 @@ def listen(host: str, port: int) -> socket.socket:
         msg = f"monitor: {host}:{port} cannot be used ({error.strerror}); choose another with --port"
         raise ConfigError(msg) from None
     return listening
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        accounts_days=settings.retention_accounts_days,
+        minutes_days=settings.retention_minutes_days,
+        hours_days=settings.retention_hours_days,
+        days_days=settings.retention_days_days,
+        positions_days=settings.retention_positions_days,
+    )
 
 
 def resident_mib() -> int:

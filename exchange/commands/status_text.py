@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from exchange.counting import counted
@@ -81,6 +82,14 @@ def _balance(balance: Mapping[str, Any] | None, hours: float) -> Iterator[str]:
     numbers = (f"{balance[name]:,} {name}" for name in ("captured", "processed", "refused"))
     counts = ", ".join((*numbers, f"{balance['in_flight']:,} in flight"))
     yield f"the accounts of the last {hours:g} h {verdict}: {counts}"
+    for problem in balance.get("newest", ()):
+        minute = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(problem["minute_ms"] / 1000))
+        where = problem["view_topic"] or problem["topic"]
+        places = "; ".join(
+            f"partition {at['partition']} offsets {at['first_offset']} to {at['last_offset']}"
+            for at in problem["offsets"]
+        )
+        yield f"  {problem['stage']} {where} {minute}: {problem['text']}" + (f" ({places})" if places else "")
 
 
 def _routes(routes: Sequence[Mapping[str, Any]] | None, minutes: float) -> Iterator[str]:
@@ -95,12 +104,36 @@ def _routes(routes: Sequence[Mapping[str, Any]] | None, minutes: float) -> Itera
         refused = sum(route["refused"].values())
         numbers = (f"{route['rate_per_s']:.1f}", route["delivered"], route["filtered"], refused)
         yield _ROUTE.format(route["view_topic"].removeprefix("share."), *numbers, spread)
+        yield from _late(route.get("budget"))
+    yield from _workers_lag(routes)
+
+
+def _late(budget: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield that a view's budget of delay is not kept, and by which stage."""
+    if budget is not None and not budget["kept"]:
+        took, allowed = (f"{budget[name]:,.0f} ms" for name in ("p99_ms", "budget_ms"))
+        yield f"  LATE: 99 of 100 within {took}, {allowed} allowed; most of it at {budget['slowest_stage']}"
+
+
+def _workers_lag(routes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield how far the workers are behind on each raw topic that they are behind on."""
+    behind = {route["topic"]: route for route in routes if route.get("lag_s")}
+    for topic, route in sorted(behind.items()):
+        yield f"workers on {topic}: {_behind(route['lag_records'], route['lag_s'], [route['trend']])}"
+
+
+def _behind(records: int, lag_s: float | None, trends: Iterable[str | None]) -> str:
+    words = [f"{counted(records, 'record')} behind", *([f"{lag_s:,.0f} s"] if lag_s else [])]
+    moving = sorted({trend for trend in trends if trend is not None and trend != "steady"})
+    # "growing" sorts first, and one partition that grows is the news
+    return ", ".join([*words, *moving[:1]])
 
 
 def _subscribers(positions: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
-    behind: dict[tuple[str, str], int] = {}
+    behind: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for position in positions or ():
-        at = (position["group"], position["topic"])
-        behind[at] = behind.get(at, 0) + position["lag_records"]
-    for (group, topic), records in sorted(behind.items()):
-        yield f"group {group} on {topic}: {counted(records, 'record')} behind"
+        behind.setdefault((position["group"], position["topic"]), []).append(position)
+    for (group, topic), found in sorted(behind.items()):
+        records = sum(position["lag_records"] for position in found)
+        lag_s = max((position.get("lag_s") or 0 for position in found), default=0)
+        yield f"group {group} on {topic}: {_behind(records, lag_s, [one.get('trend') for one in found])}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import Field, SecretStr
 
-from monitor.api import problem
+from monitor.api import metrics, problem
 from monitor.api.models import (
+    AccountsProgress,
     BalanceParams,
     Health,
     MinuteFigures,
@@ -16,6 +17,8 @@ from monitor.api.models import (
     Problem,
     Refusals,
     RefusalsParams,
+    RouteDetail,
+    RouteParams,
     Routes,
     RoutesParams,
     Status,
@@ -42,6 +45,9 @@ class Overview(Protocol):
     def status(self) -> Status:
         """Return everything at a glance."""
 
+    def progress(self) -> AccountsProgress:
+        """Return how far the accounts are read."""
+
 
 def build(overview: Overview, figures: Figures, registry: Store, registry_password: SecretStr) -> FastAPI:
     """Return the application. Handlers run in a thread pool: ClickHouse never holds up the event loop."""
@@ -57,6 +63,7 @@ def build(overview: Overview, figures: Figures, registry: Store, registry_passwo
     problem.install(app)
     _add_overview(app, overview)
     _add_figures(app, figures)
+    _add_metrics(app, overview, figures)
     app.include_router(rest.router(registry, registry_password))
     return app
 
@@ -81,6 +88,14 @@ def _add_figures(app: FastAPI, figures: Figures) -> None:
         """Show rate, delay and refusals of every route."""
         return figures.routes(asked.window_s)
 
+    @app.get("/api/route", tags=["monitor"])
+    def route(asked: Annotated[RouteParams, Query()]) -> RouteDetail:
+        """Show one route with its figures over time."""
+        found = figures.route(asked)
+        if found is None:
+            raise HTTPException(404)
+        return found
+
     @app.get("/api/accounts/balance", tags=["monitor"])
     def balance(asked: Annotated[BalanceParams, Query()]) -> BalanceAnswer:
         """Tell whether captured = delivered + refused + filtered, and where not."""
@@ -97,3 +112,11 @@ def _add_figures(app: FastAPI, figures: Figures) -> None:
     def subscribers(_asked: Annotated[NoParams, Query()]) -> tuple[SubscriberPosition, ...]:
         """Show how far consumer groups are on the topics they read."""
         return figures.subscribers()
+
+
+def _add_metrics(app: FastAPI, overview: Overview, figures: Figures) -> None:
+    @app.get("/metrics", tags=["monitor"], response_class=Response)
+    def prometheus() -> Response:
+        """Show the figures for Prometheus."""
+        text = metrics.text_of(figures, overview.health(), overview.progress())
+        return Response(text, media_type=metrics.CONTENT_TYPE)

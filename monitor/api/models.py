@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
 from exchange.model import Model
+from monitor.balance import Problem as Imbalance
+from monitor.delays import DelayBudget, StageDelay
 
 _WEEK_S = 7 * 86_400
 
@@ -14,7 +16,19 @@ _WEEK_S = 7 * 86_400
 class RoutesParams(Model):
     """Query parameters of /api/routes."""
 
+    LONGEST_S: ClassVar[int] = _WEEK_S
+
     window_s: int = Field(default=300, ge=10, le=_WEEK_S, description="How far back figures reach.")
+
+
+class RouteParams(Model):
+    """Query parameters of /api/route."""
+
+    topic: str = Field(min_length=1, max_length=249, description="Raw topic.")
+    view_topic: str = Field(min_length=1, max_length=249, description="View topic.")
+    span: Literal["15min", "day", "month"] = Field(
+        default="15min", description="How far back: by the minute, by the minute, by the hour."
+    )
 
 
 class BalanceParams(Model):
@@ -32,6 +46,9 @@ class RefusalsParams(Model):
     window_s: int = Field(default=86_400, ge=10, le=90 * 86_400, description="How far back figures reach.")
     topic: str = Field(default="", max_length=249, description="Only this raw topic.")
     limit: int = Field(default=100, ge=1, le=1000, description="At most so many rows, largest first.")
+
+
+Trend = Literal["growing", "shrinking", "steady"]
 
 
 class NoParams(Model):
@@ -71,6 +88,46 @@ class Route(Model):
     delay_ms: Delay | None = Field(description="None where nothing was processed in the window.")
     last_made_at_ms: int | None
     deliveries: tuple[Delivered, ...] = Field(description="Into subscribers' own stores.")
+    stages: tuple[StageDelay, ...] = Field(default=(), description="Delay stage by stage, in order.")
+    budget: DelayBudget | None = Field(default=None, description="None where the view declares none.")
+    lag_records: int | None = Field(
+        default=None, description="Records of the raw topic that the workers have not read."
+    )
+    lag_s: float | None = Field(
+        default=None, description="For how long the oldest of them has been there, to within 5 s."
+    )
+    trend: Trend | None = Field(default=None, description="Of lag_records, over the last minute.")
+
+
+class FlowPoint(Model):
+    """What a view topic got in one step."""
+
+    start_ms: int
+    delivered: int
+    filtered: int
+    records: int
+
+
+class StagePoint(Model):
+    """What passed one stage in one step, and how late."""
+
+    start_ms: int
+    stage: Literal["capture", "process", "redrive", "deliver"]
+    changes: int
+    refused: int
+    p99_ms: float | None = Field(description="Source commit to the stage's end; None where nothing passed.")
+
+
+class RouteDetail(Model):
+    """One route, and its figures over time. Steps without figures are left out."""
+
+    at_ms: int
+    step_s: int
+    since_ms: int
+    route: Route
+    flow: tuple[FlowPoint, ...]
+    stages: tuple[StagePoint, ...]
+    readers: tuple[SubscriberPosition, ...] = Field(description="Consumer groups on the view topic.")
 
 
 class Routes(Model):
@@ -123,6 +180,12 @@ class SubscriberPosition(Model):
     end_offset: int
     lag_records: int = Field(description="Transaction markers count, so an idle group may show a few.")
     at_ms: int
+    lag_s: float | None = Field(
+        default=None,
+        description="For how long the record it would read next has been there, to within 5 s; 0 where there "
+        "is none. A lag from before the monitor knew the topic counts from then.",
+    )
+    trend: Trend | None = Field(default=None, description="Of lag_records, over the last minute.")
 
 
 class PartHealth(Model):
@@ -145,6 +208,11 @@ class AccountsProgress(Model):
     next_offset: int
     end_offset: int
     ingested: int = Field(description="Since the monitor started.")
+    reconciled_at_ms: int | None = Field(
+        default=None, description="When what is stored was last compared with what Kafka has."
+    )
+    mended: int = Field(default=0, description="Stored again since the start: missing, or there twice.")
+    unknown_to_kafka: int = Field(default=0, description="Stored accounts that Kafka never had.")
 
 
 class BalanceSummary(Model):
@@ -156,6 +224,7 @@ class BalanceSummary(Model):
     refused: int
     in_flight: int
     problems: int
+    newest: tuple[Imbalance, ...] = Field(default=(), description="The newest three problems.")
 
 
 class Status(Model):

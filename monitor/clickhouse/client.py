@@ -21,6 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from exchange import log
 from exchange.errors import ConfigError, PartError, TransientError
 from exchange.settings import Secrets
+from monitor.clickhouse.retention import Retention
 
 DATABASE: Final = "exchange"
 EMBEDDED: Final = "chdb:"
@@ -37,6 +38,12 @@ SETTINGS: Final[Mapping[str, Any]] = {
 _DEDUPLICATED: Final = ("accounts",)
 _DEDUPLICATION_WINDOW: Final = 10_000
 
+Statement = tuple[str, Mapping[str, Any]]
+"""A named statement and its parameters."""
+
+Ask = Callable[..., list[dict[str, Any]]]
+"""Name and parameters of a query → its rows."""
+
 _Result = TypeVar("_Result")
 _log = log.get(__name__)
 
@@ -47,11 +54,18 @@ class ClickHouse:
     Named queries stand in queries.sql; their parameters are bound by ClickHouse.
     """
 
-    def __init__(self, endpoint: str, secrets: Secrets | None = None, database: str = DATABASE) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        secrets: Secrets | None = None,
+        database: str = DATABASE,
+        retention: Retention | None = None,
+    ) -> None:
+        self.retention = retention or Retention()
         self._endpoint = endpoint
         self._secrets = secrets
         self._database = database
-        self._queries = read_queries()
+        self._queries = read_queries() | read_queries("rollups.sql")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
         self._lock_file: int | None = None
         self._client: Client | None = None
@@ -68,8 +82,27 @@ class ClickHouse:
 
     def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a named query. Raises: TransientError."""
-        sql = self._queries[name]
-        return self._run(lambda: list(self._connected().query(sql, parameters=parameters).named_results()))
+        return self._run(lambda: self._ask(name, **parameters))
+
+    def together(self, asks: Callable[[Ask], _Result]) -> _Result:
+        """Return what a function makes of the named queries it asks, with no insert of ours between them.
+
+        Raises: TransientError.
+        """
+        return self._run(lambda: asks(self._ask))
+
+    def carry_out(self, statements: Sequence[Statement]) -> None:
+        """Run named statements in turn, with no other call between them. Raises: TransientError."""
+
+        def run() -> None:
+            for name, parameters in statements:
+                self._connected().command(self._queries[name], parameters=dict(parameters))
+
+        self._run(run)
+
+    def command(self, sql: str, **parameters: Any) -> None:
+        """Run one statement that has no name. Raises: TransientError."""
+        self._run(lambda: self._connected().command(sql, parameters=parameters))
 
     def insert(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str = ""
@@ -112,6 +145,9 @@ class ClickHouse:
             msg = f"ClickHouse: {type(error).__name__}" + (f" (code {code[1]})" if code else "")
             raise TransientError(msg) from None
 
+    def _ask(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        return list(self._connected().query(self._queries[name], parameters=parameters).named_results())
+
     def _connected(self) -> Client:
         if self._client is None:
             msg = "ClickHouse is not open yet"
@@ -126,6 +162,7 @@ class ClickHouse:
             refuse_unsafe_settings(client)
             migrate(client)
             refuse_unsafe_tables(client, self._database)
+            self.retention.apply(client)
         except BaseException:
             client.close()
             raise
@@ -156,9 +193,9 @@ class ClickHouse:
             self._client = None
 
 
-def read_queries() -> dict[str, str]:
-    """Return the statements of queries.sql by name."""
-    text = (importlib.resources.files(__package__) / "queries.sql").read_text()
+def read_queries(file: str = "queries.sql") -> dict[str, str]:
+    """Return the statements of a file by name."""
+    text = (importlib.resources.files(__package__) / file).read_text()
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
     return {name: _statements(body)[0] for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 

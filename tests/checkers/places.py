@@ -87,7 +87,9 @@ def api(base_url: str, extra: Iterable[str] = ()) -> Iterator[Place]:
     described = _get(f"{base_url}/openapi.json")
     yield "api /openapi.json", described
     paths = [
-        path for path, calls in json.loads(described)["paths"].items() if "get" in calls and "{" not in path
+        path
+        for path, calls in json.loads(described)["paths"].items()
+        if "get" in calls and not any(one["required"] for one in calls["get"].get("parameters", ()))
     ]
     for path in [*paths, *extra]:
         yield f"api {path}", _get(base_url + path)

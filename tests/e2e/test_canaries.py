@@ -11,7 +11,7 @@ import pytest
 from exchange import local
 from tests.checkers import places
 from tests.checkers.canaries import Canary, Find, Searcher
-from tests.trial.bus import CITY, NORTH, QUARANTINE, TrialBus, Watch
+from tests.trial.bus import CITY, NORTH, QUARANTINE, RAW, TrialBus, Watch
 from tests.trial.people import id_number, insert, person
 
 PLANTED = Path(__file__).parents[1] / "faults" / "planted.py"
@@ -74,7 +74,10 @@ def readable(bus: TrialBus) -> Iterator[places.Place]:
     endpoints = bus.settings.endpoints()
     password = bus.settings.secrets.get("EXCHANGE_REDIS_PASSWORD").get_secret_value()
     yield from places.redis_keys(endpoints.redis, password)
-    yield from places.api(endpoints.api, ["/api/accounts/balance?per=minute"])
+    yield from places.api(
+        endpoints.api,
+        ["/api/accounts/balance?per=minute", f"/api/route?topic={RAW}&view_topic={CITY}"],
+    )
     for command in (
         ["status", "--json"],
         ["quarantine", "list", "trial.person", "--json"],
@@ -115,7 +118,8 @@ def test_no_planted_value_leaves_the_bus(bus: TrialBus, watch: Watch) -> None:
         "_exchange.accounts",
         "group ",
         "redis ",
-        "api /api/",
+        "api /api/route?",
+        "api /metrics",
         "exchange consume",
     ):
         assert any(where.startswith(part) and data for where, data in searched), f"nothing of {part} was read"

@@ -46,6 +46,47 @@ def skip_a_record() -> None:
     patch.object(BlockConsumer, "read", read_most).start()
 
 
+def alter_a_record() -> None:
+    """The last byte of each value is another one when it is read."""
+    read = BlockConsumer.read
+
+    def read_altered(self: Any, into: Reading, *arguments: Any) -> None:
+        found = Reading()
+        read(self, found, *arguments)
+        for at, block in found.blocks.items():
+            for record in block:
+                value = record.value and record.value[:-1] + bytes([record.value[-1] ^ 1])
+                into.blocks.setdefault(at, ReadBlock()).add(record._replace(value=value))
+                into.records += 1
+        into.errors += found.errors
+
+    patch.object(BlockConsumer, "read", read_altered).start()
+
+
+def read_slowly() -> None:
+    """The worker waits three seconds before it hands over what it has read."""
+    hand_over = poller.Poller._hand_over
+
+    def hand_over_late(self: Any, records: dict[TP, ReadBlock]) -> None:
+        if records:
+            threading.Event().wait(3)
+        hand_over(self, records)
+
+    patch.object(poller.Poller, "_hand_over", hand_over_late).start()
+
+
+def capture_slowly() -> None:
+    """The connector waits eight seconds before it writes what it has captured."""
+    start = writer.Writer.start
+
+    def start_late(self: Any, batch: Batch) -> None:
+        if batch.changes:
+            threading.Event().wait(8)
+        start(self, batch)
+
+    patch.object(writer.Writer, "start", start_late).start()
+
+
 def commit_early() -> None:
     """Offsets go first, outside the transaction; at the third round the worker then hangs, to be killed."""
     hand_over, counter = poller.Poller._hand_over, itertools.count()
@@ -129,6 +170,9 @@ def take_whole_transactions() -> None:
 
 FAULTS: dict[str, Callable[[], None]] = {
     "skip": skip_a_record,
+    "alter": alter_a_record,
+    "slow-worker": read_slowly,
+    "slow-connector": capture_slowly,
     "early-commit": commit_early,
     "position-first": put_position_first,
     "deaf": hear_no_keepalive,

@@ -28,7 +28,10 @@ from exchange.local.home import any_free
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
-from monitor.rows import COLUMNS, account_row, token
+from monitor.clickhouse.retention import Retention
+from monitor.clickhouse.rollups import Rollups
+from monitor.rows import COLUMNS, Row, account_row, token
+from monitor.suspects import steps_of
 from tests.stack import Stack, wait_for
 
 CHANGES = 20
@@ -317,8 +320,14 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
         yield opened
 
 
-def rows_stored(clickhouse: ClickHouse, topic: str) -> int:
-    rows = clickhouse.query("totals", since_minute=0)
+def rolled_up(clickhouse: ClickHouse, rows: list[Row]) -> None:
+    rollups = Rollups(clickhouse, 0)
+    rollups.touch(rows)
+    rollups.settle()
+
+
+def rows_stored(clickhouse: ClickHouse, topic: str, step_s: int = 60) -> int:
+    rows = clickhouse.query("totals", step_s=step_s, since_s=0)
     return sum(row["captured"] // CHANGES for row in rows if row["topic"] == topic)
 
 
@@ -327,8 +336,65 @@ def test_repeated_insert_is_stored_once_and_another_is_not_dropped(clickhouse: C
     other = account_row(0, 2, pair("raw.token.public.t", first=CHANGES).capture, 1)
     for rows in ([one], [one], [other], [one]):
         clickhouse.insert("accounts", COLUMNS, rows, token("accounts", ACCOUNTS_TOPIC, rows))
+    rolled_up(clickhouse, [one, other])
 
     assert rows_stored(clickhouse, "raw.token.public.t") == 2
+
+
+def twice(clickhouse: ClickHouse, topic: str) -> list[Row]:
+    """Store one account under two tokens, as two monitors on one database would."""
+    rows = [account_row(0, 70, pair(topic).capture, 1)]
+    for name in ("one monitor", "another"):
+        clickhouse.insert("accounts", COLUMNS, rows, f"{topic} by {name}")
+    return rows
+
+
+def test_account_that_is_stored_twice_counts_once_in_every_step(clickhouse: ClickHouse) -> None:
+    topic = "raw.twice-stored.public.t"
+    rolled_up(clickhouse, twice(clickhouse, topic))
+
+    for step_s in (60, 3_600, 86_400):
+        assert rows_stored(clickhouse, topic, step_s) == 1
+    rolled_up(clickhouse, [account_row(0, 70, pair(topic).capture, 1)])
+    assert rows_stored(clickhouse, topic, 86_400) == 1
+
+
+def test_rollup_that_does_not_look_at_places_counts_twice(
+    clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault planted, so that the test before can be trusted."""
+    topic, name = "raw.twice-counted.public.t", "sources_of_minutes"
+    careless = clickhouse._queries[name].replace("LIMIT 1 BY account_partition, account_offset", "")
+    monkeypatch.setitem(clickhouse._queries, name, careless)
+    rolled_up(clickhouse, twice(clickhouse, topic))
+
+    assert rows_stored(clickhouse, topic) == 2
+
+
+def test_tables_of_a_newer_version_are_refused_and_left_alone(clickhouse: ClickHouse) -> None:
+    connection = clickhouse._connected()
+
+    def plant() -> None:
+        connection.command("INSERT INTO ddl_applied (name, sha256) VALUES ('9999_later.sql', '')")
+
+    clickhouse._run(plant)
+    with pytest.raises(ConfigError, match=r"newer version of this program \(9999_later.sql\)"):
+        clickhouse._run(lambda: clickhouse_client.migrate(connection))
+    clickhouse.command("DELETE FROM ddl_applied WHERE name = '9999_later.sql'")
+    clickhouse._run(lambda: clickhouse_client.migrate(connection))
+
+
+def test_retention_is_what_the_settings_say_and_set_once(clickhouse: ClickHouse) -> None:
+    connection = clickhouse._connected()
+
+    def ttl(table: str) -> str:
+        return str(clickhouse._run(lambda: connection.command(f"SHOW CREATE TABLE {table}")))
+
+    clickhouse._run(lambda: Retention(accounts_days=40, hours_days=400).apply(connection))
+    assert "TTL stored_at + toIntervalDay(40)" in ttl("accounts")
+    assert "toIntervalDay(400) WHERE step_s = 3600" in ttl("rollup_views")
+    clickhouse._run(lambda: Retention().apply(connection))
+    assert "TTL stored_at + toIntervalDay(90)" in ttl("accounts")
 
 
 def test_place_to_go_on_is_after_the_last_account(clickhouse: ClickHouse) -> None:
@@ -340,8 +406,10 @@ def test_place_to_go_on_is_after_the_last_account(clickhouse: ClickHouse) -> Non
 
 def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
     given = {
-        "partition": 0, "since_ms": 0, "recent_ms": 0, "since_minute": 0, "topic": "", "limit": 5,
-        "growth": 1.1, "positions_ms": 0,
+        "partition": 0, "since_ms": 0, "recent_ms": 0, "since_s": 0, "step_s": 60, "topic": "", "limit": 5,
+        "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
+        "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
+        "until": 9, "starts": [60],
     }  # fmt: skip
     for name, sql in read_queries().items():
         clickhouse.query(name, **{key: value for key, value in given.items() if f"{{{key}:" in sql})
@@ -355,8 +423,10 @@ def test_view_of_the_plan_that_an_account_lacks_is_missing(clickhouse: ClickHous
     clickhouse.insert("accounts", COLUMNS, rows, token("accounts", ACCOUNTS_TOPIC, rows))
     planned = [(1, "test.accounts", topic, view(topic, name)) for name in ("one", "two")]
     clickhouse.insert("plan_views", ("plan_version", "resource", "topic", "view_topic"), planned)
+    rolled_up(clickhouse, rows)
 
-    [uneven] = [row for row in clickhouse.query("uneven_views", since_minute=0) if row["topic"] == topic]
+    starts = steps_of(set(), 3600, 60, int(time.time()))
+    [uneven] = [row for row in clickhouse.query("uneven_views", starts=starts) if row["topic"] == topic]
 
     assert (uneven["view_topic"], uneven["expected"], uneven["accounted"]) == (view(topic, "two"), 18, 0)
 
@@ -405,3 +475,33 @@ def test_subscribers_position_is_shown_with_its_lag(stack: Stack) -> None:
 
     assert (position["subscriber"], position["topic"], position["partition"]) == ("test-subscriber", topic, 0)
     assert (position["next_offset"], position["end_offset"], position["lag_records"]) == (2, 5, 3)
+    assert position["lag_s"] < 60
+    labels = f'{{consumergroup="{group}",partition="0",topic="{topic}"}}'
+    text = httpx.get(stack.settings.endpoints().api + "/metrics", trust_env=False, timeout=20).text
+    assert f"kafka_consumergroup_lag{labels} 3.0" in text
+    assert f"kafka_consumergroup_lag_seconds{labels}" in text
+    assert 'exchange_monitor_part_up{part="clickhouse"} 1.0' in text
+    later = wait_for(lambda: (found := look()) and found["lag_s"] > position["lag_s"] and found, "it ages")
+    assert later["lag_records"] == 3
+
+
+def test_a_route_has_its_figures_over_time(stack: Stack, producer: Producer) -> None:
+    topic = "raw.series.public.t"
+    good = pair(topic)
+    write(producer, good.capture, good.process)
+    settled(stack, topic)
+
+    for span in ("15min", "day", "month"):
+
+        def look(span: str = span) -> Any:
+            asked = f"/api/route?topic={topic}&view_topic={view(topic, 'one')}&span={span}"
+            found = api(stack, asked)
+            return found if found["flow"] and len(found["stages"]) == 2 else None
+
+        found = wait_for(look, f"figures by the step of {span}")
+        assert [point["delivered"] for point in found["flow"]] == [18]
+        assert {point["stage"]: point["changes"] for point in found["stages"]} == {
+            "capture": 20,
+            "process": 20,
+        }
+        assert [stage["stage"] for stage in found["route"]["stages"]] == ["capture", "process"]

@@ -49,7 +49,7 @@ def test_a_report_has_each_figure_and_the_command_to_repeat_it() -> None:
     assert "`exchange bench fanout --records 5000 --rounds 1 --peers --rates 1,2`" in text
     assert "| 1 | 9,000 |" in text
     assert "- `fanout5_vs_1`: 2.5" in text
-    assert "run: pipeline, subscribers, latency, latency_from_source, capture, memory." in text
+    assert "run: pipeline, subscribers, latency, latency_from_source, capture, memory, monitor." in text
 
 
 def test_results_of_two_machines_make_no_report() -> None:

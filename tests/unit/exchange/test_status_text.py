@@ -33,6 +33,7 @@ FIGURES: dict[str, Any] = {
     "balance": {"balanced": False, "captured": 12000, "processed": 11000, "refused": 3, "in_flight": 997},
     "routes": [
         {
+            "topic": "raw.population.public.person",
             "view_topic": "share.population.person.school",
             "rate_per_s": 12.34,
             "delivered": 9,
@@ -148,3 +149,31 @@ def shown(figures: dict[str, Any]) -> str:
     }
     text = figures_text(document | {"routes_window_s": 300, "subscribers": None})
     return text.removeprefix("capture cdc-a: streaming\n")
+
+
+def test_a_lag_has_its_seconds_and_where_it_goes() -> None:
+    late = {"group": "school.main", "topic": "share.x", "lag_records": 90, "lag_s": 61.2, "trend": "growing"}
+    other = late | {"lag_records": 4, "lag_s": 0.0, "trend": "shrinking"}
+    text = figures_text(FIGURES | {"subscribers": [late, other]})
+
+    assert "group school.main on share.x: 94 records behind, 61 s, growing\n" in text
+
+
+def test_a_budget_that_is_not_kept_names_the_stage() -> None:
+    [route, *_] = FIGURES["routes"]
+    budget = {"budget_ms": 1000, "kept": False, "p99_ms": 3210.4, "slowest_stage": "capture"}
+    behind = {"lag_records": 7, "lag_s": 12.0, "trend": "steady"}
+    text = figures_text(FIGURES | {"routes": [route | behind | {"budget": budget}]})
+
+    assert "  LATE: 99 of 100 within 3,210 ms, 1,000 ms allowed; most of it at capture\n" in text
+    assert f"workers on {route['topic']}: 7 records behind, 12 s\n" in text
+
+
+def test_the_newest_problems_of_the_accounts_have_stage_minute_and_place() -> None:
+    problem = {
+        "stage": "process", "topic": "raw.a", "view_topic": None, "minute_ms": 0, "text": "1 lost",
+        "offsets": [{"partition": 2, "first_offset": 5, "last_offset": 9}],
+    }  # fmt: skip
+    text = figures_text(FIGURES | {"balance": FIGURES["balance"] | {"balanced": False, "newest": [problem]}})
+
+    assert "  process raw.a 1970-01-01 00:00 UTC: 1 lost (partition 2 offsets 5 to 9)\n" in text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -9,8 +10,8 @@ from pydantic import SecretStr
 
 from exchange.errors import TransientError
 from monitor.api.app import build
-from monitor.api.models import Health, PartHealth, Status
-from monitor.clickhouse.client import ClickHouse
+from monitor.api.models import AccountsProgress, Health, PartHealth, Status
+from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.figures import Figures
 from monitor.registry.store import Store
 
@@ -26,6 +27,9 @@ class EmptyClickHouse(ClickHouse):
             raise self.failure
         return []
 
+    def together(self, asks: Callable[[Ask], Any]) -> Any:
+        return asks(self.query)
+
 
 class Unwell:
     def health(self) -> Health:
@@ -33,6 +37,9 @@ class Unwell:
 
     def status(self) -> Status:
         raise RuntimeError("a driver's text with 110101199003078515 in it")
+
+    def progress(self) -> AccountsProgress:
+        return AccountsProgress(next_offset=7, end_offset=9, ingested=7)
 
 
 @pytest.fixture
@@ -63,6 +70,8 @@ def get(clickhouse: ClickHouse, path: str) -> httpx.Response:
         "/api/refusals?limit=1001",
         "/api/status?verbose=1",
         "/api/subscribers?x=1",
+        "/api/route?topic=raw.a",
+        "/api/route?topic=raw.a&view_topic=share.a.v&span=year",
     ],
 )
 def test_parameter_that_does_not_fit_is_a_problem_document(clickhouse: EmptyClickHouse, path: str) -> None:
@@ -92,6 +101,18 @@ def test_clickhouse_away_is_503_with_a_time_to_retry(clickhouse: EmptyClickHouse
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+def test_metrics_say_which_part_is_down_while_clickhouse_is_away(clickhouse: EmptyClickHouse) -> None:
+    clickhouse.failure = TransientError("ClickHouse: DatabaseError")
+
+    answer = get(clickhouse, "/metrics")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'exchange_monitor_part_up{part="accounts"} 0.0' in answer.text
+    assert "exchange_accounts_lag 2.0" in answer.text
+    assert "exchange_accounts_balanced" not in answer.text
+
+
 def test_text_of_an_unforeseen_error_stays_inside(clickhouse: EmptyClickHouse) -> None:
     answer = get(clickhouse, "/api/status")
 
@@ -106,7 +127,12 @@ def test_health_is_503_while_a_part_waits_and_says_which(clickhouse: EmptyClickH
     assert answer.json()["parts"]["accounts"]["text"] == "Kafka: no answer"
 
 
+def test_a_route_that_is_none_is_404(clickhouse: EmptyClickHouse) -> None:
+    assert get(clickhouse, "/api/route?topic=raw.a&view_topic=share.a.v").status_code == 404
+
+
 def test_openapi_describes_every_path(clickhouse: EmptyClickHouse) -> None:
     paths = get(clickhouse, "/openapi.json").json()["paths"]
+    assert {"/api/route", "/metrics"} <= set(paths)
 
     assert {"/api/routes", "/api/status", "/api/accounts/balance", "/api/refusals", "/subjects"} <= set(paths)

@@ -29,7 +29,7 @@ def uneven_view(**differs: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def judged(**rows: list[dict[str, Any]]) -> Balance:
+def judged(**rows: Any) -> Balance:
     view = {"topic": "raw.a", "view_topic": "share.a.v", "delivered": 5, "filtered": 2, "records": 6}
     given = {
         "totals": [total()], "view_totals": [view], "uneven_minutes": [], "uneven_views": [], "missing": [],
@@ -114,3 +114,34 @@ def test_problem_of_one_topic_leaves_others_balanced() -> None:
     )
 
     assert [topic.balanced for topic in found.topics] == [False, True]
+
+
+def place(settled_changes: int) -> dict[str, Any]:
+    return {
+        "topic": "raw.a",
+        "minute": MINUTE,
+        "settled_changes": settled_changes,
+        "offsets": [(2, 100, 180)],
+    }
+
+
+def test_what_the_workers_have_read_past_is_missing_at_once_and_has_a_place() -> None:
+    row = uneven(processed=8, same_positions=False)
+    [problem] = judged(uneven_minutes=[row], places=[place(9)]).problems
+
+    assert (problem.stage, problem.kind, problem.changes) == ("process", "missing", 1)
+    [offsets] = problem.offsets
+    assert (offsets.partition, offsets.first_offset, offsets.last_offset) == (2, 100, 180)
+
+
+def test_what_the_workers_have_not_read_past_is_still_in_flight() -> None:
+    row = uneven(processed=8, same_positions=False)
+
+    assert judged(uneven_minutes=[row], places=[place(8)]).balanced
+
+
+def test_accounts_that_kafka_never_had_are_a_problem() -> None:
+    [problem] = judged(unknown_to_kafka=2).problems
+
+    assert (problem.stage, problem.kind) == ("accounts", "different")
+    assert "2 accounts" in problem.text

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from exchange.account import bucket_middle_ms, delay_bucket
-from monitor.clickhouse.client import ClickHouse, read_queries
-from monitor.figures import _GROWTH, Figures, routes_of
+from monitor.clickhouse.client import Ask, ClickHouse, read_queries
+from monitor.clickhouse.rollups import GROWTH
+from monitor.figures import Figures
+from monitor.routes import routes_of
 
 
 class CountingClickHouse(ClickHouse):
@@ -22,10 +25,13 @@ class CountingClickHouse(ClickHouse):
         self.asked.append(name)
         return []
 
+    def together(self, asks: Callable[[Ask], Any]) -> Any:
+        return asks(self.query)
+
 
 def test_growth_between_delay_buckets_is_that_of_the_accounts() -> None:
     for bucket in range(1, 120):
-        assert bucket_middle_ms(bucket) == pytest.approx(_GROWTH ** (bucket - 0.5))
+        assert bucket_middle_ms(bucket) == pytest.approx(GROWTH ** (bucket - 0.5))
 
 
 @pytest.mark.parametrize("delay_ms", [1, 2, 7, 40, 175, 999, 60_000, 86_400_000])
@@ -90,3 +96,41 @@ def test_every_query_says_its_unit_and_meaning() -> None:
     heads = re.findall(r"^-- name: (\w+)\n-- unit: .+\n-- meaning: .+$", text, flags=re.MULTILINE)
 
     assert heads == list(read_queries())
+
+
+def test_the_balance_of_a_day_looks_at_the_minutes_of_suspect_hours_and_of_the_last_two() -> None:
+    now_s = 1_800_000_000
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Suspicious(CountingClickHouse):
+        def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+            asked.append((name, parameters))
+            return [{"start_s": now_s - 10 * 3600}] if name == "suspect_steps" else []
+
+    Figures(Suspicious(), lambda: now_s * 1000).balance(1440)
+
+    [(_, steps)] = [one for one in asked if one[0] == "suspect_steps"]
+    assert steps["step_s"] == 3600
+    assert min(steps["starts"]) <= now_s - 1439 * 60
+    assert max(steps["starts"]) >= now_s - now_s % 3600
+    [(_, minutes)] = [one for one in asked if one[0] == "uneven_minutes"]
+    hours = {start // 3600 * 3600 for start in minutes["starts"]}
+    assert hours == {now_s - 10 * 3600, now_s - 3600, now_s, now_s + 3600}
+    assert now_s % 3600 == 0
+
+
+def test_the_balance_of_a_month_looks_at_the_hours_of_suspect_days() -> None:
+    now_s = 1_800_000_000
+    asked: list[dict[str, Any]] = []
+
+    class Suspicious(CountingClickHouse):
+        def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+            if name == "suspect_steps":
+                asked.append(parameters)
+            return [{"start_s": now_s // 86_400 * 86_400 - 10 * 86_400}] if len(asked) == 1 else []
+
+    Figures(Suspicious(), lambda: now_s * 1000).balance(30 * 1440)
+
+    assert [one["step_s"] for one in asked] == [86_400, 3_600]
+    assert {start // 86_400 for start in asked[1]["starts"]} >= {now_s // 86_400 - 10, now_s // 86_400}
+    assert len(asked[1]["starts"]) < 5 * 24

@@ -1,0 +1,111 @@
+"""Rows of the named queries put together: routes, and how far consumer groups are behind. No I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from monitor import delays
+from monitor.api.models import Delay, Delivered, Route, SubscriberPosition, Trend
+
+RATE_WINDOW_MS: Final = 60_000
+
+Row = Mapping[str, Any]
+Rows = Iterable[Row]
+
+
+def with_delays(route: Route, by_stage: Rows, budget_ms: int | None) -> Route:
+    """Return a route with its delay by stage; its own topic's, and its view topic's from there on."""
+    about = [row for row in by_stage if row["topic"] in (route.topic, route.view_topic)]
+    stages = delays.stages_of(about)
+    return route.model_copy(update={"stages": stages, "budget": delays.judged(stages, budget_ms)})
+
+
+def longer(whole: Rows, recent: Rows) -> list[Row]:
+    """Return the rows of a long window, with what `recent` counts of the last minute.
+
+    What is so new that it is in no long step yet is there as `recent` has it.
+    """
+    known = {(row["topic"], row["view_topic"]): row for row in whole}
+    lately = {(row["topic"], row["view_topic"]): row for row in recent}
+    counted = {
+        at: {**row, "recent": lately[at]["recent"] if at in lately else 0} for at, row in known.items()
+    }
+    return list({**lately, **counted}.values())
+
+
+def readable(by_stage: Rows) -> list[Row]:
+    """Return the rows of delays_of_stages that say when changes were readable."""
+    return [row for row in by_stage if row["reached"] == "readable"]
+
+
+def routes_of(
+    flowed: Rows, planned: Rows, delays: Rows, refused: Rows, deliveries: Rows = ()
+) -> tuple[Route, ...]:
+    """Put the rows of the five queries together, one route a raw topic and view topic."""
+    done: dict[str, list[Delivered]] = defaultdict(list)
+    for row in deliveries:
+        done[row["view_topic"]].append(Delivered(**{key: row[key] for key in row if key != "view_topic"}))
+    delay_of = {row["topic"]: _delay(row["percentiles"]) for row in delays}
+    reasons: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in refused:
+        reasons[row["topic"]][row["reason"]] += row["changes"]
+    rows = {(row["topic"], row["view_topic"]): {**_NOTHING, **row} for row in planned}
+    for row in flowed:
+        at = (row["topic"], row["view_topic"])
+        rows[at] = {**rows.get(at, {}), **row}
+    return tuple(
+        Route(
+            rate_per_s=row.pop("recent") / (RATE_WINDOW_MS / 1000),
+            refused=dict(reasons.get(topic, {})),
+            delay_ms=delay_of.get(topic),
+            deliveries=tuple(done.get(view_topic, ())),
+            **row,
+        )
+        for (topic, view_topic), row in sorted(rows.items())
+    )
+
+
+_NOTHING: Final[Row] = {"recent": 0, "delivered": 0, "filtered": 0, "records": 0, "last_made_at_ms": None}
+
+
+def _delay(percentiles: list[float]) -> Delay:
+    p50, p95, p99 = (round(value, 1) for value in percentiles)
+    return Delay(p50=p50, p95=p95, p99=p99)
+
+
+def position_of(row: dict[str, Any]) -> SubscriberPosition:
+    """Return where a group is on a partition, from a row of `subscribers`."""
+    lag = max(row["end_offset"] - row["next_offset"], 0)
+    earlier = row.pop("earlier_lag_records")
+    trend = None if earlier is None else trend_of(max(earlier, 0), lag)
+    return SubscriberPosition(group=row.pop("group_id"), lag_records=lag, trend=trend, **row)
+
+
+def trend_of(earlier: int, now: int) -> Trend:
+    """Return where a lag goes; what changes by less than a tenth, or by a marker or two, is steady."""
+    if abs(now - earlier) <= max(2, earlier // 10):
+        return "steady"
+    return "growing" if now > earlier else "shrinking"
+
+
+def lag_by_topic(positions: Iterable[SubscriberPosition]) -> dict[str, dict[str, Any]]:
+    """Return how far the workers are behind on each raw topic: all records, the oldest one's time."""
+    of_topic: dict[str, list[SubscriberPosition]] = defaultdict(list)
+    for position in positions:
+        if not position.subscriber:
+            of_topic[position.topic].append(position)
+    return {
+        topic: {
+            "lag_records": sum(one.lag_records for one in found),
+            "lag_s": max((one.lag_s for one in found if one.lag_s is not None), default=None),
+            "trend": _worst([one.trend for one in found if one.trend is not None]),
+        }
+        for topic, found in of_topic.items()
+    }
+
+
+def _worst(trends: list[Trend]) -> Trend | None:
+    order: tuple[Trend, ...] = ("growing", "steady", "shrinking")
+    return min(trends, key=order.index, default=None)
