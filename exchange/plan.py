@@ -23,6 +23,9 @@ PARKED_TOPIC = "_exchange.parked"
 SNAPSHOTS_TOPIC = "_exchange.snapshots"
 """Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
 
+MADE_TOPIC = "_exchange.made"
+"""What `exchange apply` has made, and may delete; see exchange/apply/ledger.py."""
+
 ProtectBy = Literal["alarm", "drop_slot"]
 Converter = Literal["json", "avro"]
 Before = Literal["none", "complete"]

@@ -86,6 +86,26 @@ class Registry:
             raise ConfigError(self._refusal(answer, "list of subjects"))
         return [str(name) for name in answer.json()]
 
+    def version_ids(self, subject: str) -> set[str]:
+        """Return the ids of all schemas that a subject has as versions, as texts."""
+        path = f"/subjects/{_quoted(subject)}/versions"
+        answer = self._call("GET", path)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return set()
+        if answer.is_error:
+            raise ConfigError(self._refusal(answer, f"subject {subject}"))
+        versions = [self._call("GET", f"{path}/{version}").json() for version in answer.json()]
+        return {str(version["id"]) for version in versions}
+
+    def delete_subject(self, subject: str) -> None:
+        """Mark all versions of a subject as deleted; their ids stay readable.
+
+        Raises: ConfigError when the registry refuses.
+        """
+        answer = self._call("DELETE", f"/subjects/{_quoted(subject)}")
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise ConfigError(self._refusal(answer, f"subject {subject}"))
+
     def is_compatible(self, subject: str, schema: dict[str, Any]) -> bool:
         """Tell whether `register` would accept a schema."""
         return not self.incompatibilities(subject, schema)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from exchange.apply.ledger import INTENDED, Ledger, Made
 from exchange.apply.steps import Line, Mark, Stage, Survey
 from exchange.contract import Contract
 from exchange.plan_build import compiled_views
@@ -25,12 +26,20 @@ def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> dict[str, d
     return subjects
 
 
+def wanted_subjects(topology: Topology) -> set[str]:
+    """Return the subjects of a topology: those of its views, and those that connectors register."""
+    topics = [topic for topic in topology.data_topics() if topic.startswith(("share.", "raw."))]
+    return {f"{topic}-{part}" for topic in topics for part in ("key", "value")}
+
+
 class Schemas:
     """Brings the registry's subjects in line. ids: by subject, of those that are as wanted so far."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.ids: dict[str, int] = {}
         self._settings = settings
+        self._ledger = ledger
+        self._new: list[str] = []
 
     def survey(self, seen: Survey, schemas: Mapping[str, dict[str, Any]]) -> bool:
         """Look at every subject; return whether all are registered as wanted, so that every id is known.
@@ -51,6 +60,7 @@ class Schemas:
     def _see(self, registry: Registry, subject: str, schema: dict[str, Any], seen: Survey) -> Line:
         latest = registry.latest(subject)
         if latest is None:
+            self._new.append(subject)
             return Line(Mark.CREATED, "schema", subject)
         schema_id, version, registered = latest
         if registered != schema:
@@ -65,8 +75,19 @@ class Schemas:
         self.ids[subject] = schema_id
         return Line(Mark.UNCHANGED, "schema", subject)
 
+    def mark(self) -> None:
+        """Write down the ids of what was registered here."""
+        marks: dict[str, str] = {}
+        for subject, schema_id in self.ids.items():
+            made = self._ledger.find("schema", subject)
+            known = set(made.mark.split(",")) - {INTENDED} if made is not None else set()
+            marks[subject] = ",".join(sorted(known | {str(schema_id)}, key=int))
+        self._ledger.mark("schema", marks)
+
     def _register(self, schemas: Mapping[str, dict[str, Any]]) -> None:
+        self._ledger.write(Made("schema", subject) for subject in self._new)
         with for_writing(self._settings) as registry:
             for subject, schema in schemas.items():
                 registry.set_compatibility(subject, VIEW_COMPATIBILITY)
                 self.ids[subject] = registry.register(subject, schema)
+        self.mark()
