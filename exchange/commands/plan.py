@@ -32,8 +32,9 @@ def plan(
 
     One line an object: + to be created, ~ changed, - removed; x: apply made it, the topology no longer has
     it, and it stays until `exchange apply --allow-delete`. Then what it means to the readers of each view,
-    old → new, with their names; ! marks what shows them more than before, or may. Exit codes: 0 no difference,
-    2 differences, 1 something stands in the way.
+    old → new, with their names; ! marks what shows them more than before, or may.
+
+    Exit codes: 0 no difference, 2 differences, 1 something stands in the way.
 
     Examples:
       exchange plan

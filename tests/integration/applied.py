@@ -1,4 +1,4 @@
-"""A bus of two source databases, to which topologies are applied, and the topology that most tests begin with."""
+"""A bus of two source databases to apply topologies to, and the topology that most tests begin with."""
 
 from __future__ import annotations
 
