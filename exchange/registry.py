@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -18,6 +20,9 @@ USER: Final = "exchange"
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _TIMEOUT_S: Final = 10.0
+_PAGE: Final = 1000
+"""Source: Confluent Platform, schema.search.max.limit: more are not given at once."""
+_AT_ONCE: Final = 8
 
 
 def for_writing(settings: Settings) -> Registry:
@@ -78,6 +83,39 @@ class Registry:
             raise ConfigError(self._refusal(answer, f"subject {subject}"))
         found = answer.json()
         return int(found["id"]), int(found["version"]), _document(found["schema"])
+
+    def all_latest(self, prefix: str) -> dict[str, tuple[int, int, dict[str, Any]]]:
+        """Return id, version and schema of the latest version of each subject that begins with `prefix`."""
+        found: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        while True:
+            path = (
+                f"/schemas?subjectPrefix={_quoted(prefix)}&latestOnly=true&offset={len(found)}&limit={_PAGE}"
+            )
+            answer = self._call("GET", path)
+            if answer.is_error:
+                raise ConfigError(self._refusal(answer, "list of schemas"))
+            page = {str(one["subject"]): one for one in answer.json()}
+            if page.keys() <= found.keys():
+                return found
+            found |= {
+                name: (int(one["id"]), int(one["version"]), _document(one["schema"]))
+                for name, one in page.items()
+            }
+            if len(page) < _PAGE:
+                return found
+
+    def levels(self, prefix: str, subjects: Iterable[str]) -> dict[str, str]:
+        """Return the compatibility levels in force for subjects, which all begin with `prefix`.
+
+        The bus's own registry tells them at once, others are asked for each.
+        """
+        wanted = list(subjects)
+        answer = self._call("GET", f"/config?subjectPrefix={_quoted(prefix)}")
+        told = {} if answer.is_error else answer.json().get("subjects", {})
+        if wanted and not told:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                return dict(zip(wanted, pool.map(self.compatibility, wanted), strict=True))
+        return {name: str(told[name]) for name in wanted if name in told}
 
     def subjects(self) -> list[str]:
         """Return the names of all subjects that have a version."""

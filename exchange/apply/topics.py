@@ -42,13 +42,18 @@ class Topics:
         self._topology = topology
         self._specs = [*BUS_TOPICS, *data_topics(topology)]
 
-    def survey(self, seen: Survey, existing: Mapping[str, int]) -> None:
-        """Look at every topic. existing: topic → partitions. Raises: PartError when Kafka doesn't answer."""
+    def settings(self, existing: Mapping[str, int]) -> dict[str, dict[str, str]]:
+        """Return what Kafka says of those that exist. Raises: PartError when Kafka doesn't answer."""
+        return self._cluster.topic_config(spec.name for spec in self._specs if spec.name in existing)
+
+    def survey(
+        self, seen: Survey, existing: Mapping[str, int], configs: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Look at every topic. existing: topic → partitions; configs: its settings."""
         try:
             check_partitions(self._specs, existing)
         except ConfigError as error:
             seen.problems.append(str(error))
-        configs = self._cluster.topic_config(spec.name for spec in self._specs if spec.name in existing)
         lines = tuple(_line(spec, configs.get(spec.name)) for spec in self._specs)
         missing = {spec.name for spec in self._specs} - existing.keys()
         seen.stages.append(Stage(lines, lambda: self._make(missing)))

@@ -25,6 +25,7 @@ from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
 from exchange.apply.leftovers import Leftovers
+from exchange.apply.observed import look
 from exchange.apply.ownership import Ownership
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.apply.topics import Topics
@@ -33,9 +34,8 @@ from exchange.cluster import ADMIN, Acl, Cluster
 from exchange.contract import Contract
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
-from exchange.plan import MADE_TOPIC, PLAN_TOPIC, PublishedPlan
+from exchange.plan import PublishedPlan
 from exchange.plan_build import build_plan
-from exchange.quotas import client_quotas
 from exchange.settings import Settings
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec
@@ -106,26 +106,25 @@ class Work:
         Raises: ExchangeError when Kafka or the registry does not answer.
         """
         seen = Survey()
-        topics = self._cluster.topics()
-        users, quotas = self._cluster.scram_iterations(), client_quotas(self._settings)
-        if MADE_TOPIC in topics:
-            self._ledger.read()
-        granted, observed = access.rules(self._topology, self._today), self._cluster.acls()
-        self._see_access(seen, granted, observed, users)
-        self._topics.survey(seen, topics)
-        self._users.survey(seen, users, quotas)
-        self._see_rules(seen, granted, observed)
-        last = self._last_plan() if PLAN_TOPIC in topics else publish.LastPlan(0, None)
-        self._see_mask_key(seen, planned=last.version > 0)
+        databases = source.wanted(self._topology, self._contracts)
+        parts = self._topics, self._schemas
+        now = look(self._settings, self._cluster, self._ledger, parts, databases)
+        granted = access.rules(self._topology, self._today)
+        self._see_access(seen, granted, now.acls, now.users)
+        self._topics.survey(seen, now.topics, now.configs)
+        self._users.survey(seen, now.users, now.quotas)
+        self._see_rules(seen, granted, now.acls)
+        self._see_mask_key(seen, planned=now.last_plan.version > 0)
         steward_keys = self._steward_keys(seen)
-        schemas_known = self._schemas.survey(seen, schemas.wanted(self._topology, self._contracts))
-        self._see_sources(seen)
+        wanted = schemas.wanted(self._topology, self._contracts)
+        schemas_known = self._schemas.survey(seen, wanted, now.registered)
+        self._see_sources(seen, now.publications)
         leftovers = Leftovers(self._settings, self._cluster, self._ledger, self._topology)
-        leftovers.survey(seen, topics, users, quotas)
+        leftovers.survey(seen, now.topics, now.users, now.quotas)
         if not seen.problems:
-            self._see_plan(seen, steward_keys, last, schemas_known=schemas_known)
+            self._see_plan(seen, steward_keys, now.last_plan, schemas_known=schemas_known)
             seen.views = view_changes(
-                _views(last.plan), self._topology.views, _readers(observed), _readers(granted)
+                _views(now.last_plan.plan), self._topology.views, _readers(now.acls), _readers(granted)
             )
         return seen
 
@@ -180,13 +179,11 @@ class Work:
                 seen.problems.append(str(error))
         return keys
 
-    def _see_sources(self, seen: Survey) -> None:
+    def _see_sources(self, seen: Survey, publications: Iterable[source.Publication | ExchangeError]) -> None:
         secrets = self._settings.secrets
-        for wish in source.wanted(self._topology, self._contracts):
-            try:
-                planned = source.survey(wish, secrets)
-            except ExchangeError as error:
-                seen.problems.append(str(error))
+        for planned in publications:
+            if isinstance(planned, ExchangeError):
+                seen.problems.append(str(planned))
                 continue
             run = partial(self._make_publication, planned)
             seen.stages.append(Stage((_publication_line(planned),), run))

@@ -429,6 +429,13 @@ class Topology(Model):
         """Return the resources captured from a system."""
         return {name: resource for name, resource in self.resources.items() if resource.system == system}
 
+    def views_by_resource(self) -> dict[str, dict[str, ViewSpec]]:
+        """Return the views of all resources that have some, as `views_of` does for one."""
+        found: dict[str, dict[str, ViewSpec]] = {}
+        for name, view in self.views.items():
+            found.setdefault(view.resource, {})[name.rpartition(".")[2]] = view
+        return found
+
     def views_of(self, resource: str) -> dict[str, ViewSpec]:
         """Return the views of a resource by the last part of their names."""
         return {
