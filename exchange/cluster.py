@@ -40,6 +40,7 @@ from exchange.plan import (
     ACCOUNTS_TOPIC,
     MADE_TOPIC,
     PARKED_TOPIC,
+    PLAN_BYTES,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
@@ -92,7 +93,7 @@ class Acl:
 
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 BUS_TOPICS: Final = (
-    TopicSpec(PLAN_TOPIC, 1, _COMPACTED),
+    TopicSpec(PLAN_TOPIC, 1, _COMPACTED | {"max.message.bytes": str(PLAN_BYTES)}),
     TopicSpec(POSITIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(PARKED_TOPIC, 1, _COMPACTED),
     TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),

@@ -14,6 +14,8 @@ from exchange.model import Model
 from exchange.view import ViewSpec
 
 PLAN_TOPIC = "_exchange.plan"
+PLAN_BYTES = 16 * 1024**2
+"""Most that a plan may have: it holds every contract, and of 500 resources these pass Kafka's own 1 MiB."""
 ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
 RECEIPTS_TOPIC = "_exchange.receipts"

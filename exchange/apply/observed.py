@@ -1,4 +1,4 @@
-"""What is there now, all of it looked at side by side: brokers take a second for the settings of 1500 topics."""
+"""What is there now, looked at side by side: brokers take a second for the settings of 1500 topics."""
 
 from __future__ import annotations
 

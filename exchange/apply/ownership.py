@@ -15,6 +15,11 @@ _BUS_NAMES: Final = ("raw.", "share.", "quarantine.", "_exchange.")
 _OWN_USERS: Final = re.compile(r"(connector|deliver|redrive|steward)-.*|worker|monitor|pull")
 
 
+def is_of_bus(user: str) -> bool:
+    """Tell whether a user has the name of one of the bus's own users."""
+    return _OWN_USERS.fullmatch(user) is not None
+
+
 class Ownership:
     """Tells the bus's own rules from those of others, by the topology and by what apply has made."""
 
@@ -39,8 +44,8 @@ class Ownership:
         if who in self._of_bus or (who not in self._declared and who in self._made):
             return True
         own_groups = Acl(who, "group", f"{who}.", "prefixed", "read")
-        known = who in self._declared or own_groups in observed or _OWN_USERS.fullmatch(who) is not None
-        return known and (acl == own_groups or _is_on_the_bus(acl))
+        known = who in self._declared or own_groups in observed or is_of_bus(who)
+        return known and ((acl == own_groups and who not in self._declared) or _is_on_the_bus(acl))
 
 
 def _is_on_the_bus(acl: Acl) -> bool:

@@ -1,24 +1,42 @@
-"""Deletes by name, quotas, adoption, size and crashes of `exchange plan` and `exchange apply`, on the real parts."""
+"""Deletes by name, quotas, adoption, many resources and crashes of plan and apply, on the real parts."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
-from confluent_kafka.admin import NewTopic
+import typer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
+    NewTopic,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 
-from exchange.apply import leftovers, source
+from exchange import topology
+from exchange.adopt import users as adopt_users
+from exchange.apply import source
 from exchange.apply.ledger import Ledger
-from exchange.apply.steps import Line, Mark
-from exchange.cluster import Cluster, TopicSpec
+from exchange.apply.steps import Line, Mark, Survey
+from exchange.apply.work import Work, apply
+from exchange.cluster import Acl, Cluster, TopicSpec
+from exchange.commands import adopt as adopt_command
+from exchange.commands import plan as plan_command
 from exchange.commands import topology as command
 from exchange.errors import ConfigError, SourceError
 from exchange.librdkafka import write
 from exchange.plan import POSITIONS_TOPIC
 from exchange.quotas import client_quotas, set_client_quotas
-from exchange.registry import for_writing
-from tests.integration.applied import CONTRACT, RAW, SHARE, TOPOLOGY, Bus, ready_bus, without
+from exchange.registry import Registry, for_writing
+from tests.integration.applied import CONTRACT, RAW, SHARE, TOPOLOGY, Bus, ready_bus, without, write_key
 from tests.stack import Stack
 
 EXTRA_VIEW = """
@@ -28,6 +46,7 @@ EXTRA_VIEW = """
     fields: {{id_number: token}}
 """
 EXTRA_READER = "  {name}:\n    department: applied_south\n    label: {{zh: 三, en: Three}}\n"
+QUOTAS = "    quotas: {consumer_byte_rate: 1048576, producer_byte_rate: 2048, request_percentage: 12.5}\n"
 SECOND_SYSTEM = (
     "  applied_b:\n    department: applied_south\n    kind: postgres\n    connection_env: APPLIED_B_DSN\n",
     "  applied.other:\n    label: {zh: 人, en: Person}\n    system: applied_b\n    table: public.person\n"
@@ -55,6 +74,159 @@ def undeclared(bus: Bus, text: str = TOPOLOGY) -> list[str]:
 
 def everything(_line: Line) -> bool:
     return True
+
+
+# --- adoption; the cluster of others comes first, while no plan is in force -------------------------------
+
+ORDERS = "shop.public.orders"
+ROW = {
+    "type": "record",
+    "name": "Value",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "mobile", "type": ["null", "string"], "default": None},
+        {
+            "name": "placed_at",
+            "type": {
+                "type": "long",
+                "connect.version": 1,
+                "connect.name": "io.debezium.time.MicroTimestamp",
+            },
+        },
+        {
+            "name": "total",
+            "type": {
+                "type": "bytes",
+                "scale": 2,
+                "precision": 10,
+                "connect.version": 1,
+                "connect.parameters": {"scale": "2", "connect.decimal.precision": "10"},
+                "connect.name": "org.apache.kafka.connect.data.Decimal",
+                "logicalType": "decimal",
+            },
+        },
+    ],
+}
+ENVELOPE = {
+    "type": "record",
+    "name": "Envelope",
+    "namespace": ORDERS,
+    "fields": [
+        {"name": "before", "type": ["null", ROW], "default": None},
+        {"name": "after", "type": ["null", "Value"], "default": None},
+        {"name": "source", "type": {"type": "record", "name": "Source", "fields": []}},
+        {"name": "op", "type": "string"},
+    ],
+}
+ORDER_KEY = {
+    "type": "record",
+    "name": "Key",
+    "namespace": ORDERS,
+    "fields": [{"name": "id", "type": "long"}],
+}
+THEIR_RULES = (
+    Acl("their-app", "topic", ORDERS, "literal", "read"),
+    Acl("their-app", "group", "their-group", "literal", "read"),
+)
+
+
+@pytest.fixture
+def theirs(stack: Stack) -> Iterator[None]:
+    """Make a cluster as others have it: Debezium's topic, a plain one, a user with access and quotas."""
+    admin = stack.admin
+    admin.ensure_topics([TopicSpec(ORDERS, 3), TopicSpec("plain", 1)])
+    admin.client.alter_user_scram_credentials(
+        [
+            UserScramCredentialUpsertion(
+                "their-app", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"theirs", b"salt" * 8
+            )
+        ]
+    )["their-app"].result()
+    admin.ensure_acls(THEIR_RULES)
+    set_client_quotas(stack.settings, {"their-app": {"consumer_byte_rate": 4096.0}})
+    with for_writing(stack.settings) as registry:
+        registry.register(f"{ORDERS}-key", ORDER_KEY)
+        registry.register(f"{ORDERS}-value", ENVELOPE)
+        registry.register("plain-value", {"type": "string"})
+        yield
+        for subject in (f"{ORDERS}-key", f"{ORDERS}-value", "plain-value"):
+            registry.delete_subject(subject)
+    set_client_quotas(stack.settings, {"their-app": {"consumer_byte_rate": None}})
+    admin.remove_acls(THEIR_RULES)
+    admin.remove_scram_user("their-app")
+    for topic in (ORDERS, "plain"):
+        admin.delete_topic(topic)
+
+
+@pytest.mark.usefixtures("theirs")
+def test_a_cluster_of_others_is_adopted_and_joined_and_what_is_theirs_stays(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXCHANGE_HOME", str(stack.home))
+    bus = Bus(stack, {})
+    write_key(bus, "adopted")
+    before = kafka_state(bus)
+    assert adopted(tmp_path / "joined", as_json=True) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert kafka_state(bus) == before
+    assert told["only_adds"] is True
+    assert told["problems"] == []
+    assert {line["mark"] for line in told["lines"]} == {"+"}
+    assert not [line for line in told["lines"] if "their-app" in line["name"] or not line["why"]]
+    assert "topic plain: its records are not changes as Debezium tells them" in told["outside"]
+    assert f"user their-app: READ topic {ORDERS}" in told["outside"]
+    contract = json.loads((tmp_path / "joined" / "avro" / "shop" / "orders.avsc").read_text())
+    assert contract["key"] == ["id"]
+    types = {field["name"]: field["type"] for field in contract["fields"]}
+    assert types["placed_at"] == {"type": "long", "logicalType": "local-timestamp-micros"}
+    assert types["total"] == {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}
+
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(tmp_path / "joined" / "avro"))
+    command.apply(tmp_path / "joined" / "topology.yaml", yes=True)
+    after = kafka_state(bus)
+    assert set(THEIR_RULES) <= after[1]
+    assert (after[2]["their-app"], after[3]) == (before[2]["their-app"], before[3])
+    assert planned(tmp_path / "joined" / "topology.yaml") == 0
+    nothing = {"departments": {}, "systems": {}, "resources": {}}
+    (tmp_path / "empty.yaml").write_text(json.dumps(nothing))
+    empty = topology.load(tmp_path / "empty.yaml", {})
+    apply(stack.settings, empty, {}, allow_delete=everything)
+    assert "their-app" in stack.admin.scram_users()
+
+
+def test_nothing_is_written_over(bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXCHANGE_HOME", str(bus.settings.root))
+    (tmp_path / "topology.yaml").write_text("mine")
+    with pytest.raises(ConfigError, match="never writes over anything"):
+        adopted(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["topology.yaml"]
+
+
+def test_a_bus_whose_files_are_lost_is_adopted_with_an_empty_plan(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXCHANGE_HOME", str(bus.settings.root))
+    label = "    label: {zh: 一, en: One}\n"
+    bus.apply(TOPOLOGY.replace(label, label + QUOTAS))
+    before = bus.state()
+    assert adopted(tmp_path) == 0, capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("proof: a plan against these files is empty\n")
+    assert bus.state() == before
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(tmp_path / "avro"))
+    assert planned(tmp_path / "topology.yaml") == 0
+    bus.apply()
+
+
+def test_that_proof_sees_what_would_be_taken_away(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Grants that are not written are access that apply would withdraw."""
+    monkeypatch.setenv("EXCHANGE_HOME", str(bus.settings.root))
+    monkeypatch.setattr(adopt_users, "_adopt_access", lambda *_given: None)
+    assert adopted(tmp_path, as_json=True) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["only_adds"] is False
+    assert [line["name"] for line in told["lines"] if line["mark"] == "-"] == ["reader-one", "reader-two"]
 
 
 # --- deletes ----------------------------------------------------------------------------------------------
@@ -126,7 +298,6 @@ def test_that_test_sees_a_planner_that_goes_by_names(bus: Bus, monkeypatch: pyte
     remade(bus, topic)
     ids = {made.name: made.mark for made in ledger(bus).of("topic")}
     with monkeypatch.context() as planted:
-        planted.setattr(leftovers, "Cluster", Cluster)
         planted.setattr(Cluster, "topic_ids", lambda _self, names: {name: ids[name] for name in names})
         assert f"x topic {topic}" in undeclared(bus)
         bus.apply(allow_delete=everything)
@@ -214,9 +385,7 @@ def test_a_publication_that_others_made_in_the_place_of_ours_stays(bus: Bus) -> 
     bus.apply()
 
 
-def test_a_slot_that_is_read_is_not_dropped(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    import psycopg
-
+def test_a_slot_that_is_read_is_not_dropped(bus: Bus) -> None:
     bus.apply()
     made = ledger(bus).find("slot", "exchange_applied_a", "applied_a")
     assert made is not None
@@ -262,8 +431,6 @@ def test_the_command_deletes_what_is_typed_or_named_and_nothing_else(
 
 # --- quotas -----------------------------------------------------------------------------------------------
 
-QUOTAS = "    quotas: {consumer_byte_rate: 1048576, producer_byte_rate: 2048, request_percentage: 12.5}\n"
-
 
 def test_quotas_are_set_changed_and_taken_away_old_to_new(bus: Bus) -> None:
     label = "    label: {zh: 一, en: One}\n"
@@ -298,7 +465,153 @@ def test_quotas_that_drifted_are_set_right_and_those_of_others_stay(bus: Bus) ->
     set_client_quotas(bus.settings, {"their-app": {"consumer_byte_rate": None}})
 
 
+# --- many resources, and crashes --------------------------------------------------------------------------
+
+
+def test_the_registry_is_asked_as_often_for_many_views_as_for_few(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = "\n".join(EXTRA_VIEW.format(name=f"many_{number}").strip("\n") for number in range(10))
+    many = TOPOLOGY.replace("subscribers:\n", f"{views}\nsubscribers:\n")
+    bus.apply(many)
+    asked: list[str] = []
+    call = Registry._call
+    monkeypatch.setattr(Registry, "_call", lambda *given: asked.append(given[2]) or call(*given))
+    assert not bus.survey(many).changes
+    monkeypatch.undo()
+    assert len([path for path in asked if not path.startswith("/subjects")]) == 2, asked
+    assert not [path for path in asked if ".many_" in path]
+    bus.apply(allow_delete=everything)
+
+
+@pytest.mark.slow_faults
+def test_an_apply_that_is_killed_at_any_step_is_finished_by_the_next(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = files(bus, tmp_path, monkeypatch)
+    label = "    label: {zh: 一, en: One}\n"
+    changed = with_view("struck").replace(label, label + QUOTAS)
+    changed = changed.replace("subscribers:\n", "subscribers:\n" + EXTRA_READER.format(name="reader-struck"))
+    file.write_text(without(changed, "  - {subscriber: reader-two, view: applied.person.near}\n"))
+    before = with_view("doomed").replace(
+        "subscribers:\n", "subscribers:\n" + EXTRA_READER.format(name="reader-doomed")
+    )
+    steps = 0
+    for step in range(1, 200):
+        codes = []
+        for when in ("before", "after"):
+            bus.apply(before, allow_delete=everything)
+            bus.sql("applied_a", "DROP PUBLICATION exchange_applied_a")
+            made = ledger(bus).find("publication", "exchange_applied_a", "applied_a")
+            assert made is not None
+            ledger(bus).forget(made)
+            codes.append(killed(file, step, when))
+            command.apply(file, yes=True, delete=[])
+            command.apply(file, yes=True, delete=sorted({line.name for line in survey(bus, file).undeclared}))
+            assert planned(file) == 0, f"step {step} {when}"
+            assert all(one.mark for kind in KINDS for one in ledger(bus).of(kind)), f"step {step} {when}"
+        if codes == [0, 0]:
+            break
+        steps = step
+    assert steps > 15
+    bus.apply(allow_delete=everything)
+
+
+@pytest.mark.slow_faults
+def test_that_sees_an_apply_that_does_not_write_down_what_it_makes(
+    bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = files(bus, tmp_path, monkeypatch)
+    with monkeypatch.context() as planted:
+        planted.setattr(Ledger, "write", lambda *_given: None)
+        bus.apply(with_view("unwritten"))
+    assert f"x topic {SHARE}unwritten" not in undeclared(bus)
+    assert f"{SHARE}unwritten" in bus.stack.admin.topics()
+    bus.stack.admin.delete_topic(f"{SHARE}unwritten")
+    assert planned(file) == 0
+
+
+@pytest.mark.slow_faults
+def test_five_hundred_resources_are_planned_in_seconds(bus: Bus) -> None:
+    text = many_resources(500)
+    bus.sql("applied_a", MANY_TABLES)
+    bus.apply(text)
+    declared, contracts = bus.load(text), bus.contracts()
+    began_s = time.monotonic()
+    seen = Work(bus.settings, declared, contracts).survey()
+    took_s = time.monotonic() - began_s
+    assert (seen.changes, seen.problems) == ((), [])
+    sys.stderr.write(f"500 resources: {len(seen.lines)} objects looked at in {took_s:.1f} s\n")
+    assert took_s < 30
+
+
 # --- helpers ----------------------------------------------------------------------------------------------
+
+
+KINDS = ("topic", "user", "schema", "publication", "slot")
+MANY_TABLES = """
+DO $$ BEGIN FOR i IN 0..499 LOOP
+  EXECUTE format('CREATE TABLE many_%s (id_number text PRIMARY KEY, full_name text, region_code text)', i);
+  EXECUTE format('ALTER TABLE many_%s REPLICA IDENTITY FULL', i);
+END LOOP; END $$
+"""
+
+
+def many_resources(count: int) -> str:
+    """Return the topology with so many more resources, each with a view and a reader of it."""
+    label = "    label: {zh: 多, en: Many}\n"
+    resources = "".join(
+        f"  applied.many_{n}:\n{label}    system: applied_a\n    table: public.many_{n}\n"
+        f"    contract: applied.person\n    catalogue_code: M-{n}\n    share: unconditional\n"
+        "    partitions: 1\n"
+        for n in range(count)
+    )
+    views = "".join(
+        f"  applied.many_{n}.view:\n    resource: applied.many_{n}\n{label}    fields: {{id_number: token}}\n"
+        for n in range(count)
+    )
+    grants = "".join(f"  - {{subscriber: reader-one, view: applied.many_{n}.view}}\n" for n in range(count))
+    text = TOPOLOGY.replace("views:\n", f"{resources}views:\n{views}", 1)
+    return text + grants
+
+
+def killed(file: Path, step: int, when: str) -> int:
+    """Run an apply that kills itself at a step; return 0 when it had fewer steps."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.integration.struck_apply", str(file), str(step), when],
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode in (0, -signal.SIGKILL), run.stderr[-2000:]
+    return run.returncode
+
+
+def survey(bus: Bus, file: Path) -> Survey:
+    return bus.survey(file.read_text(encoding="utf-8"))
+
+
+def adopted(folder: Path, *, as_json: bool = False) -> int:
+    """Run `exchange adopt` and return its exit code."""
+    try:
+        adopt_command.adopt(folder, as_json=as_json)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def planned(file: Path) -> int:
+    """Run `exchange plan` and return its exit code."""
+    try:
+        plan_command.plan(file, None, as_json=False)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def kafka_state(bus: Bus) -> tuple[Any, ...]:
+    admin = bus.stack.admin
+    return admin.topics(), admin.acls(), admin.scram_iterations(), client_quotas(bus.settings)
 
 
 def changes(bus: Bus, text: str) -> list[str]:
@@ -325,8 +638,6 @@ def position_of(bus: Bus, system: str) -> None:
 
 def made_in_database(bus: Bus) -> tuple[bool, bool]:
     """Return whether publication and slot of the second system are there."""
-    import psycopg
-
     with psycopg.connect(bus.dsns["applied_b"]) as connection:
         found = connection.execute(
             "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = 'exchange_applied_b'),"
