@@ -31,10 +31,7 @@ _NAMED: Final[Mapping[str, Any]] = {
     "io.debezium.time.ZonedTimestamp": TIMESTAMP,
     **{f"io.debezium.time.{name}": "string" for name in ("ZonedTime", "Interval")},
     "io.debezium.time.Year": "int",
-    **{
-        f"io.debezium.data.{name}": "string"
-        for name in ("Json", "Enum", "EnumSet", "Xml", "Ltree", "Tsvector")
-    },
+    **{f"io.debezium.data.{name}": "string" for name in _TEXTS},
     "io.debezium.data.VariableScaleDecimal": "string",
     "io.debezium.data.Uuid": _UUID,
     "io.debezium.data.Bits": "bytes",

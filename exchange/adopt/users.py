@@ -26,9 +26,9 @@ def adopt_users(found: Found, draft: Draft) -> None:
     pulls = {one.subscriber: one.keys_env for one in found.plan.pulls} if found.plan else {}
     for user in sorted({*found.users, *deliveries, *pulls} - {ADMIN}):
         if is_of_bus(user):
-            if found.plan is None:
+            if user not in found.known:
                 draft.outside.append(
-                    f"user {user} has the name of one of the bus's own users: apply takes it over"
+                    f"user {user}: the bus needs one of this name too, and apply would set its password"
                 )
             continue
         if not _is_name(user):

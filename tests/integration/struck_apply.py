@@ -1,4 +1,4 @@
-"""`exchange apply` in a process that kills itself with SIGKILL at one of the calls by which it changes things.
+"""`exchange apply` in a process that kills itself (SIGKILL) at a call by which it changes something.
 
 Arguments: topology file, number of the call (from 1), `before` or `after` it. Exit code 0: there were fewer.
 """

@@ -187,7 +187,7 @@ def test_a_cluster_of_others_is_adopted_and_joined_and_what_is_theirs_stays(
     assert set(THEIR_RULES) <= after[1]
     assert (after[2]["their-app"], after[3]) == (before[2]["their-app"], before[3])
     assert planned(tmp_path / "joined" / "topology.yaml") == 0
-    nothing = {"departments": {}, "systems": {}, "resources": {}}
+    nothing: dict[str, Any] = {"departments": {}, "systems": {}, "resources": {}}
     (tmp_path / "empty.yaml").write_text(json.dumps(nothing))
     empty = topology.load(tmp_path / "empty.yaml", {})
     apply(stack.settings, empty, {}, allow_delete=everything)
@@ -476,7 +476,12 @@ def test_the_registry_is_asked_as_often_for_many_views_as_for_few(
     bus.apply(many)
     asked: list[str] = []
     call = Registry._call
-    monkeypatch.setattr(Registry, "_call", lambda *given: asked.append(given[2]) or call(*given))
+
+    def noted(registry: Registry, method: str, path: str, *given: Any) -> Any:
+        asked.append(path)
+        return call(registry, method, path, *given)
+
+    monkeypatch.setattr(Registry, "_call", noted)
     assert not bus.survey(many).changes
     monkeypatch.undo()
     assert len([path for path in asked if not path.startswith("/subjects")]) == 2, asked
