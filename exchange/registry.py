@@ -85,24 +85,35 @@ class Registry:
         return int(found["id"]), int(found["version"]), _document(found["schema"])
 
     def all_latest(self, prefix: str) -> dict[str, tuple[int, int, dict[str, Any]]]:
-        """Return id, version and schema of the latest version of each subject that begins with `prefix`."""
+        """Return id, version and schema of the latest version of each Avro subject that begins with `prefix`.
+
+        A registry that cannot list them is asked for each.
+        """
         found: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        offset = 0
         while True:
-            path = (
-                f"/schemas?subjectPrefix={_quoted(prefix)}&latestOnly=true&offset={len(found)}&limit={_PAGE}"
-            )
-            answer = self._call("GET", path)
+            asked = f"subjectPrefix={_quoted(prefix)}&latestOnly=true&offset={offset}&limit={_PAGE}"
+            answer = self._call("GET", f"/schemas?{asked}")
+            if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+                return self._each_latest(prefix)
             if answer.is_error:
                 raise ConfigError(self._refusal(answer, "list of schemas"))
-            page = {str(one["subject"]): one for one in answer.json()}
-            if page.keys() <= found.keys():
-                return found
+            page = answer.json()
+            known = len(found)
             found |= {
-                name: (int(one["id"]), int(one["version"]), _document(one["schema"]))
-                for name, one in page.items()
+                str(one["subject"]): (int(one["id"]), int(one["version"]), _document(one["schema"]))
+                for one in page
+                if one.get("schemaType", "AVRO") == "AVRO" and str(one["subject"]).startswith(prefix)
             }
-            if len(page) < _PAGE:
+            offset += len(page)
+            if len(page) < _PAGE or len(found) == known:
                 return found
+
+    def _each_latest(self, prefix: str) -> dict[str, tuple[int, int, dict[str, Any]]]:
+        names = [name for name in self.subjects() if name.startswith(prefix)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            latest = zip(names, pool.map(self.latest, names), strict=True)
+            return {name: found for name, found in latest if found is not None}
 
     def levels(self, prefix: str, subjects: Iterable[str]) -> dict[str, str]:
         """Return the compatibility levels in force for subjects, which all begin with `prefix`.

@@ -33,7 +33,7 @@ def adopt(
 
     Examples:
       exchange adopt adopted
-      EXCHANGE_TOPOLOGY=adopted/topology.yaml EXCHANGE_CONTRACTS=adopted/avro exchange plan
+      exchange adopt adopted --json
     """
     from exchange.adopt.debezium import adopt_debezium
     from exchange.adopt.document import write_files
