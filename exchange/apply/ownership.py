@@ -48,5 +48,14 @@ class Ownership:
         return known and ((acl == own_groups and who not in self._declared) or _is_on_the_bus(acl))
 
 
+def reaches_the_bus(acl: Acl) -> bool:
+    """Tell whether a rule on names of all kinds lets its user read topics of the bus as well."""
+    if acl.principal == ADMIN or acl.resource_type != "topic" or acl.operation not in ("read", "all"):
+        return False
+    if acl.pattern == "literal":
+        return acl.name == "*"
+    return any(name.startswith(acl.name) for name in _BUS_NAMES if name != acl.name)
+
+
 def _is_on_the_bus(acl: Acl) -> bool:
     return acl.resource_type == "topic" and acl.name.startswith(_BUS_NAMES)

@@ -26,7 +26,7 @@ from exchange.apply.exposure import view_changes
 from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
 from exchange.apply.leftovers import Leftovers
 from exchange.apply.observed import look
-from exchange.apply.ownership import Ownership
+from exchange.apply.ownership import Ownership, reaches_the_bus
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.apply.topics import Topics
 from exchange.apply.users import Users
@@ -145,6 +145,13 @@ class Work:
         unwanted = sorted(acl for acl in observed - wanted if ownership.is_ours(acl, observed))
         lines = _access_lines(Mark.REMOVED, unwanted)
         seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
+        for acl in sorted(observed - set(unwanted) - wanted):
+            if reaches_the_bus(acl):
+                told = (
+                    f"user {acl.principal}: {access.describe(acl)}: this shows it topics of the bus, unmasked"
+                )
+                declared = acl.principal in self._topology.subscribers
+                (seen.problems if declared else seen.notes).append(f"{told}; give it a narrower rule")
 
     def _see_rules(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
         lines = _access_lines(Mark.UNCHANGED, wanted & observed) + _access_lines(

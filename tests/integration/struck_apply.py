@@ -1,6 +1,6 @@
 """`exchange apply` in a process that kills itself (SIGKILL) at a call by which it changes something.
 
-Arguments: topology file, number of the call (from 1), `before` or `after` it. Exit code 0: there were fewer.
+Arguments: topology file, number of the call (from 1) before which it dies. Exit code 0: there were fewer.
 """
 
 from __future__ import annotations
@@ -43,31 +43,27 @@ CALLS: tuple[tuple[Any, str], ...] = (
 )
 
 
-def main(file: Path, at: int, when: str) -> None:
+def main(file: Path, at: int) -> None:
     """Apply, and delete all that may be deleted."""
     calls = count(1)
     for owner, name in CALLS:
-        setattr(owner, name, struck(getattr(owner, name), calls, at, when))
+        setattr(owner, name, struck(getattr(owner, name), calls, at))
     settings = Settings()
     contracts = load_contracts(settings.contracts)
     declared = topology.load(file, contracts)
     apply(settings, declared, contracts, allow_delete=lambda _line: True)
 
 
-def struck(call: Callable[..., Any], calls: count[int], at: int, when: str) -> Callable[..., Any]:
-    """Return the call, with the process's end before or after it when its turn comes."""
+def struck(call: Callable[..., Any], calls: count[int], at: int) -> Callable[..., Any]:
+    """Return the call, with the process's end before it when its turn comes."""
 
     def counted(*given: Any, **named: Any) -> Any:
-        turn = next(calls)
-        if turn == at and when == "before":
+        if next(calls) == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        outcome = call(*given, **named)
-        if turn == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return outcome
+        return call(*given, **named)
 
     return counted
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]))
