@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -429,8 +430,9 @@ class Topology(Model):
         """Return the resources captured from a system."""
         return {name: resource for name, resource in self.resources.items() if resource.system == system}
 
+    @cached_property
     def views_by_resource(self) -> dict[str, dict[str, ViewSpec]]:
-        """Return the views of all resources that have some, as `views_of` does for one."""
+        """The views of all resources that have some, as `views_of` tells them of one."""
         found: dict[str, dict[str, ViewSpec]] = {}
         for name, view in self.views.items():
             found.setdefault(view.resource, {})[name.rpartition(".")[2]] = view
@@ -438,9 +440,7 @@ class Topology(Model):
 
     def views_of(self, resource: str) -> dict[str, ViewSpec]:
         """Return the views of a resource by the last part of their names."""
-        return {
-            name.rpartition(".")[2]: view for name, view in self.views.items() if view.resource == resource
-        }
+        return self.views_by_resource.get(resource, {})
 
     def granted_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
         """Return the views a subscriber may read on a day."""
