@@ -282,7 +282,7 @@ class _Printer:
 
 def _noun(kind: str) -> str:
     """Return what one object of a kind is called where objects are counted."""
-    return "access list" if kind == "access" else kind
+    return {"access": "access list", "quotas": "quota list"}.get(kind, kind)
 
 
 def _as_json(applied: Applied) -> str:
