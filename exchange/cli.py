@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "check": "exchange.commands.topology:check",
         "plan": "exchange.commands.plan:plan",
         "apply": "exchange.commands.topology:apply",
+        "adopt": "exchange.commands.adopt:adopt",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
         "doctor": "exchange.commands.doctor:doctor",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
     AclBinding,
     AclBindingFilter,
@@ -29,6 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
+    UserScramCredentialAlteration,
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
@@ -37,7 +38,9 @@ from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    MADE_TOPIC,
     PARKED_TOPIC,
+    PLAN_BYTES,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
@@ -52,7 +55,8 @@ BROKER_DEFAULT: Final = -1
 DAY_MS: Final = 24 * 3600 * 1000
 _TIMEOUT_S: Final = 30.0
 _SETTLE_POLL_S: Final = 0.02
-_SCRAM_ITERATIONS: Final = 4096
+_SCRAM_ITERATIONS: Final = (4097, 8191)
+"""Drawn between these, above Kafka's least (4096): a credential set by others hardly has the same number."""
 # The access list knows the cluster by the resource type that librdkafka calls BROKER.
 _RESOURCE_TYPES: Final = {
     "topic": ResourceType.TOPIC,
@@ -89,10 +93,11 @@ class Acl:
 
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 BUS_TOPICS: Final = (
-    TopicSpec(PLAN_TOPIC, 1, _COMPACTED),
+    TopicSpec(PLAN_TOPIC, 1, _COMPACTED | {"max.message.bytes": str(PLAN_BYTES)}),
     TopicSpec(POSITIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(PARKED_TOPIC, 1, _COMPACTED),
     TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),
+    TopicSpec(MADE_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
@@ -141,6 +146,26 @@ class Cluster:
             for resource, answer in answers.items()
         }
 
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Return Kafka's id of each topic; one that was deleted and made anew has another.
+
+        Raises: PartError naming the topic that Kafka does not know.
+        """
+        wanted = list(topics)
+        if not wanted:
+            return {}
+        answers = self.client.describe_topics(TopicCollection(wanted), request_timeout=_TIMEOUT_S)
+        return {name: str(_result(f"topic {name}", answer).topic_id) for name, answer in answers.items()}
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with all its records.
+
+        Raises: PartError when Kafka refuses.
+        """
+        answers = self.client.delete_topics([topic], request_timeout=_TIMEOUT_S)
+        _result(f"topic {topic}", answers[topic])
+        _settle(f"removal of topic {topic}", lambda: topic not in self.topics())
+
     def ensure_topics(self, wanted: Iterable[TopicSpec]) -> list[str]:
         """Create what is missing, set what differs; return the names of the topics touched.
 
@@ -162,32 +187,52 @@ class Cluster:
 
         Raises: PartError when Kafka doesn't answer.
         """
+        return frozenset(self.scram_iterations())
+
+    def scram_iterations(self) -> dict[str, int]:
+        """Return the principals that have a SCRAM-SHA-512 credential, each with its number of iterations.
+
+        Raises: PartError when Kafka doesn't answer.
+        """
         answer: Any = self.client.describe_user_scram_credentials(request_timeout=_TIMEOUT_S)
         users = _result("list of SCRAM users", answer)
-        return frozenset(
-            name
+        return {
+            name: info.iterations
             for name, user in users.items()
-            if any(info.mechanism == ScramMechanism.SCRAM_SHA_512 for info in user.scram_credential_infos)
-        )
+            for info in user.scram_credential_infos
+            if info.mechanism == ScramMechanism.SCRAM_SHA_512
+        }
 
     def ensure_scram_user(self, principal: str) -> bool:
-        """Make a user with the password of its secret; return whether Kafka was changed.
+        """Make one user as `ensure_scram_users` does; return whether Kafka was changed."""
+        return bool(self.ensure_scram_users([principal]))
+
+    def ensure_scram_users(self, principals: Iterable[str]) -> list[str]:
+        """Make users with the passwords of their secrets; return those that Kafka was changed for.
 
         A new password is set as well when the secret was missing here and had to be made afresh.
 
         Raises: PartError when Kafka refuses.
         """
-        secret_known = self._settings.secrets.find(kafka_secret(principal)) is not None
-        if secret_known and principal in self.scram_users():
-            return False
+        before = self.scram_users()
+        known = self._settings.secrets
+        missing = [
+            user for user in principals if user not in before or known.find(kafka_secret(user)) is None
+        ]
+        changes = [self._credential(user) for user in missing]
+        if changes:
+            answers = self.client.alter_user_scram_credentials(changes, request_timeout=_TIMEOUT_S)
+            for user, answer in answers.items():
+                _result(f"SCRAM user {user}", answer)
+            _settle("new SCRAM users", lambda: self.scram_users() >= set(missing))
+        return missing
+
+    def _credential(self, principal: str) -> UserScramCredentialAlteration:
         password = self._settings.secrets.ensure(kafka_secret(principal)).get_secret_value()
-        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _SCRAM_ITERATIONS)
-        change = UserScramCredentialUpsertion(principal, info, password.encode(), secrets.token_bytes(24))
-        answers = self.client.alter_user_scram_credentials([change], request_timeout=_TIMEOUT_S)
-        for user, answer in answers.items():
-            _result(f"SCRAM user {user}", answer)
-        _settle(f"SCRAM user {principal}", lambda: principal in self.scram_users())
-        return True
+        least, most = _SCRAM_ITERATIONS
+        iterations = least + secrets.randbelow(most - least + 1)
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, iterations)
+        return UserScramCredentialUpsertion(principal, info, password.encode(), secrets.token_bytes(24))
 
     def remove_scram_user(self, principal: str) -> None:
         """Take away a user's SCRAM-SHA-512 credential, so that it can no longer log in.

@@ -14,6 +14,8 @@ from exchange.model import Model
 from exchange.view import ViewSpec
 
 PLAN_TOPIC = "_exchange.plan"
+PLAN_BYTES = 16 * 1024**2
+"""Most that a plan may have: it holds every contract, and of 500 resources these pass Kafka's own 1 MiB."""
 ACCOUNTS_TOPIC = "_exchange.accounts"
 POSITIONS_TOPIC = "_exchange.positions"
 RECEIPTS_TOPIC = "_exchange.receipts"
@@ -22,6 +24,9 @@ PARKED_TOPIC = "_exchange.parked"
 """What receivers of webhooks refused for good; see connectors/parked.py."""
 SNAPSHOTS_TOPIC = "_exchange.snapshots"
 """Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
+
+MADE_TOPIC = "_exchange.made"
+"""What `exchange apply` has made, and may delete; see exchange/apply/ledger.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 Converter = Literal["json", "avro"]

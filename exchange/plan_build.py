@@ -36,8 +36,8 @@ def compiled_views(topology: Topology, contracts: Mapping[str, Contract]) -> dic
     """Return every view of a valid topology, compiled, by topic."""
     return {
         view_topic(resource, name): compile_view(contracts[topology.contract_name(resource)], spec, name)
-        for resource in sorted(topology.resources)
-        for name, spec in sorted(topology.views_of(resource).items())
+        for resource, views in sorted(topology.views_by_resource.items())
+        for name, spec in sorted(views.items())
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -18,6 +20,9 @@ USER: Final = "exchange"
 
 _CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _TIMEOUT_S: Final = 10.0
+_PAGE: Final = 1000
+"""Source: Confluent Platform, schema.search.max.limit: more are not given at once."""
+_AT_ONCE: Final = 8
 
 
 def for_writing(settings: Settings) -> Registry:
@@ -79,12 +84,76 @@ class Registry:
         found = answer.json()
         return int(found["id"]), int(found["version"]), _document(found["schema"])
 
+    def all_latest(self, prefix: str) -> dict[str, tuple[int, int, dict[str, Any]]]:
+        """Return id, version and schema of the latest version of each Avro subject that begins with `prefix`.
+
+        A registry that cannot list them is asked for each.
+        """
+        found: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        offset = 0
+        while True:
+            asked = f"subjectPrefix={_quoted(prefix)}&latestOnly=true&offset={offset}&limit={_PAGE}"
+            answer = self._call("GET", f"/schemas?{asked}")
+            if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+                return self._each_latest(prefix)
+            if answer.is_error:
+                raise ConfigError(self._refusal(answer, "list of schemas"))
+            page = answer.json()
+            known = len(found)
+            found |= {
+                str(one["subject"]): (int(one["id"]), int(one["version"]), _document(one["schema"]))
+                for one in page
+                if one.get("schemaType", "AVRO") == "AVRO" and str(one["subject"]).startswith(prefix)
+            }
+            offset += len(page)
+            if len(page) < _PAGE or len(found) == known:
+                return found
+
+    def _each_latest(self, prefix: str) -> dict[str, tuple[int, int, dict[str, Any]]]:
+        names = [name for name in self.subjects() if name.startswith(prefix)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            latest = zip(names, pool.map(self.latest, names), strict=True)
+            return {name: found for name, found in latest if found is not None}
+
+    def levels(self, prefix: str, subjects: Iterable[str]) -> dict[str, str]:
+        """Return the compatibility levels in force for subjects, which all begin with `prefix`.
+
+        The bus's own registry tells them at once, others are asked for each.
+        """
+        wanted = list(subjects)
+        answer = self._call("GET", f"/config?subjectPrefix={_quoted(prefix)}")
+        told = {} if answer.is_error else answer.json().get("subjects", {})
+        if wanted and not told:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                return dict(zip(wanted, pool.map(self.compatibility, wanted), strict=True))
+        return {name: str(told[name]) for name in wanted if name in told}
+
     def subjects(self) -> list[str]:
         """Return the names of all subjects that have a version."""
         answer = self._call("GET", "/subjects")
         if answer.is_error:
             raise ConfigError(self._refusal(answer, "list of subjects"))
         return [str(name) for name in answer.json()]
+
+    def version_ids(self, subject: str) -> set[str]:
+        """Return the ids of all schemas that a subject has as versions, as texts."""
+        path = f"/subjects/{_quoted(subject)}/versions"
+        answer = self._call("GET", path)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return set()
+        if answer.is_error:
+            raise ConfigError(self._refusal(answer, f"subject {subject}"))
+        versions = [self._call("GET", f"{path}/{version}").json() for version in answer.json()]
+        return {str(version["id"]) for version in versions}
+
+    def delete_subject(self, subject: str) -> None:
+        """Mark all versions of a subject as deleted; their ids stay readable.
+
+        Raises: ConfigError when the registry refuses.
+        """
+        answer = self._call("DELETE", f"/subjects/{_quoted(subject)}")
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise ConfigError(self._refusal(answer, f"subject {subject}"))
 
     def is_compatible(self, subject: str, schema: dict[str, Any]) -> bool:
         """Tell whether `register` would accept a schema."""

@@ -81,7 +81,13 @@ def deliverers(topology: Topology) -> tuple[str, ...]:
 
 def principals(topology: Topology) -> tuple[str, ...]:
     """Return every Kafka user the bus needs besides admin, in alphabetical order."""
-    users = {WORKER, MONITOR, *topology.subscribers, *([PULL] if topology.pull_keys() else [])}
+    return tuple(sorted({*users(topology), *topology.subscribers}))
+
+
+def users(topology: Topology) -> tuple[str, ...]:
+    """Return those of them that the bus itself makes, with a password."""
+    made = {name for name, entry in topology.subscribers.items() if not entry.existing}
+    users = {WORKER, MONITOR, *made, *([PULL] if topology.pull_keys() else [])}
     users |= {connector(system) for system in topology.systems}
     users |= {deliverer(subscriber) for subscriber in deliverers(topology)}
     for department in topology.source_departments():
@@ -173,10 +179,12 @@ def _redriver(topology: Topology, department: str) -> Iterator[Acl]:
 
 
 def _subscriber(topology: Topology, subscriber: str, today: dt.date) -> Iterator[Acl]:
-    for view in topology.granted_views(subscriber, today):
+    granted = topology.granted_views(subscriber, today)
+    for view in granted:
         resource, _, name = view.rpartition(".")
         yield from _literal(subscriber, "topic", view_topic(resource, name), "read")
-    yield from _prefixed(subscriber, "group", f"{subscriber}.", "read")
+    if granted or not topology.subscribers[subscriber].existing:
+        yield from _prefixed(subscriber, "group", f"{subscriber}.", "read")
 
 
 def _deliverer(topology: Topology, subscriber: str, today: dt.date) -> Iterator[Acl]:

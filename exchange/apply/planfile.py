@@ -32,11 +32,21 @@ class PlanFile(Model):
     wanted_sha256: str = Field(description="Of the topology and its contracts.")
     changes: tuple[Line, ...]
     views: tuple[ViewChange, ...]
+    undeclared: tuple[Line, ...] = Field(
+        default=(),
+        description="What apply made and the topology no longer has; deleted where that is allowed.",
+    )
 
     @classmethod
     def of(cls, file: Path, wanted_sha256: str, seen: Survey) -> PlanFile:
         """Return the plan of a survey."""
-        return cls(topology=str(file), wanted_sha256=wanted_sha256, changes=seen.changes, views=seen.views)
+        return cls(
+            topology=str(file),
+            wanted_sha256=wanted_sha256,
+            changes=seen.changes,
+            views=seen.views,
+            undeclared=seen.undeclared,
+        )
 
     def expect_still_true(self, wanted_sha256: str, seen: Survey) -> None:
         """Return when all that a survey would change stands in this plan.

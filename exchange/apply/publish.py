@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from exchange.compacted import CompactedTopic
 from exchange.errors import PartError, PlanError
 from exchange.librdkafka import TIMED_OUT, write
-from exchange.plan import PLAN_TOPIC, PublishedPlan
+from exchange.plan import PLAN_BYTES, PLAN_TOPIC, PublishedPlan
 from exchange.plan_topic import PLAN_KEY
 
 _TIMEOUT_S: Final = 20.0
@@ -50,7 +50,8 @@ def publish(client: dict[str, Any], plan: PublishedPlan) -> None:
     Raises: PartError when Kafka does not take it.
     """
     record = {"topic": PLAN_TOPIC, "key": PLAN_KEY, "value": plan.model_dump_json().encode(), "partition": 0}
-    if failed := write(client | {"acks": "all", "enable.idempotence": True}, [record], _TIMEOUT_S):
+    properties = {"acks": "all", "enable.idempotence": True, "message.max.bytes": PLAN_BYTES}
+    if failed := write(client | properties, [record], _TIMEOUT_S):
         error = failed[0]
         why = f"no answer within {_TIMEOUT_S:.0f} s" if error.code() == TIMED_OUT else error.name()
         msg = f"Kafka: topic {PLAN_TOPIC}: {why}"

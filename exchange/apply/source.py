@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
+from exchange.apply.ledger import Made
 from exchange.contract import Contract
 from exchange.encoding.avroname import avro_name
 from exchange.errors import ConfigError, SourceError
@@ -58,6 +59,14 @@ FROM pg_publication p WHERE p.pubname = %s
 _BY_SCHEMA: Final = """
 SELECT EXISTS (SELECT FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid
                WHERE p.pubname = %s) AS by_schema
+"""
+_MARK: Final = """
+SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || oid::text AS mark
+FROM pg_publication WHERE pubname = %s
+"""
+_SLOT: Final = """
+SELECT active FROM pg_replication_slots
+WHERE slot_name = %s AND plugin = 'pgoutput' AND database = current_database()
 """
 _FIRST_WITH_SCHEMAS: Final = 150000
 """PostgreSQL 15 brought FOR TABLES IN SCHEMA, and with it the table pg_publication_namespace."""
@@ -199,6 +208,65 @@ def carry_out(planned: Publication, secrets: Secrets) -> None:
                 f"({_told(error)}). To be run by the owner of the tables:\n  {planned.statement}"
             )
             raise SourceError(msg) from None
+
+
+def names(topology: Topology) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of what a valid topology has in PostgreSQL: publications and slots."""
+    for name, system in topology.databases().items():
+        if system.kind == "postgres" and topology.resources_of(name):
+            yield "publication", topology.publication(name)
+            yield "slot", topology.slot(name)
+
+
+def mark(wish: Wanted, secrets: Secrets) -> str:
+    """Return what only this very publication has: the server's identifier and its oid; empty: there is none.
+
+    Raises: as `survey`.
+    """
+    with connect(wish, secrets) as connection:
+        found = connection.execute(_MARK, [wish.publication]).fetchone()
+    return str(found["mark"]) if found is not None else ""
+
+
+def there(wish: Wanted, secrets: Secrets, made: Iterable[Made]) -> list[Made]:
+    """Return which of the publications and slots that were made in a database are still there.
+
+    Raises: as `survey`.
+    """
+    with connect(wish, secrets) as connection:
+        return [one for one in made if _is_there(one, connection)]
+
+
+def drop(made: Made, secrets: Secrets) -> None:
+    """Drop a publication or a slot.
+
+    Raises: SourceError when it is in use, or PostgreSQL refuses; as `survey`.
+    """
+    wish = Wanted(made.system, made.connection_env, "", ())
+    with connect(wish, secrets) as connection:
+        if not _is_there(made, connection):
+            return
+        try:
+            if made.kind == "slot":
+                connection.execute("SELECT pg_drop_replication_slot(%s)", [made.name])
+            else:
+                connection.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(made.name)))
+        except psycopg.errors.ObjectInUse:
+            msg = (
+                f"system {made.system}: slot {made.name} is being read; stop "
+                f"`exchange connect {made.system}` and run this again"
+            )
+            raise SourceError(msg) from None
+        except psycopg.Error as error:
+            msg = f"system {made.system}: {made.kind} {made.name} cannot be dropped ({_told(error)})"
+            raise SourceError(msg) from None
+
+
+def _is_there(made: Made, connection: psycopg.Connection[DictRow]) -> bool:
+    if made.kind == "slot":
+        return connection.execute(_SLOT, [made.name]).fetchone() is not None
+    found = connection.execute(_MARK, [made.name]).fetchone()
+    return found is not None and found["mark"] == made.mark
 
 
 def connect(wish: Wanted, secrets: Secrets) -> psycopg.Connection[DictRow]:

@@ -10,12 +10,13 @@ from exchange.apply.exposure import ViewChange
 
 
 class Mark(StrEnum):
-    """What happens to an object."""
+    """What happens to an object; UNDECLARED is deleted where that is allowed by name, and else stays."""
 
     CREATED = "+"
     UNCHANGED = "="
     CHANGED = "~"
     REMOVED = "-"
+    UNDECLARED = "x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,13 @@ class Stage:
 class Survey:
     """What was seen: first what is taken away, then what is set up, and what stands in the way of that.
 
-    views: what all of it means to the readers of views.
+    deletes: what apply once made and the topology no longer has, one stage an object; views: what all of it
+    means to the readers of views.
     """
 
     withdrawals: list[Stage] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
+    deletes: list[Stage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     views: tuple[ViewChange, ...] = ()
@@ -67,14 +70,23 @@ class Survey:
         """The lines of what is not yet as it should be."""
         return tuple(line for line in self.lines if line.mark != Mark.UNCHANGED)
 
+    @property
+    def undeclared(self) -> tuple[Line, ...]:
+        """The lines of what may be deleted."""
+        return tuple(line for stage in self.deletes for line in stage.lines)
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The outcome: the plan now in force (0: none), and every object with what happened to it."""
+    """The outcome: the plan now in force (0: none), and every object with what happened to it.
+
+    kept: what is no longer declared and was not allowed to be deleted.
+    """
 
     plan_version: int
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
+    kept: tuple[Line, ...] = ()
 
     @property
     def changed(self) -> bool:

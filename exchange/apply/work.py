@@ -3,7 +3,8 @@
 1. look at everything, change nothing: each object is to be created, changed, removed, or right as it is;
 2. take away access that the topology no longer gives - even if something else is wrong;
 3. stop if anything else is wrong, with every problem;
-4. topics, users, access, masking key, schemas, publications, plan, in this order.
+4. topics, users and their quotas, access, masking key, schemas, publications, plan, in this order;
+5. delete what it once made and the topology no longer has, as far as that is allowed by name.
 
 Every step may be repeated: after a crash the next run does what is left, and a run after a complete one does
 nothing. Only the bus's own users and names are touched.
@@ -14,35 +15,34 @@ from __future__ import annotations
 import datetime as dt
 import secrets as random_secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
-from exchange.apply.ownership import Ownership
+from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
+from exchange.apply.leftovers import Leftovers
+from exchange.apply.observed import look
+from exchange.apply.ownership import Ownership, reaches_the_bus
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
-from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
+from exchange.apply.topics import Topics
+from exchange.apply.users import Users
+from exchange.cluster import ADMIN, Acl, Cluster
 from exchange.contract import Contract
-from exchange.counting import counted
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
-from exchange.plan import PLAN_TOPIC, PublishedPlan, raw_topic, view_topic
+from exchange.plan import PublishedPlan
 from exchange.plan_build import build_plan
-from exchange.settings import Settings, kafka_secret
+from exchange.settings import Settings
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec
 
 MASK_KEY: Final = "EXCHANGE_MASK_KEY"
 
-_DATA_CONFIG: Final = {
-    "cleanup.policy": "delete",
-    "retention.ms": str(7 * DAY_MS),
-    "max.message.bytes": "1048576",
-}
 _VIEW_TOPICS: Final = "share."
-_QUARANTINE_CONFIG: Final = _DATA_CONFIG | {"retention.ms": str(90 * DAY_MS)}
 
 
 def apply(
@@ -51,12 +51,14 @@ def apply(
     contracts: Mapping[str, Contract],
     report: Callable[[Line, float], object] = lambda _line, _took_s: None,
     confirm: Callable[[Survey], bool] = lambda _survey: True,
+    allow_delete: Callable[[Line], bool] = lambda _line: False,
 ) -> Applied | None:
     """Carry out a valid topology; `report` gets each object once it is as wanted, and how long that took.
 
     Objects of one kind are changed together: each is reported with the time of all.
 
-    `confirm` is asked before anything is changed; None is returned when it says no.
+    `confirm` is asked before anything is changed; None is returned when it says no. Then `allow_delete` is
+    asked of each object that the topology no longer has.
 
     Raises: ConfigError with every problem at once; access that was withdrawn stays withdrawn.
     """
@@ -64,7 +66,12 @@ def apply(
     seen = work.survey()
     if seen.changes and not confirm(seen):
         return None
-    for stage in seen.withdrawals if seen.problems else [*seen.withdrawals, *seen.stages]:
+    deletes = (
+        [] if seen.problems else [stage for stage in seen.deletes if all(map(allow_delete, stage.lines))]
+    )
+    if not seen.problems:
+        work.mark()
+    for stage in seen.withdrawals if seen.problems else [*seen.withdrawals, *seen.stages, *deletes]:
         began_s = time.monotonic()
         if stage.changes:
             stage.run()
@@ -73,7 +80,9 @@ def apply(
             report(line, took_s)
     if seen.problems:
         raise ConfigError("\n".join(seen.problems))
-    return Applied(work.plan_version, seen.lines, tuple(seen.notes))
+    deleted = tuple(line for stage in deletes for line in stage.lines)
+    kept = tuple(line for line in seen.undeclared if line not in deleted)
+    return Applied(work.plan_version, (*seen.lines, *deleted), tuple(seen.notes), kept)
 
 
 class Work:
@@ -86,7 +95,10 @@ class Work:
         self._contracts = contracts
         self._today = dt.datetime.now().astimezone().date()
         self._cluster = Cluster(settings)
-        self._schemas = schemas.Schemas(settings)
+        self._ledger = Ledger(settings.kafka_client(ADMIN))
+        self._topics = Topics(self._cluster, self._ledger, topology)
+        self._users = Users(settings, self._cluster, self._ledger, topology)
+        self._schemas = schemas.Schemas(settings, self._ledger)
 
     def survey(self) -> Survey:
         """Look at every part; problems are gathered, not raised, so that all are told at once.
@@ -94,59 +106,52 @@ class Work:
         Raises: ExchangeError when Kafka or the registry does not answer.
         """
         seen = Survey()
-        topics = self._cluster.topics()
-        granted, observed = access.rules(self._topology, self._today), self._cluster.acls()
-        self._see_access(seen, granted, observed)
-        self._see_topics(seen, topics)
-        self._see_users(seen)
-        self._see_rules(seen, granted, observed)
-        self._see_mask_key(seen, planned=PLAN_TOPIC in topics)
+        databases = source.wanted(self._topology, self._contracts)
+        parts = self._topics, self._schemas
+        now = look(self._settings, self._cluster, self._ledger, parts, databases)
+        granted = access.rules(self._topology, self._today)
+        self._see_access(seen, granted, now.acls, now.users)
+        self._topics.survey(seen, now.topics, now.configs)
+        self._users.survey(seen, now.users, now.quotas)
+        self._see_rules(seen, granted, now.acls)
+        self._see_mask_key(seen, planned=now.last_plan.version > 0)
         steward_keys = self._steward_keys(seen)
-        schemas_known = self._schemas.survey(seen, schemas.wanted(self._topology, self._contracts))
-        self._see_sources(seen)
+        wanted = schemas.wanted(self._topology, self._contracts)
+        schemas_known = self._schemas.survey(seen, wanted, now.registered)
+        self._see_sources(seen, now.publications)
+        leftovers = Leftovers(self._settings, self._cluster, self._ledger, self._topology)
+        leftovers.survey(seen, now.topics, now.users, now.quotas)
         if not seen.problems:
-            last = self._last_plan() if PLAN_TOPIC in topics else publish.LastPlan(0, None)
-            self._see_plan(seen, steward_keys, last, schemas_known=schemas_known)
+            self._see_plan(seen, steward_keys, now.last_plan, schemas_known=schemas_known)
             seen.views = view_changes(
-                _views(last.plan), self._topology.views, _readers(observed), _readers(granted)
+                _views(now.last_plan.plan), self._topology.views, _readers(now.acls), _readers(granted)
             )
         return seen
 
-    def _see_access(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
-        """Access and users that the topology gives no more."""
-        ownership = Ownership(self._topology, self._settings.secrets)
+    def mark(self) -> None:
+        """Write down by what those objects are known that an apply made which broke off just then."""
+        self._topics.mark()
+        self._users.mark()
+        self._schemas.mark()
+        for wish in source.wanted(self._topology, self._contracts):
+            if any(made.mark == INTENDED for made in self._in_database(wish)):
+                self._mark_publication(wish)
+
+    def _see_access(
+        self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl], users: Mapping[str, int]
+    ) -> None:
+        """Access that the topology gives no more."""
+        ownership = Ownership(self._topology, self._ledger, users)
         unwanted = sorted(acl for acl in observed - wanted if ownership.is_ours(acl, observed))
         lines = _access_lines(Mark.REMOVED, unwanted)
         seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
-        users = sorted(user for user in self._cluster.scram_users() if ownership.is_vanished_user(user))
-        lines = tuple(Line(Mark.REMOVED, "user", user) for user in users)
-        seen.withdrawals.append(Stage(lines, lambda: self._remove_users(users)))
-
-    def _remove_users(self, users: Iterable[str]) -> None:
-        for user in users:
-            self._cluster.remove_scram_user(user)
-
-    def _see_topics(self, seen: Survey, existing: Mapping[str, int]) -> None:
-        specs = [*BUS_TOPICS, *data_topics(self._topology)]
-        try:
-            check_partitions(specs, existing)
-        except ConfigError as error:
-            seen.problems.append(str(error))
-        configs = self._cluster.topic_config(spec.name for spec in specs if spec.name in existing)
-        lines = tuple(_topic_line(spec, configs.get(spec.name)) for spec in specs)
-        seen.stages.append(Stage(lines, lambda: self._cluster.ensure_topics(specs)))
-        wanted = {spec.name for spec in specs}
-        for name in sorted(set(existing) - wanted):
-            if name.startswith(("raw.", "share.", "quarantine.")):
-                seen.notes.append(f"topic {name} is not declared (any more); it is left as it is")
-        seen.notes += _histories(self._topology, wanted - set(existing), existing)
-
-    def _see_users(self, seen: Survey) -> None:
-        existing = self._cluster.scram_users()
-        users = access.principals(self._topology)
-        known = {user for user in users if self._settings.secrets.find(kafka_secret(user)) is not None}
-        lines = tuple(_user_line(user, exists=user in existing, known=user in known) for user in users)
-        seen.stages.append(Stage(lines, lambda: [self._cluster.ensure_scram_user(user) for user in users]))
+        for acl in sorted(observed - set(unwanted) - wanted):
+            if reaches_the_bus(acl):
+                told = (
+                    f"user {acl.principal}: {access.describe(acl)}: this shows it topics of the bus, unmasked"
+                )
+                declared = acl.principal in self._topology.subscribers
+                (seen.problems if declared else seen.notes).append(f"{told}; give it a narrower rule")
 
     def _see_rules(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
         lines = _access_lines(Mark.UNCHANGED, wanted & observed) + _access_lines(
@@ -163,7 +168,7 @@ class Work:
                 seen.problems.append(str(error))
             seen.stages.append(Stage((Line(Mark.UNCHANGED, "secret", MASK_KEY),), lambda: None))
             return
-        if planned and self._last_plan().version:
+        if planned:
             seen.problems.append(
                 f"secret {MASK_KEY} is missing, but a plan is in force: restore it (environment variable or "
                 f"<home>/secrets/{MASK_KEY}). A new one would change every token that subscribers hold"
@@ -181,15 +186,13 @@ class Work:
                 seen.problems.append(str(error))
         return keys
 
-    def _see_sources(self, seen: Survey) -> None:
+    def _see_sources(self, seen: Survey, publications: Iterable[source.Publication | ExchangeError]) -> None:
         secrets = self._settings.secrets
-        for wish in source.wanted(self._topology, self._contracts):
-            try:
-                planned = source.survey(wish, secrets)
-            except ExchangeError as error:
-                seen.problems.append(str(error))
+        for planned in publications:
+            if isinstance(planned, ExchangeError):
+                seen.problems.append(str(planned))
                 continue
-            run = _publisher(planned, secrets)
+            run = partial(self._make_publication, planned)
             seen.stages.append(Stage((_publication_line(planned),), run))
         for log_wish in binlog.wanted(self._topology, self._contracts):
             try:
@@ -207,6 +210,28 @@ class Work:
                 continue
             line = Line(Mark.UNCHANGED, "source", topics_wish.system)
             seen.stages.append(Stage((line,), lambda: None))
+
+    def _make_publication(self, planned: source.Publication) -> None:
+        wish = planned.wanted
+        if planned.before is None:
+            self._ledger.write(self._entries(wish))
+        source.carry_out(planned, self._settings.secrets)
+        self._mark_publication(wish)
+
+    def _entries(self, wish: source.Wanted, mark: str = INTENDED, slot_mark: str = INTENDED) -> list[Made]:
+        slot = self._topology.slot(wish.system)
+        return [
+            Made("publication", wish.publication, mark, wish.system, wish.connection_env),
+            Made("slot", slot, slot_mark, wish.system, wish.connection_env),
+        ]
+
+    def _in_database(self, wish: source.Wanted) -> list[Made]:
+        found = (self._ledger.find(one.kind, one.name, one.system) for one in self._entries(wish))
+        return [made for made in found if made is not None]
+
+    def _mark_publication(self, wish: source.Wanted) -> None:
+        if self._in_database(wish) and (mark := source.mark(wish, self._settings.secrets)):
+            self._ledger.write(self._entries(wish, mark, BY_CONNECTOR))
 
     def _see_plan(
         self, seen: Survey, steward_keys: Mapping[str, str], last: publish.LastPlan, *, schemas_known: bool
@@ -242,33 +267,6 @@ class Work:
             raise PlanError(msg)
         publish.publish(self._settings.kafka_client(ADMIN), self._plan(steward_keys, version))
         self.plan_version = version
-
-
-def _histories(topology: Topology, missing: set[str], existing: Mapping[str, int]) -> Iterator[str]:
-    """Yield how views that are added to running resources get the rows that are there already."""
-    for name, resource in topology.resources.items():
-        if topology.systems[resource.system].kind != "postgres":
-            continue
-        beginning = view_topic(name, "")
-        for topic in sorted(missing):
-            if topic.startswith(beginning) and raw_topic(resource.system, resource.table) in existing:
-                yield (
-                    f"view {topic.removeprefix('share.')} is new and shows what changes from now on; "
-                    f"`exchange snapshot start {resource.system} --table {resource.table} --view "
-                    f"{topic.removeprefix(beginning)}` sends it the rows that are there"
-                )
-
-
-def data_topics(topology: Topology) -> list[TopicSpec]:
-    """Return the topics of all resources and views, as Kafka shall have them."""
-    return [
-        TopicSpec(
-            topic,
-            topology.resources[resource].partitions,
-            _QUARANTINE_CONFIG if topic.startswith("quarantine.") else _DATA_CONFIG,
-        )
-        for topic, resource in sorted(topology.data_topics().items())
-    ]
 
 
 def read_steward_key(directory: Path, department: str) -> str:
@@ -317,21 +315,6 @@ def _readers(acls: Iterable[Acl]) -> dict[str, frozenset[str]]:
     return {name.removeprefix(_VIEW_TOPICS): frozenset(who) for name, who in views.items()}
 
 
-def _topic_line(spec: TopicSpec, config: Mapping[str, str] | None) -> Line:
-    if config is None:
-        return Line(Mark.CREATED, "topic", spec.name, counted(spec.partitions, "partition"))
-    changes = [
-        f"{key} {config.get(key)} → {value}" for key, value in spec.config.items() if config.get(key) != value
-    ]
-    return Line(Mark.CHANGED if changes else Mark.UNCHANGED, "topic", spec.name, ", ".join(changes))
-
-
-def _user_line(user: str, *, exists: bool, known: bool) -> Line:
-    if not exists:
-        return Line(Mark.CREATED, "user", user)
-    return Line(Mark.UNCHANGED, "user", user) if known else Line(Mark.CHANGED, "user", user, "new password")
-
-
 def _publication_line(planned: source.Publication) -> Line:
     name = f"{planned.wanted.publication} in system {planned.wanted.system}"
     if not planned.statement:
@@ -340,7 +323,3 @@ def _publication_line(planned: source.Publication) -> Line:
         return Line(Mark.CREATED, "publication", name, ", ".join(planned.after))
     detail = f"{', '.join(planned.before)} → {', '.join(planned.after)}"
     return Line(Mark.CHANGED, "publication", name, detail)
-
-
-def _publisher(planned: source.Publication, secrets: Any) -> Callable[[], None]:
-    return lambda: source.carry_out(planned, secrets)

@@ -30,9 +30,11 @@ def plan(
 ) -> None:
     """Show what differs between the topology and what is there; nothing is changed.
 
-    One line an object: + to be created, ~ changed, - removed. Then what it means to the readers of each
-    view, old → new, with their names; ! marks what shows them more than before, or may. Exit codes: 0 no
-    difference, 2 differences, 1 something stands in the way.
+    One line an object: + to be created, ~ changed, - removed; x: apply made it, the topology no longer has
+    it, and it stays until `exchange apply --allow-delete`. Then what it means to the readers of each view,
+    old → new, with their names; ! marks what shows them more than before, or may.
+
+    Exit codes: 0 no difference, 2 differences, 1 something stands in the way.
 
     Examples:
       exchange plan
@@ -62,7 +64,7 @@ def plan(
         raise ConfigError("\n".join(seen.problems))
     if output is not None:
         _write(output, found.model_dump_json(indent=1) + "\n")
-    if seen.changes:
+    if seen.changes or seen.undeclared:
         raise typer.Exit(_DIFFERENCES)
 
 
@@ -71,6 +73,9 @@ def _as_text(seen: Survey) -> str:
     for kind, group in groupby(seen.changes, key=lambda line: line.kind):
         lines.append(kind)
         lines += [f"  {line}" for line in group]
+    if seen.undeclared:
+        lines.append("no longer declared; to delete, needs --allow-delete")
+        lines += [f"  {line}" for line in seen.undeclared]
     if seen.views:
         lines.append("what it means to readers")
         lines += [f"  {change}" for change in seen.views]
@@ -78,13 +83,15 @@ def _as_text(seen: Survey) -> str:
 
 
 def _summary(seen: Survey) -> str:
-    if not seen.changes:
+    if not seen.changes and not seen.undeclared:
         return "no difference"
     marks = Counter(line.mark.name.lower() for line in seen.changes)
     parts = ", ".join(f"{marks[mark]} to be {mark}" for mark in _MARKS if marks[mark])
     exposing = sum(change.exposes for change in seen.views)
     shown = f"; {exposing} of what readers notice shows them more" if exposing else ""
-    return f"{counted(len(seen.changes), 'change')}: {parts}{shown}"
+    made = f"{counted(len(seen.changes), 'change')}: {parts}{shown}" if seen.changes else "no change"
+    left = f"; {counted(len(seen.undeclared), 'object')} no longer declared" if seen.undeclared else ""
+    return made + left
 
 
 def _write(path: Path, text: str) -> None:

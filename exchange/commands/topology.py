@@ -14,7 +14,7 @@ from exchange.counting import counted
 from exchange.errors import ExchangeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from exchange.apply.steps import Applied, Line, Survey
     from exchange.contract import Contract
@@ -83,13 +83,29 @@ def apply(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of text; wants --yes.")
     ] = False,
+    allow_delete: Annotated[
+        bool,
+        typer.Option(
+            "--allow-delete", help="Ask for the name of each object that is to be deleted, typed in full."
+        ),
+    ] = False,
+    delete: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--delete", metavar="NAME", help="Delete what has this name, without asking; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Make Kafka, the schema registry and the sources look as the topology says.
 
     Shows what would change and asks; then does it, one line an object: + created, ~ changed, - removed,
     = unchanged, ! readers of a view see more. May be repeated at any time: a second run finds nothing to do.
-    Topics and data are never deleted. Nothing at all is set up while a problem stands, but access that the
-    topology no longer gives is taken away first.
+    Nothing at all is set up while a problem stands, but access that the topology no longer gives is taken
+    away first.
+
+    Nothing is deleted - no topic, schema, user, publication or slot - but what apply itself once made, what
+    the topology no longer has, and what is named: with --allow-delete each name is asked for. A topic goes
+    with all its records.
 
     A plan that `exchange plan -o` wrote is carried out without a question, and refused where it is stale:
     when the topology or a contract is another one by now, or more is to be done than stands in it.
@@ -98,6 +114,8 @@ def apply(
       exchange apply
       exchange apply --yes --json
       exchange apply plan.json
+      exchange apply --allow-delete
+      exchange apply --yes --delete share.population.person.school
     """
     from exchange.apply.planfile import read_plan_file, wanted_sha256
     from exchange.apply.work import apply as carry_out
@@ -106,8 +124,8 @@ def apply(
 
     settings = Settings()
     planned = read_plan_file(file) if file is not None and file.suffix == ".json" else None
-    if as_json and not yes and planned is None:
-        msg = "--json cannot ask; give --yes with it"
+    if as_json and ((not yes and planned is None) or allow_delete):
+        msg = "--json cannot ask; give --yes with it, and --delete NAME in the place of --allow-delete"
         raise ConfigError(msg)
     loaded, contracts = load(settings, Path(planned.topology) if planned else file or settings.topology)
     warn(loaded)
@@ -119,11 +137,13 @@ def apply(
             return True
         return yes or _ask(seen)
 
+    deletes = _Deletes(delete or (), planned.undeclared if planned else None, ask=allow_delete)
     printer = _Printer(verbose=verbose, silent=as_json)
-    applied = carry_out(settings, loaded.topology, contracts, printer.line, confirm)
+    applied = carry_out(settings, loaded.topology, contracts, printer.line, confirm, deletes.allowed)
     if applied is None:
         sys.stdout.write("nothing was changed\n")
         raise typer.Exit(1)
+    deletes.expect_all_met(applied.lines)
     sys.stdout.write(_as_json(applied) if as_json else printer.summary(applied))
 
 
@@ -192,6 +212,39 @@ def _ask(seen: Survey) -> bool:
     return typer.confirm(f"{counted(len(seen.changes), 'change')} to make. Go ahead?")
 
 
+class _Deletes:
+    """Which of the objects that are no longer declared may be deleted: those named, or typed when asked."""
+
+    def __init__(self, named: Iterable[str], planned: Collection[Line] | None, *, ask: bool) -> None:
+        """planned: all that may be asked about, where a plan is carried out."""
+        self._named = set(named)
+        self._planned = planned
+        self._asks = ask
+
+    def allowed(self, line: Line) -> bool:
+        if self._planned is not None and line not in self._planned:
+            return False
+        if line.name in self._named:
+            return True
+        if not self._asks:
+            return False
+        typed = typer.prompt(f"{line}\n  type its name to delete it; anything else keeps it", default="-")
+        return str(typed).strip() == line.name
+
+    def expect_all_met(self, lines: Iterable[Line]) -> None:
+        """Raise ConfigError when something was named that was not there to be deleted."""
+        from exchange.apply.steps import Mark
+        from exchange.errors import ConfigError
+
+        met = {line.name for line in lines if line.mark == Mark.UNDECLARED}
+        if unmet := sorted(self._named - met):
+            msg = (
+                f"--delete: nothing of this name was deleted: {', '.join(unmet)}. `exchange plan` shows what "
+                "can be: it was made by apply, and is no longer declared; all else was done as asked"
+            )
+            raise ConfigError(msg)
+
+
 class _Printer:
     """Writes what was done; unchanged objects are counted, or shown one by one."""
 
@@ -221,12 +274,15 @@ class _Printer:
             text = f"= unchanged: {kinds}\n"
         changes = sum(line.mark != Mark.UNCHANGED for line in applied.lines)
         done = f"{counted(changes, 'change')} made" if changes else "nothing to change"
+        if applied.kept:
+            kept = "".join(f"  {line}\n" for line in applied.kept)
+            text += f"kept, though no longer declared; --allow-delete asks for their names:\n{kept}"
         return f"{text}{done}; plan version {applied.plan_version} is in force\n"
 
 
 def _noun(kind: str) -> str:
     """Return what one object of a kind is called where objects are counted."""
-    return "access list" if kind == "access" else kind
+    return {"access": "access list", "quotas": "quota list"}.get(kind, kind)
 
 
 def _as_json(applied: Applied) -> str:
@@ -237,6 +293,7 @@ def _as_json(applied: Applied) -> str:
             {"mark": line.mark.value, "kind": line.kind, "name": line.name, "detail": line.detail}
             for line in applied.lines
         ],
+        "kept": [{"kind": line.kind, "name": line.name, "detail": line.detail} for line in applied.kept],
         "notes": list(applied.notes),
     }
     return json.dumps(document, ensure_ascii=False) + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -328,6 +329,21 @@ AnyDelivery = Annotated[
 """A delivery of any kind."""
 
 
+class Quotas(Model):
+    """What Kafka lets a subscriber take of each broker before it is slowed down."""
+
+    consumer_byte_rate: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Bytes a second that it reads."
+    )
+    producer_byte_rate: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Bytes a second that it writes, into topics that are not the bus's."
+    )
+    request_percentage: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Percent of the time of one of the broker's threads; of several threads more than 100.",
+    )
+
+
 class Subscriber(Model):
     """A Kafka principal that reads views."""
 
@@ -336,6 +352,14 @@ class Subscriber(Model):
     delivery: AnyDelivery | None = Field(
         default=None,
         description="Store of its own that `exchange deliver` fills; without it, Kafka alone is read.",
+    )
+    existing: bool = Field(
+        default=False,
+        description="The Kafka user was there before the bus: its password, its quotas that are not named "
+        "here, and its access to what is not the bus's are left as they are.",
+    )
+    quotas: Quotas | None = Field(
+        default=None, description="Kafka's quotas of its user, which also hold for `exchange deliver`."
     )
     pull_keys_env: EnvName | None = Field(
         default=None,
@@ -406,11 +430,17 @@ class Topology(Model):
         """Return the resources captured from a system."""
         return {name: resource for name, resource in self.resources.items() if resource.system == system}
 
+    @cached_property
+    def views_by_resource(self) -> dict[str, dict[str, ViewSpec]]:
+        """The views of all resources that have some, as `views_of` tells them of one."""
+        found: dict[str, dict[str, ViewSpec]] = {}
+        for name, view in self.views.items():
+            found.setdefault(view.resource, {})[name.rpartition(".")[2]] = view
+        return found
+
     def views_of(self, resource: str) -> dict[str, ViewSpec]:
         """Return the views of a resource by the last part of their names."""
-        return {
-            name.rpartition(".")[2]: view for name, view in self.views.items() if view.resource == resource
-        }
+        return self.views_by_resource.get(resource, {})
 
     def granted_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
         """Return the views a subscriber may read on a day."""
@@ -424,6 +454,11 @@ class Topology(Model):
             return ()
         granted = self.granted_views(subscriber, today)
         return tuple(view for view in granted if not delivery.views or view in delivery.views)
+
+    def quotas(self, subscriber: str) -> dict[str, float]:
+        """Return the quotas that are declared for a subscriber, by Kafka's names."""
+        declared = self.subscribers[subscriber].quotas
+        return {} if declared is None else declared.model_dump(exclude_none=True)
 
     def pull_keys(self) -> dict[str, str]:
         """Return the subscribers that may pull over HTTP, each with the name of its keys' secret."""

@@ -128,6 +128,21 @@ def _add_reads(routes: APIRouter, store: Store) -> None:
     def version_schema(subject: Subject, version: str, deleted: Flag = False) -> Any:
         return RegistryResponse(json.loads(_version(store, subject, version, deleted=deleted).schema))
 
+    @routes.get("/schemas")
+    def schemas(
+        subjectPrefix: str = "",
+        latestOnly: Flag = False,
+        deleted: Flag = False,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        limit: int = -1,
+    ) -> Any:
+        names = [name for name in store.state.subjects(deleted=deleted) if name.startswith(subjectPrefix)]
+        versions = (store.state.versions(name, deleted=deleted) for name in names)
+        found = [one for each in versions for one in (each[-1:] if latestOnly else each)]
+        return RegistryResponse(
+            [_shown(one) for one in found[offset : offset + limit if limit >= 0 else None]]
+        )
+
     @routes.get("/schemas/types")
     def types() -> Any:
         return RegistryResponse(["AVRO"])
@@ -175,8 +190,13 @@ def _add_reads(routes: APIRouter, store: Store) -> None:
 
 def _add_compatibility(routes: APIRouter, store: Store, writer: list[Any]) -> None:
     @routes.get("/config")
-    def level() -> Any:
-        return RegistryResponse({"compatibilityLevel": store.state.level(None) or DEFAULT_LEVEL})
+    def level(subjectPrefix: str | None = None) -> Any:
+        """Show the registry's level; with a prefix, which Confluent's has not, also those of subjects."""
+        shown: dict[str, Any] = {"compatibilityLevel": store.state.level(None) or DEFAULT_LEVEL}
+        if subjectPrefix is not None:
+            names = [name for name in store.state.subjects() if name.startswith(subjectPrefix)]
+            shown["subjects"] = {name: store.state.level_in_force(name) for name in names}
+        return RegistryResponse(shown)
 
     @routes.get("/config/{subject}")
     def subject_level(subject: Subject, defaultToGlobal: Flag = False) -> Any:

@@ -30,6 +30,30 @@ def registry(stack: Stack) -> Iterator[Registry]:
         yield client
 
 
+def test_the_latest_of_many_subjects_are_listed_page_by_page(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.registry._PAGE", 2)
+    names = [f"many.{number}-value" for number in range(5)]
+    for name in names:
+        registry.register(name, PLAIN)
+    newest = registry.register(names[3], WIDER)
+    registry.set_compatibility(names[1], "FULL")
+
+    latest = registry.all_latest("many.")
+    assert sorted(latest) == names
+    assert latest[names[3]] == (newest, 2, WIDER)
+    assert latest == registry._each_latest("many.")
+    levels = registry.levels("many.", names)
+    assert levels == {name: "FULL" if name == names[1] else "BACKWARD" for name in names}
+    assert levels == {name: registry.compatibility(name) for name in names}
+
+    registry.delete_subject(names[0])
+    assert sorted(registry.all_latest("many.")) == names[1:]
+    assert registry.version_ids(names[3]) == {str(registry.register(names[3], PLAIN)), str(newest)}
+    registry.delete_subject(names[0])
+
+
 def test_registered_schema_is_found_by_id_and_as_latest(registry: Registry) -> None:
     first = registry.register("found-value", PLAIN)
     second = registry.register("found-value", WIDER)
