@@ -15,6 +15,11 @@ _BUS_NAMES: Final = ("raw.", "share.", "quarantine.", "_exchange.")
 _OWN_USERS: Final = re.compile(r"(connector|deliver|redrive|steward)-.*|worker|monitor|pull")
 
 
+def is_bus_user(user: str) -> bool:
+    """Tell whether a Kafka user is one of the bus itself, by its name."""
+    return user == ADMIN or bool(_OWN_USERS.fullmatch(user))
+
+
 class Ownership:
     """Tells the bus's own users and rules from those of others, by the topology and the secrets here."""
 

@@ -22,14 +22,16 @@ from typing import Any, Final
 from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ownership import Ownership
+from exchange.apply.revoked import cut_off, in_force, problem_of_lost, told, without_revoked
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.cluster import ADMIN, BUS_TOPICS, DAY_MS, Acl, Cluster, TopicSpec, check_partitions
 from exchange.contract import Contract
 from exchange.counting import counted
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
-from exchange.plan import PLAN_TOPIC, PublishedPlan, raw_topic, view_topic
+from exchange.plan import PLAN_TOPIC, REVOCATIONS_TOPIC, PublishedPlan, raw_topic, view_topic
 from exchange.plan_build import build_plan
+from exchange.revocations import Revocation, read_revocations
 from exchange.settings import Settings, kafka_secret
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec
@@ -82,9 +84,11 @@ class Work:
     def __init__(self, settings: Settings, topology: Topology, contracts: Mapping[str, Contract]) -> None:
         self.plan_version = 0
         self._settings = settings
+        self._declared = topology
         self._topology = topology
         self._contracts = contracts
         self._today = dt.datetime.now().astimezone().date()
+        self._revoked: dict[str, Revocation] = {}
         self._cluster = Cluster(settings)
         self._schemas = schemas.Schemas(settings)
 
@@ -95,6 +99,7 @@ class Work:
         """
         seen = Survey()
         topics = self._cluster.topics()
+        self._see_revoked(seen, topics)
         granted, observed = access.rules(self._topology, self._today), self._cluster.acls()
         self._see_access(seen, granted, observed)
         self._see_topics(seen, topics)
@@ -112,13 +117,33 @@ class Work:
             )
         return seen
 
+    def _see_revoked(self, seen: Survey, topics: Mapping[str, int]) -> None:
+        """Take out the grants that do not hold; what was revoked and cannot be read stops everything."""
+        try:
+            known = self._revocations() if REVOCATIONS_TOPIC in topics else {}
+            last = self._last_plan().plan if PLAN_TOPIC in topics else None
+        except ExchangeError as error:
+            seen.problems.append(f"nobody can tell what was revoked, so no access is given: {error}")
+            return
+        if lost := problem_of_lost(known, last.revoked if last is not None else ()):
+            seen.problems.append(lost)
+        self._revoked = in_force(known)
+        self._topology = without_revoked(self._declared, self._revoked)
+        seen.notes += told(self._declared, self._revoked)
+
+    def _revocations(self) -> dict[str, Revocation]:
+        return read_revocations(self._settings.kafka_client(ADMIN))
+
     def _see_access(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
         """Access and users that the topology gives no more."""
         ownership = Ownership(self._topology, self._settings.secrets)
         unwanted = sorted(acl for acl in observed - wanted if ownership.is_ours(acl, observed))
         lines = _access_lines(Mark.REMOVED, unwanted)
         seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
-        users = sorted(user for user in self._cluster.scram_users() if ownership.is_vanished_user(user))
+        gone = cut_off(self._topology, self._revoked, self._today)
+        users = sorted(
+            user for user in self._cluster.scram_users() if user in gone or ownership.is_vanished_user(user)
+        )
         lines = tuple(Line(Mark.REMOVED, "user", user) for user in users)
         seen.withdrawals.append(Stage(lines, lambda: self._remove_users(users)))
 
@@ -143,7 +168,8 @@ class Work:
 
     def _see_users(self, seen: Survey) -> None:
         existing = self._cluster.scram_users()
-        users = access.principals(self._topology)
+        gone = cut_off(self._topology, self._revoked, self._today)
+        users = [user for user in access.principals(self._topology) if user not in gone]
         known = {user for user in users if self._settings.secrets.find(kafka_secret(user)) is not None}
         lines = tuple(_user_line(user, exists=user in existing, known=user in known) for user in users)
         seen.stages.append(Stage(lines, lambda: [self._cluster.ensure_scram_user(user) for user in users]))
@@ -152,7 +178,17 @@ class Work:
         lines = _access_lines(Mark.UNCHANGED, wanted & observed) + _access_lines(
             Mark.CREATED, wanted - observed
         )
-        seen.stages.append(Stage(lines, lambda: self._cluster.ensure_acls(wanted)))
+        seen.stages.append(Stage(lines, lambda: self._give(wanted)))
+
+    def _give(self, wanted: frozenset[Acl]) -> None:
+        """Give access, but not what was revoked since the survey; what is revoked meanwhile goes again."""
+        self._cluster.ensure_acls(wanted & self._allowed())
+        self._cluster.remove_acls(wanted - self._allowed())
+
+    def _allowed(self) -> frozenset[Acl]:
+        """Return the rules of all grants that hold at this moment."""
+        revoked = in_force(self._revocations())
+        return access.rules(without_revoked(self._declared, revoked), self._today)
 
     def _see_mask_key(self, seen: Survey, *, planned: bool) -> None:
         secret = self._settings.secrets.find(MASK_KEY)
@@ -226,7 +262,13 @@ class Work:
 
     def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
         return build_plan(
-            self._topology, self._contracts, steward_keys, self._schemas.ids, version, self._today
+            self._topology,
+            self._contracts,
+            steward_keys,
+            self._schemas.ids,
+            version,
+            self._today,
+            tuple(self._revoked),
         )
 
     def _last_plan(self) -> publish.LastPlan:
