@@ -76,6 +76,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "latency": "exchange.commands.bench:latency",
         "capture": "exchange.commands.bench:capture",
         "memory": "exchange.commands.bench:memory",
+        "revoke": "exchange.commands.bench:revoke",
         "report": "exchange.commands.bench:report",
     },
 }

@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -120,7 +121,11 @@ class Revoking:
 
     def _check(self) -> None:
         """Raise ConfigError for what cannot be meant, before anything is changed."""
-        subscriber, topics = self._wish.subscriber, self._cluster.topics()
+        with ThreadPoolExecutor(1) as beside:  # the reader's connections take as long as all the rest
+            reading = beside.submit(read_revocations, self._client)
+            topics = self._cluster.topics()
+            users = {user for user in self._cluster.scram_users() if not is_bus_user(user)}
+            readers = {who for who in self._cluster.readers_of(self._topic) if not is_bus_user(who)}
         if self._topic not in topics:
             views = [name.removeprefix("share.") for name in topics if name.startswith("share.")]
             msg = f"no topic of a view {did_you_mean(self._wish.view, views)}"
@@ -128,13 +133,11 @@ class Revoking:
         if REVOCATIONS_TOPIC not in topics:
             msg = f"topic {REVOCATIONS_TOPIC} is not there; `exchange apply` of this version makes it"
             raise ConfigError(msg)
-        users = {user for user in self._cluster.scram_users() if not is_bus_user(user)}
-        readers = {who for who in self._cluster.readers_of(self._topic) if not is_bus_user(who)}
-        self._known = read_revocations(self._client)
+        self._known = reading.result()
         # who lost everything has no login any more
         known = (users | readers | {one.subscriber for one in self._known.values()}) - {"*"}
-        if is_bus_user(subscriber) or subscriber not in known:
-            msg = f"no subscriber {did_you_mean(subscriber, known)}"
+        if is_bus_user(self._wish.subscriber) or self._wish.subscriber not in known:
+            msg = f"no subscriber {did_you_mean(self._wish.subscriber, known)}"
             raise ConfigError(msg)
         self._partitions = topics[self._topic]
 
