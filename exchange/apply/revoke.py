@@ -4,7 +4,7 @@
 2. take away every rule by which the subscriber, or its deliverer, may read the view's topic;
 3. take away the subscriber's login where that was the last of its views;
 4. read the rules back, and note where each partition ends;
-5. wait for the requests that Kafka had accepted before, and note the ends again;
+5. have Kafka answer the fetches that it accepted before (exchange/apply/flush.py), and note the ends again;
 6. sign, and keep the certificate with what is remembered.
 
 Each step may be repeated: where it broke off, the next run does all of it, under the
@@ -14,7 +14,6 @@ name and time of the first.
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pydantic import ValidationError
 
 from exchange.apply import publish
 from exchange.apply.access import deliverer
+from exchange.apply.flush import RECORD_BYTES, Flush
 from exchange.apply.ownership import is_bus_user
 from exchange.certificate import Signer
 from exchange.cluster import ADMIN, Cluster
@@ -36,9 +36,6 @@ from exchange.settings import Settings
 from exchange.suggest import did_you_mean
 
 _TIMEOUT_S: Final = 30.0
-IN_FLIGHT_S: Final = 0.5
-"""How long a fetch waits in Kafka that was accepted before: clients' default, and ours. A client may ask for
-more, which nobody can take back; adr/0019."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +101,17 @@ class Revoking:
 
     def run(self) -> dict[str, Any]:
         """Do every step and return the certificate. Raises: as `revoke`."""
+        flush = Flush(self._client, self._topic)
         self._check()
         revocation = self._remember()
         closed = self._close()
         gone_at = now()
         ends = self._ends()
+        flush.run(self._cluster.client, self._partitions)
         removed = self._remove_login()
         self._confirm()
         if revocation.certificate is not None and not closed and not removed:
             return dict(revocation.certificate)
-        time.sleep(IN_FLIGHT_S)
         certificate = self._sign(revocation, _told(gone_at), ends)
         remember(self._client, revocation.model_copy(update={"certificate": certificate}))
         self._report("signed")
@@ -234,7 +232,7 @@ class Revoking:
             "access_gone_at": gone_at,
             "login_removed": not has_login,
             "plan_version": plan_version,
-            "in_flight_ms": round(IN_FLIGHT_S * 1000),
+            "in_flight_bytes": RECORD_BYTES,
             "partitions": [
                 end | {"in_flight_bound": after["high_watermark"]}
                 for end, after in zip(ends, later, strict=True)
