@@ -1,8 +1,9 @@
 """Runs the delivery of a subscriber's views into its own store, by the plan in force.
 
 Each view has a thread, a Kafka client and a connection of its own (connectors/viewdelivery.py): one that
-waits or halts holds up no other. A view whose grant has ended is stopped at once, by the plan without it or
-by Kafka itself, which the views are read from as the subscriber.
+waits or halts holds up no other. A view whose grant has ended is stopped at once, by the plan without it, by
+its revocation, or by Kafka itself, which the views are read from as the subscriber. A revocation is heeded
+because Kafka stops only what is asked for from then on: what a client holds already would still go out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from exchange import heartbeat, log
 from exchange.errors import ExchangeError, PlanError, RestartError, TransientError
 from exchange.plan import PlannedDelivery, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
+from exchange.revocations import Revocations, key_of
 from exchange.settings import Settings
 
 _LOOK_EVERY_S: Final = 0.5
@@ -42,6 +44,7 @@ class Deliverer:
         self._stopping = threading.Event()
         self._redis = heartbeat.connect(settings)
         self._views: dict[str, ViewDelivery] = {}
+        self._revoked: frozenset[str] = frozenset()
         self._beat_at = 0.0
 
     def stop(self) -> None:
@@ -57,24 +60,31 @@ class Deliverer:
         client = self._settings.kafka_client(principal(self._subscriber))
         while not self._stopping.is_set():
             try:
-                with PlanTopic(client) as plans:
+                with PlanTopic(client) as plans, Revocations(client) as revocations:
                     plan = plans.read() or _raise(no_plan())
-                    self._deliver(plans, plan)
+                    revocations.read()
+                    self._deliver(plans, plan, revocations)
             except TransientError as error:
                 _log.warning("delivery_waits_for_its_plan", subscriber=self._subscriber, exc_info=error)
                 self._stopping.wait(_RETRY_S)
         self._redis.close()
         return tuple(one.progress.reason for one in self._views.values() if one.progress.state == "halted")
 
-    def _deliver(self, plans: PlanTopic, plan: PublishedPlan) -> None:
+    def _deliver(self, plans: PlanTopic, plan: PublishedPlan, revocations: Revocations) -> None:
         delivery = planned_delivery(plan, self._subscriber)
         try:
+            self._revoked = revocations.in_force
             self._heed(plan, delivery)
             while not self._stopping.wait(_LOOK_EVERY_S):
                 with suppress(TransientError):  # the views themselves wait for Kafka, each by itself
+                    if revocations.newer():
+                        self._revoked = revocations.in_force
+                        self._heed(plan, delivery)
+                with suppress(TransientError):
                     newer = plans.newer()
                     if newer is not None:
-                        self._heed(newer, delivery)
+                        plan = newer
+                        self._heed(plan, delivery)
                 self._expect_all_well()
                 self._beat()
         finally:
@@ -89,12 +99,13 @@ class Deliverer:
         if delivery is None or delivery.model_copy(update={"views": ours.views}) != ours:
             msg = f"plan version {plan.version} changes where views are delivered to for {self._subscriber}"
             raise RestartError(msg)
-        ended = [name for name in self._views if name not in delivery.views]
+        held = [name for name in delivery.views if key_of(self._subscriber, name) not in self._revoked]
+        ended = [name for name in self._views if name not in held]
         self._end(ended)
         for name in ended:
             del self._views[name]
             _log.info("delivery_ended", view=name, subscriber=self._subscriber, plan_version=plan.version)
-        for name in delivery.views:
+        for name in held:
             if name in self._views:
                 self._views[name].heed(plan)
                 continue

@@ -30,6 +30,9 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "plan": "exchange.commands.plan:plan",
         "apply": "exchange.commands.topology:apply",
         "adopt": "exchange.commands.adopt:adopt",
+        "revoke": "exchange.commands.revoke:revoke",
+        "revoke-verify": "exchange.commands.revoke:revoke_verify",
+        "restore": "exchange.commands.revoke:restore",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
         "doctor": "exchange.commands.doctor:doctor",
@@ -75,6 +78,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "capture": "exchange.commands.bench:capture",
         "memory": "exchange.commands.bench:memory",
         "monitor": "exchange.commands.bench:monitor",
+        "revoke": "exchange.commands.bench:revoke",
         "report": "exchange.commands.bench:report",
     },
 }

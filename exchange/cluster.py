@@ -44,6 +44,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    REVOCATIONS_TOPIC,
     SNAPSHOTS_TOPIC,
 )
 from exchange.settings import Settings, kafka_secret
@@ -64,6 +65,7 @@ _RESOURCE_TYPES: Final = {
     "transactional_id": ResourceType.TRANSACTIONAL_ID,
     "cluster": ResourceType.BROKER,
 }
+_READS: Final = (AclOperation.READ, AclOperation.ALL)
 _B = TypeVar("_B", bound=AclBinding)
 
 
@@ -98,6 +100,7 @@ BUS_TOPICS: Final = (
     TopicSpec(PARKED_TOPIC, 1, _COMPACTED),
     TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),
     TopicSpec(MADE_TOPIC, 1, _COMPACTED),
+    TopicSpec(REVOCATIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
@@ -303,6 +306,30 @@ class Cluster:
             _settle("removal of access rules", lambda: self.acls().isdisjoint(present))
         return present
 
+    def readers_of(self, topic: str) -> frozenset[str]:
+        """Return who may read a topic by any rule, also a prefixed one or one for a single host; `*`: all.
+
+        Raises: PartError when Kafka doesn't answer.
+        """
+        anybody: Any = None
+        rules = _topic_rules(topic, anybody, AclOperation.ANY)
+        found = _result(f"readers of {topic}", self.client.describe_acls(rules, request_timeout=_TIMEOUT_S))
+        return frozenset(rule.principal.removeprefix("User:") for rule in found if rule.operation in _READS)
+
+    def close_topic(self, topic: str, principals: Iterable[str]) -> frozenset[str]:
+        """Take away every rule by which any of these may read a topic; return those who could.
+
+        A prefixed rule goes as a whole, and with it what else it opened.
+
+        Raises: PartError when Kafka refuses.
+        """
+        names = frozenset(principals)
+        rules = [_topic_rules(topic, f"User:{name}", operation) for name in names for operation in _READS]
+        answers = self.client.delete_acls(rules, request_timeout=_TIMEOUT_S)
+        removed = [rule for answer in answers.values() for rule in _result(f"readers of {topic}", answer)]
+        _settle(f"removal of readers of {topic}", lambda: self.readers_of(topic).isdisjoint(names))
+        return frozenset(rule.principal.removeprefix("User:") for rule in removed)
+
     def _create(self, missing: list[TopicSpec]) -> None:
         if not missing:
             return
@@ -366,6 +393,19 @@ def _binding(acl: Acl, kind: Callable[..., _B]) -> _B:
         f"User:{acl.principal}",
         "*",
         AclOperation[acl.operation.upper()],
+        AclPermissionType.ALLOW,
+    )
+
+
+def _topic_rules(topic: str, principal: str, operation: AclOperation) -> AclBindingFilter:
+    any_host: Any = None
+    return AclBindingFilter(
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.MATCH,
+        principal,
+        any_host,
+        operation,
         AclPermissionType.ALLOW,
     )
 

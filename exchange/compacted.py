@@ -69,11 +69,18 @@ class CompactedTopic:
         return {key: value for key, value in found.items() if value is not None}
 
     def poll(self) -> dict[bytes, bytes | None]:
-        """Return what has been committed since the last call, without waiting; None stands for deleted."""
+        """Return what has been committed since the last call, without waiting; None stands for deleted.
+
+        Raises: as `read`, where nothing was found before the error.
+        """
         found: dict[bytes, bytes | None] = {}
         before = -1
-        while (reached := self._take(found, 0)) > before:
-            before = reached
+        try:
+            while (reached := self._take(found, 0)) > before:
+                before = reached
+        except TransientError:
+            if not found:
+                raise
         return found
 
     def close(self) -> None:

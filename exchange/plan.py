@@ -24,6 +24,8 @@ PARKED_TOPIC = "_exchange.parked"
 """What receivers of webhooks refused for good; see connectors/parked.py."""
 SNAPSHOTS_TOPIC = "_exchange.snapshots"
 """Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
+REVOCATIONS_TOPIC = "_exchange.revocations"
+"""Which grants do not hold though topology.yaml has them; see exchange/revocations.py."""
 
 MADE_TOPIC = "_exchange.made"
 """What `exchange apply` has made, and may delete; see exchange/apply/ledger.py."""
@@ -140,6 +142,9 @@ class PublishedPlan(Model):
     resources: tuple[PlannedResource, ...]
     deliveries: tuple[PlannedDelivery, ...] = ()
     pulls: tuple[PlannedPull, ...] = ()
+    revoked: tuple[str, ...] = Field(
+        default=(), description="Grants that were revoked when it was made, <subscriber>|<view> each."
+    )
 
     def by_raw_topic(self) -> dict[str, PlannedResource]:
         """Return the resources by the topic their changes arrive on."""

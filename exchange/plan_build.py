@@ -48,13 +48,14 @@ def build_plan(
     schema_ids: Mapping[str, int],
     version: int,
     today: dt.date,
+    revoked: tuple[str, ...] = (),
 ) -> PublishedPlan:
     """Return the plan of a valid topology; the same input gives the same plan, whatever the file's order.
 
     today: what grants give on that day is delivered.
 
     steward_keys: department → X25519 public key, base64; schema_ids: subject (`<topic>-key`, `<topic>-value`)
-    → registered id.
+    → registered id; revoked: what `PublishedPlan.revoked` is to say. The topology is without these grants.
     """
     systems = tuple(_planned_system(name, topology) for name in sorted(topology.systems))
     resources = tuple(
@@ -70,7 +71,12 @@ def build_plan(
         if topology.subscribers[name].delivery is not None
     )
     return PublishedPlan(
-        version=version, systems=systems, resources=resources, deliveries=deliveries, pulls=pulls
+        version=version,
+        systems=systems,
+        resources=resources,
+        deliveries=deliveries,
+        pulls=pulls,
+        revoked=revoked,
     )
 
 

@@ -35,6 +35,7 @@ from connectors.pull.tally import Tally
 from exchange import log
 from exchange.errors import ExchangeError
 from exchange.plan import PublishedPlan
+from exchange.revocations import key_of
 from exchange.settings import Secrets
 
 MOST_OF_ONE: Final = 8
@@ -50,6 +51,8 @@ class Door:
 
     def __init__(self, secrets: Secrets, pool: Pool, cursors: CursorCodec) -> None:
         self.tally = Tally()
+        self.revoked: frozenset[str] = frozenset()
+        """Grants that do not hold, as exchange/revocations.py names them."""
         self.app = self._app()
         self._secrets = secrets
         self._pool = pool
@@ -101,6 +104,8 @@ class Door:
         wanted = question(asked)
         if VIEW.fullmatch(view) is None:
             raise Problem(403, "no view has such a name; /openapi.json lists those that this key may read")
+        if key_of(subscriber, view) in self.revoked:
+            raise Problem(403, "the grant of this view was revoked; who shares the data decides on a new one")
         wish = Wish(view, self._after(wanted, subscriber, view), wanted.most, wanted.wait_s)
         leave, began = self._enter(subscriber), time.monotonic()
         try:

@@ -19,6 +19,7 @@ from exchange import heartbeat, log
 from exchange.errors import TransientError
 from exchange.plan_topic import PlanTopic, no_plan
 from exchange.registry import Registry
+from exchange.revocations import Revocations
 from exchange.settings import Settings
 from exchange.subscriber.decoder import WireDecoder
 
@@ -78,19 +79,23 @@ class PullServer:
                 door.close()
 
     def _follow(self, door: Door) -> None:
-        """Give the door each plan as it comes; while Kafka is away it goes on with the last one."""
+        """Give the door each plan and revocation; while Kafka is away it goes on with what it has."""
         redis = heartbeat.connect(self._settings)
         while not self._stopping.is_set():
             try:
-                with PlanTopic(self._client) as plans:
+                with PlanTopic(self._client) as plans, Revocations(self._client) as revocations:
                     plan = plans.read()
                     if plan is None:
                         raise no_plan()
+                    revocations.read()
+                    door.revoked = revocations.in_force
                     while not self._stopping.is_set():
                         if plan is not None:
                             door.follow(plan)
                             _log.info("pull_serves", plan_version=plan.version, url=self._address)
                         plan = plans.newer()
+                        revocations.newer()
+                        door.revoked = revocations.in_force
                         self._beat(redis, door)
                         self._stopping.wait(_LOOK_EVERY_S)
             except TransientError as error:

@@ -4,12 +4,13 @@
 | --- | --- |
 | connector-<system> | write raw topics, quarantine, accounts; keep positions, receipts; read plan, orders |
 | connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
-| pull | read the plan; records it reads as the subscriber who asks |
+| pull | read the plan and what was revoked; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
 | steward-<department> | read the quarantine of its resources |
 | redrive-<department> | for `quarantine redrive`, run by the bus: the same, and read and write raw |
 | deliver-<subscriber> | for `exchange deliver`: write the accounts, keep its group's offsets; read the plan |
+|  | and what was revoked |
 |  | and, for a webhook, keep the list of what is parked |
 | <subscriber> | read the views granted to it, in groups named `<subscriber>.…`; nothing else |
 
@@ -30,6 +31,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    REVOCATIONS_TOPIC,
     SNAPSHOTS_TOPIC,
     delivery_group,
     quarantine_topic,
@@ -145,6 +147,7 @@ def _worker() -> Iterator[Acl]:
 
 def _pull() -> Iterator[Acl]:
     yield from _literal(PULL, "topic", PLAN_TOPIC, "read")
+    yield from _literal(PULL, "topic", REVOCATIONS_TOPIC, "read")
     yield from _literal(PULL, "group", reader_group(PULL), "describe")
 
 
@@ -196,6 +199,7 @@ def _deliverer(topology: Topology, subscriber: str, today: dt.date) -> Iterator[
     yield from _prefixed(who, "group", delivery_group(subscriber, ""), "read")
     yield from _literal(who, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
+    yield from _literal(who, "topic", REVOCATIONS_TOPIC, "read")
     if isinstance(topology.subscribers[subscriber].delivery, WebhookDelivery):
         yield from _literal(who, "topic", PARKED_TOPIC, "read", "write")
     yield from _literal(who, "group", reader_group(who), "describe")

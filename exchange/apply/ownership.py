@@ -16,8 +16,9 @@ _OWN_USERS: Final = re.compile(r"(connector|deliver|redrive|steward)-.*|worker|m
 
 
 def is_of_bus(user: str) -> bool:
-    """Tell whether a user has the name of one of the bus's own users."""
-    return _OWN_USERS.fullmatch(user) is not None
+    """Tell whether a user is one of the bus's own, by its name."""
+    return user == ADMIN or _OWN_USERS.fullmatch(user) is not None
+
 
 
 class Ownership:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from exchange.apply import access
 from exchange.apply.ledger import INTENDED, Ledger, Made
@@ -22,20 +22,26 @@ class Users:
         self._ledger = ledger
         self._topology = topology
 
-    def survey(self, seen: Survey, existing: Mapping[str, int], quotas: Quotas) -> None:
-        """Look at every user. existing: user → iterations of its credential; quotas: of all users."""
-        users = access.users(self._topology)
+    def survey(
+        self, seen: Survey, existing: Mapping[str, int], quotas: Quotas, cut_off: Collection[str]
+    ) -> None:
+        """Look at every user but those that get no login.
+
+        existing: user → iterations of its credential; quotas: of all users; cut_off: whose last grant was
+        revoked.
+        """
+        users = [user for user in access.users(self._topology) if user not in cut_off]
         lines = [self._line(user, exists=user in existing) for user in users]
         for name, entry in sorted(self._topology.subscribers.items()):
             if entry.existing and name in existing:
                 lines.append(Line(Mark.UNCHANGED, "user", name))
-            elif entry.existing:
+            elif entry.existing and name not in cut_off:
                 seen.problems.append(
                     f"subscriber {name}: Kafka has no SCRAM-SHA-512 user of that name; make it there, or "
                     "take out `existing`, and `exchange apply` makes it"
                 )
         missing = set(users) - existing.keys()
-        seen.stages.append(Stage(tuple(lines), lambda: self._make(missing)))
+        seen.stages.append(Stage(tuple(lines), lambda: self._make(users, missing)))
         self._see_quotas(seen, quotas)
 
     def mark(self) -> None:
@@ -45,9 +51,9 @@ class Users:
         there = self._cluster.scram_iterations() if open_ else {}
         self._ledger.mark("user", {u: str(there[u]) for u in open_ if u in there and u in declared})
 
-    def _make(self, missing: set[str]) -> None:
+    def _make(self, users: Collection[str], missing: set[str]) -> None:
         self._ledger.write(Made("user", user) for user in sorted(missing))
-        changed = self._cluster.ensure_scram_users(access.users(self._topology))
+        changed = self._cluster.ensure_scram_users(users)
         there = self._cluster.scram_iterations()
         self._ledger.mark("user", {user: str(there[user]) for user in changed})
 

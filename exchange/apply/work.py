@@ -27,6 +27,7 @@ from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
 from exchange.apply.leftovers import Leftovers
 from exchange.apply.observed import look
 from exchange.apply.ownership import Ownership, reaches_the_bus
+from exchange.apply.revoked import cut_off, in_force, problem_of_lost, told, without_revoked
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.apply.topics import Topics
 from exchange.apply.users import Users
@@ -34,8 +35,9 @@ from exchange.cluster import ADMIN, Acl, Cluster
 from exchange.contract import Contract
 from exchange.errors import ConfigError, ExchangeError, PlanError
 from exchange.keys import ViewKeys, read_key
-from exchange.plan import PublishedPlan
+from exchange.plan import REVOCATIONS_TOPIC, PublishedPlan
 from exchange.plan_build import build_plan
+from exchange.revocations import Revocation, read_revocations
 from exchange.settings import Settings
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec
@@ -91,9 +93,11 @@ class Work:
     def __init__(self, settings: Settings, topology: Topology, contracts: Mapping[str, Contract]) -> None:
         self.plan_version = 0
         self._settings = settings
+        self._declared = topology
         self._topology = topology
         self._contracts = contracts
         self._today = dt.datetime.now().astimezone().date()
+        self._revoked: dict[str, Revocation] = {}
         self._cluster = Cluster(settings)
         self._ledger = Ledger(settings.kafka_client(ADMIN))
         self._topics = Topics(self._cluster, self._ledger, topology)
@@ -109,10 +113,13 @@ class Work:
         databases = source.wanted(self._topology, self._contracts)
         parts = self._topics, self._schemas
         now = look(self._settings, self._cluster, self._ledger, parts, databases)
+        self._see_revoked(seen, now.topics, now.last_plan.plan)
         granted = access.rules(self._topology, self._today)
         self._see_access(seen, granted, now.acls, now.users)
         self._topics.survey(seen, now.topics, now.configs)
-        self._users.survey(seen, now.users, now.quotas)
+        cut = cut_off(self._topology, self._revoked, self._today)
+        self._see_cut_off(seen, cut & now.users.keys())
+        self._users.survey(seen, now.users, now.quotas, cut)
         self._see_rules(seen, granted, now.acls)
         self._see_mask_key(seen, planned=now.last_plan.version > 0)
         steward_keys = self._steward_keys(seen)
@@ -137,6 +144,22 @@ class Work:
             if any(made.mark == INTENDED for made in self._in_database(wish)):
                 self._mark_publication(wish)
 
+    def _see_revoked(self, seen: Survey, topics: Mapping[str, int], last: PublishedPlan | None) -> None:
+        """Take out the grants that do not hold; what was revoked and cannot be read stops everything."""
+        try:
+            known = self._revocations() if REVOCATIONS_TOPIC in topics else {}
+        except ExchangeError as error:
+            seen.problems.append(f"nobody can tell what was revoked, so no access is given: {error}")
+            return
+        if lost := problem_of_lost(known, last.revoked if last is not None else ()):
+            seen.problems.append(lost)
+        self._revoked = in_force(known)
+        self._topology = without_revoked(self._declared, self._revoked)
+        seen.notes += told(self._declared, self._revoked)
+
+    def _revocations(self) -> dict[str, Revocation]:
+        return read_revocations(self._settings.kafka_client(ADMIN))
+
     def _see_access(
         self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl], users: Mapping[str, int]
     ) -> None:
@@ -147,17 +170,37 @@ class Work:
         seen.withdrawals.append(Stage(lines, lambda: self._cluster.remove_acls(unwanted)))
         for acl in sorted(observed - set(unwanted) - wanted):
             if reaches_the_bus(acl):
-                told = (
+                said = (
                     f"user {acl.principal}: {access.describe(acl)}: this shows it topics of the bus, unmasked"
                 )
                 declared = acl.principal in self._topology.subscribers
-                (seen.problems if declared else seen.notes).append(f"{told}; give it a narrower rule")
+                (seen.problems if declared else seen.notes).append(f"{said}; give it a narrower rule")
+
+    def _see_cut_off(self, seen: Survey, logins: Iterable[str]) -> None:
+        """Take away logins whose last grant was revoked, but for those that were there before the bus."""
+        users = sorted(user for user in logins if not self._topology.subscribers[user].existing)
+        lines = tuple(Line(Mark.REMOVED, "user", user) for user in users)
+        seen.withdrawals.append(Stage(lines, lambda: self._remove_users(users)))
+
+    def _remove_users(self, users: Iterable[str]) -> None:
+        for user in users:
+            self._cluster.remove_scram_user(user)
 
     def _see_rules(self, seen: Survey, wanted: frozenset[Acl], observed: frozenset[Acl]) -> None:
         lines = _access_lines(Mark.UNCHANGED, wanted & observed) + _access_lines(
             Mark.CREATED, wanted - observed
         )
-        seen.stages.append(Stage(lines, lambda: self._cluster.ensure_acls(wanted)))
+        seen.stages.append(Stage(lines, lambda: self._give(wanted)))
+
+    def _give(self, wanted: frozenset[Acl]) -> None:
+        """Give access, but not what was revoked since the survey; what is revoked meanwhile goes again."""
+        self._cluster.ensure_acls(wanted & self._allowed())
+        self._cluster.remove_acls(wanted - self._allowed())
+
+    def _allowed(self) -> frozenset[Acl]:
+        """Return the rules of all grants that hold at this moment."""
+        revoked = in_force(self._revocations())
+        return access.rules(without_revoked(self._declared, revoked), self._today)
 
     def _see_mask_key(self, seen: Survey, *, planned: bool) -> None:
         secret = self._settings.secrets.find(MASK_KEY)
@@ -251,7 +294,13 @@ class Work:
 
     def _plan(self, steward_keys: Mapping[str, str], version: int) -> PublishedPlan:
         return build_plan(
-            self._topology, self._contracts, steward_keys, self._schemas.ids, version, self._today
+            self._topology,
+            self._contracts,
+            steward_keys,
+            self._schemas.ids,
+            version,
+            self._today,
+            tuple(self._revoked),
         )
 
     def _last_plan(self) -> publish.LastPlan:

@@ -205,6 +205,29 @@ def monitor(
     _show(run, as_json=as_json)
 
 
+def revoke(
+    trials: Annotated[
+        int, typer.Option(help="Grants that are revoked, each with a live reader.", min=1)
+    ] = 100,
+    as_json: _Json = False,
+) -> None:
+    """Measure the time from `exchange revoke` to the last byte that a live reader of the view gets.
+
+    A reader that is not cut, or gets a record from behind the bound of its certificate, is an error.
+
+    Examples:
+      exchange bench revoke
+      exchange bench revoke --trials 10 --json
+    """
+
+    def run() -> dict[str, Any]:
+        from bench import revoke
+
+        return revoke.run(trials)
+
+    _show(run, as_json=as_json)
+
+
 def report(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Saved --json outputs; without any, all is measured now.")

@@ -152,6 +152,8 @@ def _properties(data: Path, port: int, controller_port: int, passwords: dict[str
         "listener.name.controller.plain.sasl.jaas.config": plain,
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:admin",
+        # A login that was taken away ends after so long; clients log in again by themselves before.
+        "connections.max.reauth.ms": "60000",
         "allow.everyone.if.no.acl.found": "false",
         "auto.create.topics.enable": "false",
         "log.dirs": str(data),

@@ -39,6 +39,7 @@ from exchange.plan import (
     ACCOUNTS_TOPIC,
     PARKED_TOPIC,
     PLAN_TOPIC,
+    REVOCATIONS_TOPIC,
     PlannedDelivery,
     PlannedResource,
     PlannedView,
@@ -149,6 +150,7 @@ class SinkSubject(ABC):
             Acl(who, "group", reader_group(who), "literal", "describe"),
             Acl(who, "topic", ACCOUNTS_TOPIC, "literal", "write"),
             Acl(who, "topic", PLAN_TOPIC, "literal", "read"),
+            Acl(who, "topic", REVOCATIONS_TOPIC, "literal", "read"),
             *(Acl(who, "topic", PARKED_TOPIC, "literal", operation) for operation in ("read", "write")),
             *(
                 Acl(who, "transactional_id", f"{who}.", "prefixed", operation)

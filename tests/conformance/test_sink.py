@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from exchange.apply.revoke import Wish, revoke
 from tests.conformance import struck_sink
 from tests.conformance.feed import EMPTY, FULL, PARTITIONS, TYPES, Writer
 from tests.conformance.sink_harness import SINK_SUBJECTS, STRUCK, PostgresSinkSubject, SinkSubject
@@ -189,6 +190,25 @@ def test_a_grant_that_ends_stops_its_view_and_no_other(make: Make) -> None:
         wait_for(lambda: "no grant" in str(subject.heartbeat().get("halted")), "the reason", 120)
         subject.publish(without="person")
         deliverer.says("delivery_ended")
+        assert deliverer.stop() == 0
+    assert set(subject.state("person") or {}) == {1}
+
+
+@long
+def test_a_revoked_view_is_delivered_no_more_before_any_new_plan(make: Make) -> None:
+    subject = make("person", "other")
+    with subject.deliverer() as deliverer:
+        for feed in subject.feeds.values():
+            with feed.transaction():
+                feed.put(1, FULL)
+        for view in subject.views:
+            subject.wait_for_state(view)
+        revoke(subject.stack.settings, Wish(subject.name, subject.views["person"], "test", "trial"))
+        deliverer.says("delivery_ended")
+        for feed in subject.feeds.values():
+            with feed.transaction():
+                feed.put(2, FULL)
+        subject.wait_for_state("other")
         assert deliverer.stop() == 0
     assert set(subject.state("person") or {}) == {1}
 

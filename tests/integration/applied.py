@@ -88,7 +88,16 @@ QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
 INTERNAL = (
     *(
         f"_exchange.{name}"
-        for name in ("plan", "positions", "accounts", "receipts", "parked", "snapshots", "made")
+        for name in (
+            "plan",
+            "positions",
+            "accounts",
+            "receipts",
+            "parked",
+            "snapshots",
+            "made",
+            "revocations",
+        )
     ),
     "_schemas",
 )

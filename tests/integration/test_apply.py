@@ -18,6 +18,7 @@ from confluent_kafka import (
 )
 
 from exchange import topology
+from exchange.apply import access
 from exchange.apply.schemas import Schemas
 from exchange.apply.steps import Mark, Survey
 from exchange.apply.work import Work, apply
@@ -41,6 +42,7 @@ from tests.integration.applied import (
     ready_bus,
     without,
 )
+from tests.integration.matrix import OPERATIONS, expected, tried
 from tests.stack import Stack, wait_for
 
 
@@ -136,34 +138,89 @@ def _break_off(*_args: Any) -> None:
 # --- who may read -----------------------------------------------------------------------------------------
 
 
-def test_only_granted_cells_of_the_access_matrix_can_be_read(bus: Bus) -> None:
-    bus.apply()
-    near, far = f"{SHARE}near", f"{SHARE}far"
-    topics = {near, far, *RAW, *QUARANTINE, *INTERNAL, *KAFKA_OWN}
-    readable = {
-        "reader-one": {near},
-        "reader-two": {near, far},
-        "worker": {*RAW, "_exchange.plan"},
-        "monitor": {
-            "_exchange.plan",
-            "_exchange.positions",
-            "_exchange.accounts",
-            "_exchange.receipts",
-            "_exchange.parked",
-            "_exchange.snapshots",
-            "_exchange.made",
-            "_schemas",
-        },
-        "connector-applied_a": {"_exchange.plan", "_exchange.positions", "_exchange.snapshots"},
-        "connector-applied_b": {"_exchange.plan", "_exchange.positions", "_exchange.snapshots"},
-        "steward-applied_north": {QUARANTINE[0]},
-        "steward-applied_south": {QUARANTINE[1]},
-        "redrive-applied_north": {QUARANTINE[0], RAW[0]},
-        "redrive-applied_south": {QUARANTINE[1], RAW[1]},
-    }
-    for principal, expected in readable.items():
-        outcome = _read_all(bus, principal, topics)
-        assert {topic for topic, denied in outcome.items() if not denied} == expected, principal
+MORE = (
+    TOPOLOGY.replace(
+        "resources:\n",
+        """  applied_c:
+    department: applied_north
+    kind: http
+    listen: 127.0.0.1:1
+    keys_env: APPLIED_C_KEYS
+resources:
+  applied.pushed:
+    label: {zh: 推, en: Pushed}
+    system: applied_c
+    table: pushed.person
+    contract: applied.person
+    catalogue_code: A-3
+    share: unconditional
+    partitions: 2
+""",
+    )
+    .replace("    label: {zh: 一, en: One}\n", "    label: {zh: 一, en: One}\n    pull_keys_env: ONE_PULL\n")
+    .replace(
+        "    label: {zh: 二, en: Two}\n",
+        """    label: {zh: 二, en: Two}
+    delivery: {kind: webhook, url: "https://two.example/in", keys_env: TWO_KEYS}
+""",
+    )
+)
+
+
+def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else(bus: Bus) -> None:
+    bus.apply(MORE)
+    try:
+        bus_topics = {name for name in INTERNAL if name.startswith("_exchange.")}
+        plan, accounts, positions, receipts, parked, snapshots, revocations = (
+            f"_exchange.{name}"
+            for name in ("plan", "accounts", "positions", "receipts", "parked", "snapshots", "revocations")
+        )
+        near, far = f"{SHARE}near", f"{SHARE}far"
+        pushed, pushed_refused = "raw.applied_c.pushed.person", "quarantine.applied.pushed"
+        raw, refused = {*RAW, pushed}, {*QUARANTINE, pushed_refused}
+        north_refused = {QUARANTINE[0], pushed_refused}
+        may = {
+            "reader-one": expected(read={near}),
+            "reader-two": expected(read={near, far}),
+            "deliver-reader-two": expected(
+                read={near, far, plan, revocations, parked}, write={accounts, parked}
+            ),
+            "pull": expected(read={plan, revocations}),
+            "worker": expected(read={*raw, plan}, write={near, far, *refused, accounts}),
+            "monitor": expected(
+                read={*bus_topics, "_schemas"}, write={"_schemas"}, describe={*raw, near, far, *refused}
+            ),
+            "connector-applied_a": expected(
+                read={plan, positions, snapshots}, write={RAW[0], QUARANTINE[0], accounts, positions}
+            ),
+            "connector-applied_b": expected(
+                read={plan, positions, snapshots}, write={RAW[1], QUARANTINE[1], accounts, positions}
+            ),
+            "connector-applied_c": expected(
+                read={plan, positions, receipts},
+                write={pushed, pushed_refused, accounts, positions, receipts},
+            ),
+            "steward-applied_north": expected(read=north_refused),
+            "steward-applied_south": expected(read={QUARANTINE[1]}),
+            "redrive-applied_north": expected(
+                read={*north_refused, RAW[0], pushed}, write={RAW[0], pushed, accounts}
+            ),
+            "redrive-applied_south": expected(read={QUARANTINE[1], RAW[1]}, write={RAW[1], accounts}),
+        }
+        assert may.keys() == set(access.principals(bus.load(MORE)))
+        topics = {*raw, near, far, *refused, *INTERNAL, *KAFKA_OWN}
+        for principal, cells in may.items():
+            assert tried(bus.settings.kafka_client(principal), topics) == cells, principal
+        ours = topics - {*KAFKA_OWN}
+        assert tried(bus.settings.kafka_client("admin"), ours) == dict.fromkeys(OPERATIONS, frozenset(ours))
+        bus.stack.admin.ensure_acls(
+            [Acl("pull", "topic", near, "literal", word) for word in ("delete", "alter", "write")]
+        )
+        wrong = tried(bus.settings.kafka_client("pull"), topics)
+        told = {word for word, cells in may["pull"].items() if wrong[word] != cells}
+        assert told == {"describe", "write", "alter", "delete"}
+    finally:
+        bus.apply()
 
 
 def test_a_subscriber_can_write_nowhere(bus: Bus) -> None:

@@ -15,12 +15,24 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from bench import capture, fanout, latency, memory, peer, pipeline, report, source_latency, subscribers
+from bench import (
+    capture,
+    fanout,
+    latency,
+    memory,
+    peer,
+    pipeline,
+    report,
+    revoke,
+    source_latency,
+    subscribers,
+)
 from bench.bus import Bus, judges
 from bench.contest import Run, measure
 from bench.ground import Ground, Table, ground
 from bench.raw import RawRecords
 from bench.verify import WrongOutputError, masked
+from exchange.apply.revoke import Revoking
 
 EXCHANGE = [sys.executable, "-m", "exchange.cli", "bench"]
 CHEAT = Table("person_cheat")
@@ -35,6 +47,7 @@ TABLES = [
     memory.TABLE,
     capture.TABLE,
     subscribers.TABLE,
+    revoke.TABLE,
 ]
 
 
@@ -150,6 +163,24 @@ def test_records_that_never_come_are_found(parts: Ground) -> None:
     with pytest.raises(PartError, match="nothing came for 3 s after 0 of 1,000 records"):
         measure(parts, run, stall_s=3)
     assert time.monotonic() - began < 60
+
+
+def test_a_revoked_reader_is_cut_and_gets_nothing_that_was_written_afterwards(parts: Ground) -> None:
+    answer = revoke.on(parts, trials=3)
+    figures = answer["revoke_s"]
+    assert 0 <= figures["p50"] <= figures["p99"] <= figures["max"]
+    assert figures["trials"] == len(answer["rounds"]["revoke_s"]) == 3
+
+
+def test_a_reader_that_kept_its_access_is_found(parts: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Revoking, "_close", lambda _self: True)
+    monkeypatch.setattr(Revoking, "_confirm", lambda _self: None)
+    monkeypatch.setattr(revoke, "_PATIENCE_S", 5.0)
+    with pytest.raises(WrongOutputError, match="was not refused"):
+        revoke.on(parts, trials=1)
+    monkeypatch.setattr(revoke._Reader, "wait_until_refused", lambda _self: time.sleep(0.5))
+    with pytest.raises(WrongOutputError, match="written after its access was gone"):
+        revoke.on(parts, trials=1)
 
 
 @pytest.mark.slow_faults

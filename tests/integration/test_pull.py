@@ -29,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 
 from connectors.pull.door import MOST_OF_ONE
 from exchange import heartbeat
+from exchange.apply.revoke import Wish, restore, revoke
 from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.cluster import Acl, TopicSpec
 from tests.checkers.wire import Schemas, stamp
@@ -383,6 +384,25 @@ def test_access_that_is_taken_away_ends_answers_at_once(bus: PullBus, tax: httpx
     assert took_s < 10
     assert pull(tax, view="brief").status_code == 200
     wait_for(lambda: pull(tax).status_code == 200, "the grant to hold again")
+
+
+def test_a_revoked_grant_is_refused_though_its_login_is_gone(bus: PullBus) -> None:
+    wish = Wish("outsider", "health.case.brief", "test", "trial")
+    with bus.reader("outsider") as outsider:
+        assert pull(outsider, view="brief").status_code == 200
+        revoke(bus.stack.settings, wish)
+        assert "outsider" not in bus.stack.admin.scram_users()
+        answers: list[httpx.Response] = []
+
+        def told() -> bool:
+            answers.append(pull(outsider, view="brief"))
+            return answers[-1].status_code == 403 and "was revoked" in answers[-1].text
+
+        wait_for(told, "the revocation to be told")
+        assert not any(answer.is_success for answer in answers)
+        restore(bus.stack.settings, wish, for_good=True)
+        bus.cli("apply", "--yes")
+        wait_for(lambda: pull(outsider, view="brief").status_code == 200, "the grant to hold again")
 
 
 def test_keys_are_changed_over_and_revoked(bus: PullBus, tax: httpx.Client) -> None:
