@@ -37,6 +37,7 @@ from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    DECISIONS_TOPIC,
     PARKED_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
@@ -95,6 +96,7 @@ BUS_TOPICS: Final = (
     TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
+    TopicSpec(DECISIONS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
 )
 """The bus's own topics, which are there before any topology is applied."""

@@ -22,6 +22,8 @@ PARKED_TOPIC = "_exchange.parked"
 """What receivers of webhooks refused for good; see connectors/parked.py."""
 SNAPSHOTS_TOPIC = "_exchange.snapshots"
 """Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
+DECISIONS_TOPIC = "_exchange.decisions"
+"""What was decided on requests and what was refused, for good; see exchange/governance/relay.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 Converter = Literal["json", "avro"]

@@ -102,7 +102,7 @@ SHARE = "share.applied.person."
 RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
 QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
 INTERNAL = (
-    *(f"_exchange.{name}" for name in ("plan", "positions", "accounts", "receipts", "parked", "snapshots")),
+    *(f"_exchange.{name}" for name in ("plan", "positions", "accounts", "receipts", "parked", "snapshots", "decisions")),
     "_schemas",
 )
 KAFKA_OWN = ("__consumer_offsets", "__transaction_state")
@@ -294,6 +294,7 @@ def test_only_granted_cells_of_the_access_matrix_can_be_read(bus: Bus) -> None:
             "_exchange.receipts",
             "_exchange.parked",
             "_exchange.snapshots",
+            "_exchange.decisions",
             "_schemas",
         },
         "connector-applied_a": {"_exchange.plan", "_exchange.positions", "_exchange.snapshots"},
