@@ -89,6 +89,7 @@ class Acl:
 
 
 _COMPACTED: Final = {"cleanup.policy": "compact"}
+_FOR_GOOD: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 BUS_TOPICS: Final = (
     TopicSpec(PLAN_TOPIC, 1, _COMPACTED),
     TopicSpec(POSITIONS_TOPIC, 1, _COMPACTED),
@@ -96,7 +97,7 @@ BUS_TOPICS: Final = (
     TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
-    TopicSpec(DECISIONS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}),
+    TopicSpec(DECISIONS_TOPIC, 1, _FOR_GOOD),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
 )
 """The bus's own topics, which are there before any topology is applied."""

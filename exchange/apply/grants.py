@@ -1,4 +1,4 @@
-"""One subscriber's grants carried out at once, without the rest of the topology: access, and what is delivered."""
+"""One subscriber's grants carried out at once, apart from the rest: access, and what is delivered."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def carry_out(settings: Settings, desired: Callable[[], Topology], subscriber: s
         _carry_out(settings, topology, subscriber)
         if desired().grants == topology.grants:
             return
+
+
+def catch_up(settings: Settings, desired: Callable[[], Topology], applied: Topology) -> None:
+    """Carry out what was decided on grants while a topology was being applied. Raises: as `carry_out`."""
+    missed = set(desired().grants) ^ set(applied.grants)
+    for subscriber in sorted({grant.subscriber for grant in missed}):
+        carry_out(settings, desired, subscriber)
 
 
 def _carry_out(settings: Settings, topology: Topology, subscriber: str) -> None:
@@ -71,9 +78,7 @@ def _deliver(
     client: dict[str, object], topology: Topology, plan: PublishedPlan, subscriber: str, unready: set[str]
 ) -> None:
     """Publish the plan anew when another set of views is to be delivered."""
-    wanted = tuple(
-        view for view in topology.delivered_views(subscriber, today()) if view not in unready
-    )
+    wanted = tuple(view for view in topology.delivered_views(subscriber, today()) if view not in unready)
     deliveries = tuple(
         one.model_copy(update={"views": wanted}) if one.subscriber == subscriber else one
         for one in plan.deliveries

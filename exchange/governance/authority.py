@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from exchange.contract import Contract
 from exchange.errors import GovernanceError
 from exchange.governance.request import Request, Route, Who
-from exchange.plan_build import compiled_views
 from exchange.plan import view_topic
+from exchange.plan_build import compiled_views
 from exchange.topology.model import Topology
 from exchange.view import Shown
 
@@ -31,26 +31,31 @@ def expect_role(topology: Topology, actor: str, who: Who, subscriber: str, view:
     if who == Who.BUS:
         msg = f"only the bus itself does this, not '{actor}'"
         raise GovernanceError(msg)
-    expect_known(topology, subscriber, view)
-    resource = topology.views[view].resource
-    is_requester = who == Who.REQUESTER
-    department = (
-        topology.subscribers[subscriber].department if is_requester else topology.steward_department(resource)
-    )
+    if who == Who.REQUESTER:
+        expect_known(topology, subscriber=subscriber)
+        department = topology.subscribers[subscriber].department
+    else:
+        expect_known(topology, view=view)
+        department = topology.steward_department(topology.views[view].resource)
     held = {str(role): departments for role, departments in topology.people[actor].roles.items()}
     if department not in held.get(who.value, ()):
         msg = f"'{actor}' is not {who.value} of department {department}; people of the topology say who is"
         raise GovernanceError(msg)
 
 
-def expect_known(topology: Topology, subscriber: str, view: str) -> None:
-    """Raise GovernanceError unless subscriber and view are declared and the view may be shared."""
-    if subscriber not in topology.subscribers:
+def expect_known(topology: Topology, *, subscriber: str = "", view: str = "") -> None:
+    """Raise GovernanceError unless a subscriber, a view or both are declared."""
+    if subscriber and subscriber not in topology.subscribers:
         msg = f"'{subscriber}' is not among the subscribers ({', '.join(sorted(topology.subscribers))})"
         raise GovernanceError(msg)
-    if view not in topology.views:
+    if view and view not in topology.views:
         msg = f"'{view}' is not among the views ({', '.join(sorted(topology.views))})"
         raise GovernanceError(msg)
+
+
+def expect_shareable(topology: Topology, subscriber: str, view: str) -> None:
+    """Raise GovernanceError unless both are declared and the view's resource may be shared."""
+    expect_known(topology, subscriber=subscriber, view=view)
     if topology.resources[topology.views[view].resource].share == "none":
         msg = f"'{view}': its resource has share: none; it is granted to nobody"
         raise GovernanceError(msg)
@@ -61,6 +66,7 @@ def submitted(request: Request, topology: Topology, contracts: Mapping[str, Cont
 
     Raises: GovernanceError when a purpose or a legal basis is missing where sharing is conditional.
     """
+    expect_shareable(topology, request.subscriber, request.view)
     resource = topology.resources[topology.views[request.view].resource]
     route = route_of(request.subscriber, request.view, topology, contracts)
     if resource.share == "conditional":
@@ -73,7 +79,7 @@ def submitted(request: Request, topology: Topology, contracts: Mapping[str, Cont
 
 
 def route_of(subscriber: str, view: str, topology: Topology, contracts: Mapping[str, Contract]) -> Route:
-    """Return whose approval a request needs, by share attribute, whitelist and the grades of what is shown."""
+    """Return whose approval a request needs, by share attribute, whitelist and grades of fields."""
     resource = topology.resources[topology.views[view].resource]
     if resource.share == "unconditional" or topology.subscribers[subscriber].department in resource.whitelist:
         return Route.DIRECT
@@ -85,7 +91,8 @@ def route_of(subscriber: str, view: str, topology: Topology, contracts: Mapping[
 
 
 def expect_same_view(request: Request, topology: Topology) -> None:
-    """Raise GovernanceError when the view is no longer the one that was asked for."""
+    """Raise GovernanceError when the view is no longer the one that was asked for, or not to be shared."""
+    expect_shareable(topology, request.subscriber, request.view)
     if request.view_sha256 != view_sha256(topology, request.view):
         msg = f"request {request.id}: view {request.view} was changed since; return it, to be submitted anew"
         raise GovernanceError(msg)

@@ -59,7 +59,7 @@ def is_workday(day: dt.date, rules: Governance) -> bool:
 
 
 def add_workdays(day: dt.date, count: int, rules: Governance) -> dt.date:
-    """Return the `count`-th working day after a day (before it when negative); the day itself is not counted."""
+    """Return the `count`-th working day after a day, itself not counted; before it when negative."""
     step = _DAY if count > 0 else -_DAY
     left = abs(count)
     while left:

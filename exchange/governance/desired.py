@@ -21,7 +21,7 @@ def with_approved(settings: Settings, topology: Topology) -> Topology:
 
 
 def merged(topology: Topology, granted: list[Request]) -> Topology:
-    """Return a topology with grants; one whose subscriber, view or sharing the topology no longer has is left out."""
+    """Return a topology with grants; one is left out whose subscriber, view or sharing it no longer has."""
     approved = tuple(
         Grant(
             subscriber=request.subscriber,

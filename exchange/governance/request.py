@@ -1,9 +1,9 @@
 """A request and the grant that it becomes: states, events, and one table that says what leads where.
 
-    draft ─▶ submitted ─▶ at_authority ─▶ granted ─▶ renewed | expired | revoked | withdrawn
-               │  ▲            │
-               ▼  │            │
-             returned ◀────────┘              withdrawn: from every state before an end
+draft ─▶ submitted ─▶ at_authority ─▶ granted ─▶ renewed | expired | revoked | withdrawn
+│  ▲            │
+▼  │            │
+returned ◀────────┘              withdrawn: from every state before an end
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ def advance(request: Request, event: Event, actor: str, now: dt.datetime, reason
         msg = f"request {request.id} is {actor}'s own; somebody else must {event} it"
         raise GovernanceError(msg)
     if event == Event.APPROVE and actor in request.approved_by:
-        msg = f"request {request.id} was approved by {actor} as steward already; the share authority is another"
+        msg = (
+            f"request {request.id} was approved by {actor} as steward already; the share authority is another"
+        )
         raise GovernanceError(msg)
     if event in _WITH_REASON and not reason.strip():
         msg = f"request {request.id}: '{event}' needs a reason, which the requester reads"

@@ -21,7 +21,7 @@ from exchange.governance.request import Request, State
 from exchange.model import Model
 from exchange.settings import Settings
 
-DSN_SECRET: Final = "EXCHANGE_GOVERNANCE_DSN"
+DSN_SECRET: Final = "EXCHANGE_GOVERNANCE_DSN"  # noqa: S105 - its name
 _FILE: Final = "governance.db"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _WAIT_S: Final = 30
@@ -37,7 +37,10 @@ _REQUESTS: Final = sa.Table(
     sa.Column("document", sa.Text),
 )
 _DECISIONS: Final = sa.Table(
-    "decisions", _TABLES, sa.Column("sequence", sa.BigInteger, primary_key=True), sa.Column("document", sa.Text)
+    "decisions",
+    _TABLES,
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("document", sa.Text),
 )
 _COUNTERS: Final = sa.Table(
     "counters", _TABLES, sa.Column("name", sa.Text, primary_key=True), sa.Column("last", sa.BigInteger)
@@ -125,14 +128,16 @@ class Change:
     def _next(self, counter: str) -> int:
         query = sa.update(_COUNTERS).where(_COUNTERS.c.name == counter).values(last=_COUNTERS.c.last + 1)
         self._connection.execute(query)
-        return int(self._connection.scalars(sa.select(_COUNTERS.c.last).where(_COUNTERS.c.name == counter)).one())
+        return int(
+            self._connection.scalars(sa.select(_COUNTERS.c.last).where(_COUNTERS.c.name == counter)).one()
+        )
 
 
 class Store:
     """The store, brought to this release's tables when it is opened."""
 
     def __init__(self, url: str) -> None:
-        """`url`: sqlite:///… or postgresql://…"""
+        """`url`: of SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)."""
         self._engine = _engine(url)
         with self._connected() as connection:
             if connection.dialect.name == "postgresql":

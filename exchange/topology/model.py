@@ -248,8 +248,8 @@ class Resource(Model):
     )
     review: Literal["steward", "authority"] = Field(
         default="steward",
-        description="Who decides last on a request for it where sharing is conditional: the source's steward, "
-        "or the share authority after the steward.",
+        description="Who decides last on a request where sharing is conditional: the source's steward, or "
+        "the share authority after the steward.",
     )
     whitelist: tuple[Name, ...] = Field(
         default=(), description="Departments whose requests for it are granted at once, though conditional."

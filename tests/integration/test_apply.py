@@ -102,7 +102,10 @@ SHARE = "share.applied.person."
 RAW = ("raw.applied_a.public.person", "raw.applied_b.public.person")
 QUARANTINE = ("quarantine.applied.person", "quarantine.applied.other")
 INTERNAL = (
-    *(f"_exchange.{name}" for name in ("plan", "positions", "accounts", "receipts", "parked", "snapshots", "decisions")),
+    *(
+        f"_exchange.{name}"
+        for name in ("plan", "positions", "accounts", "receipts", "parked", "snapshots", "decisions")
+    ),
     "_schemas",
 )
 KAFKA_OWN = ("__consumer_offsets", "__transaction_state")
