@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Final
 
 from exchange.contract import Contract
 from exchange.errors import GovernanceError
 from exchange.governance.request import Request, Route, Who
+from exchange.masking import Null, Omit, Redact, Token
 from exchange.plan import view_topic
 from exchange.plan_build import compiled_views
 from exchange.topology.model import Topology
 from exchange.view import Shown
+
+_TELLS_NOTHING: Final = (Null, Omit, Redact, Token)
 
 
 def expect_person(topology: Topology, actor: str) -> None:
@@ -104,5 +108,10 @@ def view_sha256(topology: Topology, view: str) -> str:
 
 
 def _highest(shown: tuple[Shown, ...]) -> int:
-    """Return the highest grade among shown fields, parts of records included."""
-    return max((max(one.field.classification, _highest(one.parts)) for one in shown), default=0)
+    """Return the highest grade among fields of which something can be read, parts of records included."""
+    grades = (
+        _highest(one.parts) if one.mask is None else one.field.classification
+        for one in shown
+        if not isinstance(one.mask, _TELLS_NOTHING)
+    )
+    return max(grades, default=0)

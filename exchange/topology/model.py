@@ -402,8 +402,8 @@ class Governance(Model):
     )
     authority_from_grade: Annotated[int, Field(ge=1, le=5)] = Field(
         default=4,
-        description="Grade of a field (`classification`) from which a view that shows it needs the share "
-        "authority too; 5: none does.",
+        description="Grade of a field (`classification`) from which a view that shows anything of it, other "
+        "than a token, needs the share authority too; 5: none does.",
     )
     holidays: tuple[Annotated[dt.date, BeforeValidator(_only_dates)], ...] = Field(
         default=(),
