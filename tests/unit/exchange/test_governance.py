@@ -200,7 +200,7 @@ def test_the_checker_sees_a_deadline_that_forgets_holidays(monkeypatch: pytest.M
 
 
 def test_reminder_overdue_and_escalation_come_on_their_days_through_a_year() -> None:
-    for number in range(0, 330, 3):
+    for number in range(0, 330, 11):
         day = dt.date(2026, 1, 1) + dt.timedelta(days=number)
         since = dt.datetime.combine(day, dt.time(10), clock.ZONE)
         request = a_request(State.SUBMITTED).model_copy(update={"since": since})
