@@ -57,6 +57,18 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
     "contract": {
         "draft": "exchange.commands.contract:draft",
     },
+    "request": {
+        "new": "exchange.commands.request:new",
+        "submit": "exchange.commands.request:submit",
+        "list": "exchange.commands.request:list_requests",
+        "show": "exchange.commands.request:show",
+        "approve": "exchange.commands.request:approve",
+        "return": "exchange.commands.request:return_request",
+        "withdraw": "exchange.commands.request:withdraw",
+        "renew": "exchange.commands.request:renew",
+        "end": "exchange.commands.request:end",
+        "sweep": "exchange.commands.request:sweep",
+    },
     "quarantine": {
         "list": "exchange.commands.quarantine:list_refused",
         "show": "exchange.commands.quarantine:show",
@@ -95,6 +107,13 @@ _GROUP_HELP: Final = {
 
     Examples:
       exchange contract draft population public.person -o avro/population/person.avsc
+    """,
+    "request": """Requests for views: asked for, decided by those who may, granted, renewed and ended.
+
+    Examples:
+      exchange request new tax population.person.school --as li-na --purpose 核验 --legal-basis 第六条
+      exchange request approve 7 --as wang-wei --version 2
+      exchange request list --state submitted
     """,
     "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
 

@@ -38,6 +38,7 @@ from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    DECISIONS_TOPIC,
     MADE_TOPIC,
     PARKED_TOPIC,
     PLAN_BYTES,
@@ -94,6 +95,7 @@ class Acl:
 
 
 _COMPACTED: Final = {"cleanup.policy": "compact"}
+_FOR_GOOD: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 BUS_TOPICS: Final = (
     TopicSpec(PLAN_TOPIC, 1, _COMPACTED | {"max.message.bytes": str(PLAN_BYTES)}),
     TopicSpec(POSITIONS_TOPIC, 1, _COMPACTED),
@@ -103,6 +105,7 @@ BUS_TOPICS: Final = (
     TopicSpec(REVOCATIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
+    TopicSpec(DECISIONS_TOPIC, 1, _FOR_GOOD),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
 )
 """The bus's own topics, which are there before any topology is applied."""

@@ -3,6 +3,7 @@
 ExchangeError                 something that a person can act on; the CLI prints it and exits 1
 ├── ConfigError               settings, topology.yaml, secrets: mend a file or a variable
 ├── ContractError             a contract in avro/ is wrong or does not fit its table
+├── GovernanceError           a request is refused as it stands: wrong person, state, version or content
 ├── PlanError                 the published plan is missing, unreadable or contradicts what is running
 ├── SourceError               a source database cannot be captured as asked
 │   └── GapError              changes are missing between the stored position and the source
@@ -41,6 +42,10 @@ class ConfigError(ExchangeError):
 
 class ContractError(ExchangeError):
     """A contract is wrong in itself, or the table does not fit it."""
+
+
+class GovernanceError(ExchangeError):
+    """What was asked of a request is refused: wrong person, state, version or content."""
 
 
 class PlanError(ExchangeError):

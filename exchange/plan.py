@@ -26,9 +26,10 @@ SNAPSHOTS_TOPIC = "_exchange.snapshots"
 """Which snapshot each running connector is asked for; see exchange/snapshot_orders.py."""
 REVOCATIONS_TOPIC = "_exchange.revocations"
 """Which grants do not hold though topology.yaml has them; see exchange/revocations.py."""
-
 MADE_TOPIC = "_exchange.made"
 """What `exchange apply` has made, and may delete; see exchange/apply/ledger.py."""
+DECISIONS_TOPIC = "_exchange.decisions"
+"""What was decided on requests and what was refused, for good; see exchange/governance/relay.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 Converter = Literal["json", "avro"]

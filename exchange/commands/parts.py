@@ -134,6 +134,7 @@ def _granted(settings: Settings, subscriber: str) -> tuple[str, ...] | None:
     from exchange.apply import access
     from exchange.cluster import ADMIN
     from exchange.files.contracts import load_contracts
+    from exchange.governance.desired import with_approved
     from exchange.plan import view_topic
     from exchange.topology import load, today
 
@@ -143,7 +144,7 @@ def _granted(settings: Settings, subscriber: str) -> tuple[str, ...] | None:
             msg = f"{subscriber} is a user of the bus itself; name a subscriber"
             raise ConfigError(msg)
         return None
-    topology = load(settings.topology, load_contracts(settings.contracts))
+    topology = with_approved(settings, load(settings.topology, load_contracts(settings.contracts)))
     if subscriber not in topology.subscribers:
         known = ", ".join(sorted(topology.subscribers)) or "none"
         msg = f"{settings.topology}: no subscriber is called {subscriber}; there are {known}"

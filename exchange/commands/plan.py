@@ -43,6 +43,7 @@ def plan(
     """
     from exchange.apply.planfile import PlanFile, wanted_sha256
     from exchange.apply.work import Work
+    from exchange.governance.desired import with_approved
     from exchange.settings import Settings
 
     if output is not None and output.suffix != ".json":
@@ -52,8 +53,9 @@ def plan(
     path = file or settings.topology
     loaded, contracts = load(settings, path)
     warn(loaded)
-    seen = Work(settings, loaded.topology, contracts).survey()
-    found = PlanFile.of(path, wanted_sha256(loaded.topology, contracts), seen)
+    desired = with_approved(settings, loaded.topology)
+    seen = Work(settings, desired, contracts).survey()
+    found = PlanFile.of(path, wanted_sha256(desired, contracts), seen)
     if as_json:
         answer(found.model_dump(mode="json") | {"problems": seen.problems, "notes": seen.notes})
     else:

@@ -117,9 +117,11 @@ def apply(
       exchange apply --allow-delete
       exchange apply --yes --delete share.population.person.school
     """
+    from exchange.apply.grants import catch_up
     from exchange.apply.planfile import read_plan_file, wanted_sha256
     from exchange.apply.work import apply as carry_out
     from exchange.errors import ConfigError
+    from exchange.governance.desired import with_approved
     from exchange.settings import Settings
 
     settings = Settings()
@@ -129,7 +131,8 @@ def apply(
         raise ConfigError(msg)
     loaded, contracts = load(settings, Path(planned.topology) if planned else file or settings.topology)
     warn(loaded)
-    wanted = wanted_sha256(loaded.topology, contracts)
+    desired = with_approved(settings, loaded.topology)
+    wanted = wanted_sha256(desired, contracts)
 
     def confirm(seen: Survey) -> bool:
         if planned is not None:
@@ -139,10 +142,11 @@ def apply(
 
     deletes = _Deletes(delete or (), planned.undeclared if planned else None, ask=allow_delete)
     printer = _Printer(verbose=verbose, silent=as_json)
-    applied = carry_out(settings, loaded.topology, contracts, printer.line, confirm, deletes.allowed)
+    applied = carry_out(settings, desired, contracts, printer.line, confirm, deletes.allowed)
     if applied is None:
         sys.stdout.write("nothing was changed\n")
         raise typer.Exit(1)
+    catch_up(settings, lambda: with_approved(settings, loaded.topology), desired)
     deletes.expect_all_met(applied.lines)
     sys.stdout.write(_as_json(applied) if as_json else printer.summary(applied))
 

@@ -17,8 +17,10 @@ from exchange.topology.model import (
     Department,
     FilesDelivery,
     FilesSystem,
+    Governance,
     Grant,
     HttpSystem,
+    Person,
     PostgresDelivery,
     Quotas,
     Resource,
@@ -56,6 +58,8 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("delivery: files", FilesDelivery),
     ("delivery: webhook", WebhookDelivery),
     ("grants", Grant),
+    ("people", Person),
+    ("governance", Governance),
     ("label", Label),
 )
 
@@ -104,7 +108,7 @@ def _escaped(text: str) -> str:
 
 
 def _default(value: object) -> str:
-    return "—" if value in (None, "", (), {}) else f"`{value}`"
+    return "—" if value in (None, "", (), {}) or isinstance(value, Model) else f"`{value}`"
 
 
 def _bounds(field: FieldInfo) -> str:

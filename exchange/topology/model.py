@@ -247,6 +247,14 @@ class Resource(Model):
     share: Literal["unconditional", "conditional", "none"] = Field(
         description="Open to all departments, only on a legal basis and purpose, or not at all."
     )
+    review: Literal["steward", "authority"] = Field(
+        default="steward",
+        description="Who decides last on a request where sharing is conditional: the source's steward, or "
+        "the share authority after the steward.",
+    )
+    whitelist: tuple[Name, ...] = Field(
+        default=(), description="Departments whose requests for it are granted at once, though conditional."
+    )
     update_cycle: Literal["real_time", "daily", "weekly", "monthly", "quarterly", "yearly"] = Field(
         default="real_time", description="How often the catalogue promises new data."
     )
@@ -388,6 +396,48 @@ class Grant(Model):
         return self.until is None or day <= self.until
 
 
+Role = Literal["requester", "steward", "authority"]
+
+
+class Person(Model):
+    """Somebody who asks for views, or decides on requests, for departments."""
+
+    label: Label = Field(description="Name shown in the console.")
+    roles: dict[Role, tuple[Name, ...]] = Field(
+        description="Role → departments it holds for: `requester` of the receiving department, `steward` and "
+        "`authority` (the share authority) of the department that owns the source."
+    )
+
+
+class Governance(Model):
+    """Within which time requests are decided, in working days of the Chinese calendar."""
+
+    steward_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=10, description="Working days that a steward has."
+    )
+    authority_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=5, description="Working days that the share authority has."
+    )
+    reminder_days: Annotated[int, Field(ge=0, le=250)] = Field(
+        default=2, description="Working days before a deadline from which it is reminded of."
+    )
+    escalation_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=5, description="Working days past a deadline from which it is escalated."
+    )
+    authority_from_grade: Annotated[int, Field(ge=1, le=5)] = Field(
+        default=4,
+        description="Grade of a field (`classification`) from which a view that shows anything of it, other "
+        "than a token, needs the share authority too; 5: none does.",
+    )
+    holidays: tuple[Annotated[dt.date, BeforeValidator(_only_dates)], ...] = Field(
+        default=(),
+        description="Days off besides the calendar's; for a year that it does not know yet.",
+    )
+    workdays: tuple[Annotated[dt.date, BeforeValidator(_only_dates)], ...] = Field(
+        default=(), description="Weekend days that are worked, besides the calendar's."
+    )
+
+
 class Topology(Model):
     """The bus as one file declares it."""
 
@@ -401,6 +451,10 @@ class Topology(Model):
         default={}, description="Readers, each with its own Kafka user of that name."
     )
     grants: tuple[Grant, ...] = Field(default=(), description="Who may read which view.")
+    people: dict[PrincipalName, Person] = Field(
+        default={}, description="Who asks for views and who decides; see docs/requests.md."
+    )
+    governance: Governance = Field(default=Governance(), description="Deadlines of requests.")
 
     def databases(self) -> dict[str, System]:
         """Return the systems that are databases."""
@@ -445,7 +499,7 @@ class Topology(Model):
     def granted_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
         """Return the views a subscriber may read on a day."""
         held = (grant for grant in self.grants if grant.subscriber == subscriber and grant.holds_on(today))
-        return tuple(sorted(grant.view for grant in held))
+        return tuple(sorted({grant.view for grant in held}))
 
     def delivered_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
         """Return the views that are delivered to a subscriber's own store on a day."""

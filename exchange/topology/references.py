@@ -20,6 +20,7 @@ from exchange.suggest import hint, listing
 from exchange.topology.debezium import debezium_problems
 from exchange.topology.delivery import delivery_problems
 from exchange.topology.model import HttpSystem, System, Topology
+from exchange.topology.people import people_problems
 from exchange.topology.push import push_problems
 from exchange.view import ViewSpec, compile_view
 
@@ -284,6 +285,11 @@ def check_deliveries(given: Given) -> Iterator[Finding]:
     yield from (Finding(*told) for told in delivery_problems(given.topology, given.declared("views")))
 
 
+def check_people(given: Given) -> Iterator[Finding]:
+    """See that roles and whitelists are for departments that are declared."""
+    yield from (Finding(*told) for told in people_problems(given.topology, given.declared("departments")))
+
+
 CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_references,
     check_systems,
@@ -296,4 +302,5 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_topics,
     check_grants,
     check_deliveries,
+    check_people,
 )

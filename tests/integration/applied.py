@@ -97,6 +97,7 @@ INTERNAL = (
             "snapshots",
             "made",
             "revocations",
+            "decisions",
         )
     ),
     "_schemas",

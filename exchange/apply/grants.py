@@ -1,0 +1,100 @@
+"""One subscriber's grants carried out at once, apart from the rest: access, and what is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from exchange.apply import access, publish
+from exchange.apply.revoked import in_force, without_revoked
+from exchange.cluster import ADMIN, Acl, Cluster
+from exchange.errors import PlanError
+from exchange.plan import PLAN_TOPIC, PublishedPlan
+from exchange.revocations import read_revocations
+from exchange.settings import Settings
+from exchange.topology.file import today
+from exchange.topology.model import Topology
+from exchange.view import ViewSpec
+
+_VIEW_TOPICS = "share."
+
+
+def carry_out(settings: Settings, desired: Callable[[], Topology], subscriber: str) -> None:
+    """Give a subscriber the access that it is granted now, and take away what it is not.
+
+    desired: the topology with all grants, asked again afterwards: what was decided meanwhile is carried out
+    too, so that of two decisions the later one holds, whichever was carried out first.
+
+    A grant that was revoked does not hold, whoever approved it.
+
+    Raises: PlanError when a granted view is not in force as the topology has it; that one is not given.
+    """
+    while True:
+        topology = _holding(settings, desired())
+        _carry_out(settings, topology, subscriber)
+        if _holding(settings, desired()).grants == topology.grants:
+            return
+
+
+def _holding(settings: Settings, topology: Topology) -> Topology:
+    """Return the topology with only those grants that were not revoked."""
+    return without_revoked(topology, in_force(read_revocations(settings.kafka_client(ADMIN))))
+
+
+def catch_up(settings: Settings, desired: Callable[[], Topology], applied: Topology) -> None:
+    """Carry out what was decided on grants while a topology was being applied. Raises: as `carry_out`."""
+    missed = set(desired().grants) ^ set(applied.grants)
+    for subscriber in sorted({grant.subscriber for grant in missed}):
+        carry_out(settings, desired, subscriber)
+
+
+def _carry_out(settings: Settings, topology: Topology, subscriber: str) -> None:
+    cluster, client = Cluster(settings), settings.kafka_client(ADMIN)
+    users = {subscriber, access.deliverer(subscriber)}
+    wanted = frozenset(_of_views(access.rules(topology, today()), users))
+    observed = frozenset(_of_views(cluster.acls(), users))
+    cluster.remove_acls(observed - wanted)
+    last = publish.read_last(client)
+    unready = _unready(topology, last.plan, subscriber)
+    cluster.ensure_acls(acl for acl in wanted if acl.name.removeprefix(_VIEW_TOPICS) not in unready)
+    if last.plan is not None:
+        _deliver(client, topology, last.plan, subscriber, unready)
+    if unready:
+        msg = (
+            f"view {', '.join(sorted(unready))}: not in force as the topology has it; "
+            "run `exchange apply`, which gives the access too"
+        )
+        raise PlanError(msg)
+
+
+def _of_views(acls: Iterable[Acl], users: set[str]) -> Iterable[Acl]:
+    for acl in acls:
+        if acl.principal in users and acl.resource_type == "topic" and acl.name.startswith(_VIEW_TOPICS):
+            yield acl
+
+
+def _unready(topology: Topology, plan: PublishedPlan | None, subscriber: str) -> set[str]:
+    """Return granted views that run otherwise than they are declared, and so than they were approved."""
+    running: dict[str, ViewSpec] = {
+        f"{resource.name}.{view.name}": view.spec
+        for resource in (plan.resources if plan is not None else ())
+        for view in resource.views
+    }
+    granted = topology.granted_views(subscriber, today())
+    return {view for view in granted if running.get(view) != topology.views[view]}
+
+
+def _deliver(
+    client: dict[str, object], topology: Topology, plan: PublishedPlan, subscriber: str, unready: set[str]
+) -> None:
+    """Publish the plan anew when another set of views is to be delivered."""
+    wanted = tuple(view for view in topology.delivered_views(subscriber, today()) if view not in unready)
+    deliveries = tuple(
+        one.model_copy(update={"views": wanted}) if one.subscriber == subscriber else one
+        for one in plan.deliveries
+    )
+    if deliveries == plan.deliveries:
+        return
+    if publish.read_last(client).version != plan.version:
+        msg = f"{PLAN_TOPIC}: another plan was published in the meantime; run `exchange apply`"
+        raise PlanError(msg)
+    publish.publish(client, plan.model_copy(update={"version": plan.version + 1, "deliveries": deliveries}))

@@ -1,0 +1,311 @@
+"""`exchange request`: asking for a view, deciding on it, ending it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from exchange.commands.topology import load
+from exchange.counting import counted
+from exchange.errors import ConfigError, GovernanceError, PlanError
+
+if TYPE_CHECKING:
+    from exchange.governance.desk import Desk
+    from exchange.governance.request import Event, Request
+    from exchange.governance.store import Store
+    from exchange.settings import Settings
+    from exchange.topology.model import Topology
+
+_CHANGING_ACCESS = ("granted", "revoked", "withdrawn")
+Actor = Annotated[str, typer.Option("--as", help="Who does it: one of `people` in the topology.")]
+Id = Annotated[int, typer.Argument(help="Number of the request, as `list` shows it.", show_default=False)]
+Version = Annotated[
+    int, typer.Option("--version", min=1, help="Version that was looked at, as `show` tells it.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; the requester reads it.")]
+Purpose = Annotated[str, typer.Option("--purpose", help="What the data is for.")]
+Basis = Annotated[str, typer.Option("--legal-basis", help="Law, regulation or approval.")]
+Until = Annotated[str, typer.Option("--until", help="Last day of access, like 2027-12-31; default: no end.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What every command of the group works with."""
+
+    settings: Settings
+    topology: Topology
+    store: Store
+    desk: Desk
+
+
+def new(
+    subscriber: Annotated[str, typer.Argument(help="Subscriber that is to read.", show_default=False)],
+    view: Annotated[str, typer.Argument(help="<domain>.<resource>.<view>.", show_default=False)],
+    actor: Actor,
+    purpose: Purpose = "",
+    legal_basis: Basis = "",
+    until: Until = "",
+    as_json: Json = False,
+) -> None:
+    """Draft a request for a view; `exchange request submit` hands it in.
+
+    Examples:
+      exchange request new tax population.person.school --as li-na --purpose 核验 --legal-basis 第六条
+      exchange request new tax market.legal_person.public --as li-na --until 2027-12-31 --json
+    """
+    from exchange.governance.desk import Asked
+
+    asked = Asked(subscriber, view, purpose, legal_basis, _day(until))
+    _carry_out(as_json, lambda desk: desk.new(actor, asked, _now()))
+
+
+def submit(
+    request: Id,
+    actor: Actor,
+    version: Version,
+    purpose: Purpose = "",
+    legal_basis: Basis = "",
+    until: Until = "",
+    as_json: Json = False,
+) -> None:
+    """Hand in a draft, or what was returned once it is mended; what needs no approval is granted at once.
+
+    Examples:
+      exchange request submit 7 --as li-na --version 1
+      exchange request submit 7 --as li-na --version 3 --purpose 个人所得税汇算清缴
+    """
+    from exchange.governance.request import Event
+
+    given = {"purpose": purpose, "legal_basis": legal_basis, "until": _day(until)}
+    changes = {name: value for name, value in given.items() if value}
+    _carry_out(as_json, lambda desk: desk.act(actor, request, Event.SUBMIT, version, _now(), changes=changes))
+
+
+def approve(request: Id, actor: Actor, version: Version, as_json: Json = False) -> None:
+    """Approve the version that was looked at; with the last approval the subscriber can read at once.
+
+    Examples:
+      exchange request approve 7 --as wang-wei --version 2
+    """
+    from exchange.governance.request import Event
+
+    _act(as_json, actor, request, Event.APPROVE, version)
+
+
+def return_request(
+    request: Id, actor: Actor, version: Version, reason: Reason, as_json: Json = False
+) -> None:
+    """Send a request back with the reason, to be mended and submitted again.
+
+    Examples:
+      exchange request return 7 --as wang-wei --version 2 --reason "legal basis does not name the purpose"
+    """
+    from exchange.governance.request import Event
+
+    _act(as_json, actor, request, Event.RETURN, version, reason)
+
+
+def withdraw(request: Id, actor: Actor, version: Version, as_json: Json = False) -> None:
+    """Take a request back, or give a grant up.
+
+    Examples:
+      exchange request withdraw 7 --as li-na --version 2
+    """
+    from exchange.governance.request import Event
+
+    _act(as_json, actor, request, Event.WITHDRAW, version)
+
+
+def end(request: Id, actor: Actor, version: Version, reason: Reason, as_json: Json = False) -> None:
+    """End a grant, as the source's steward; the subscriber can read no more at once.
+
+    Examples:
+      exchange request end 7 --as wang-wei --version 3 --reason "purpose is fulfilled"
+    """
+    from exchange.governance.request import Event
+
+    _act(as_json, actor, request, Event.REVOKE, version, reason)
+
+
+def renew(request: Id, actor: Actor, until: Until = "", as_json: Json = False) -> None:
+    """Draft a request that is to take a grant's place; the grant holds until that one is granted.
+
+    Examples:
+      exchange request renew 7 --as li-na --until 2028-12-31
+    """
+    _carry_out(as_json, lambda desk: desk.renew(actor, request, _day(until), _now()))
+
+
+def list_requests(
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only those in this state; may be given again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List requests with their state and deadline.
+
+    Examples:
+      exchange request list
+      exchange request list --state submitted --state at_authority --json
+    """
+    from exchange.governance.request import State
+
+    known = [one.value for one in State]
+    for word in state or ():
+        if word not in known:
+            msg = f"--state {word}: no such state; there are {', '.join(known)}"
+            raise ConfigError(msg)
+    with _opened() as opened:
+        found = opened.desk.all([State(word) for word in state or ()])
+        told = [_document(one, opened.topology) for one in found]
+    if as_json:
+        sys.stdout.write(json.dumps({"requests": told}, ensure_ascii=False) + "\n")
+        return
+    for one in told:
+        sys.stdout.write(_line(one) + "\n")
+    sys.stderr.write(f"{counted(len(told), 'request')}\n")
+
+
+def show(request: Id, as_json: Json = False) -> None:
+    """Show one request whole, with the version that a decision on it names.
+
+    Examples:
+      exchange request show 7
+      exchange request show 7 --json
+    """
+    with _opened() as opened:
+        document = _document(opened.desk.one(request), opened.topology)
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        return
+    for name, value in document.items():
+        if value not in (None, "", [], 0):
+            shown = ", ".join(value) if isinstance(value, list) else value
+            sys.stdout.write(f"{name:<20} {shown}\n")
+
+
+def sweep(as_json: Json = False) -> None:
+    """End grants that are past their last day, finish what broke off, tell what is due. For a timer.
+
+    Every subscriber's access is made what its grants say, and every decision is brought into Kafka. What is
+    due is written one line each: reminder, overdue or escalated.
+
+    Examples:
+      exchange request sweep
+      exchange request sweep --json
+    """
+    from exchange.topology import today
+
+    with _opened() as opened:
+        ended = opened.desk.expire(_now(), today())
+        subscribers = {one.subscriber for one in opened.desk.all([]) if one.version > 1}
+        known = sorted(subscribers & opened.topology.subscribers.keys())
+        _into_force(opened, known)
+        due = [one for one in _all(opened) if one["notice"] != "none"]
+    if as_json:
+        answer = {"expired": [one.id for one in ended], "due": due}
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        return
+    for one in due:
+        sys.stdout.write(f"{one['notice']}: {_line(one)}\n")
+    sys.stdout.write(f"{counted(len(ended), 'grant')} expired, {counted(len(due), 'request')} due\n")
+
+
+def _all(opened: _Opened) -> list[dict[str, Any]]:
+    return [_document(one, opened.topology) for one in opened.desk.all([])]
+
+
+def _act(as_json: bool, actor: str, request: int, event: Event, version: int, reason: str = "") -> None:
+    _carry_out(as_json, lambda desk: desk.act(actor, request, event, version, _now(), reason=reason))
+
+
+def _carry_out(as_json: bool, do: Callable[[Desk], Request]) -> None:
+    """Do something at the desk, bring it into force, and answer; a refusal is brought into Kafka too."""
+    with _opened() as opened:
+        try:
+            after = do(opened.desk)
+        except GovernanceError:
+            _into_force(opened, [])
+            raise
+        document = _document(after, opened.topology)
+        _answer(as_json, document)
+        _into_force(opened, [after.subscriber] if after.state in _CHANGING_ACCESS else [])
+
+
+def _into_force(opened: _Opened, subscribers: list[str]) -> None:
+    """Make access what the grants say, then bring all decisions into Kafka, also when the first fails."""
+    from exchange.apply import grants
+    from exchange.cluster import ADMIN
+    from exchange.governance.desired import with_approved
+    from exchange.governance.relay import relay
+
+    failed: list[PlanError] = []
+    try:
+        for name in subscribers:
+            try:
+                grants.carry_out(
+                    opened.settings, lambda: with_approved(opened.settings, opened.topology), name
+                )
+            except PlanError as error:
+                failed.append(error)
+    finally:
+        relay(opened.store, opened.settings.kafka_client(ADMIN))
+    if failed:
+        raise PlanError("\n".join(f"decided, but not in force: {error}" for error in failed))
+
+
+@contextmanager
+def _opened() -> Iterator[_Opened]:
+    from exchange.governance.desk import Desk
+    from exchange.governance.store import Store
+    from exchange.settings import Settings
+
+    settings = Settings()
+    loaded, contracts = load(settings, settings.topology)
+    with Store.of(settings) as store:
+        yield _Opened(settings, loaded.topology, store, Desk(store, loaded.topology, contracts))
+
+
+def _document(request: Request, topology: Topology) -> dict[str, Any]:
+    from exchange.governance import clock
+
+    due = clock.deadline(request, topology.governance)
+    return request.model_dump(mode="json", exclude={"view_sha256"}) | {
+        "due": due and due.day.isoformat(),
+        "due_is_estimated": bool(due and due.is_estimated),
+        "notice": clock.notice(request, _now(), topology.governance).value,
+    }
+
+
+def _line(one: dict[str, Any]) -> str:
+    due = f", due {one['due']}" + (" (estimated)" if one["due_is_estimated"] else "") if one["due"] else ""
+    until = f" until {one['until']}" if one["until"] else ""
+    return (
+        f"request {one['id']} version {one['version']}: {one['subscriber']} for {one['view']}{until}: "
+        f"{one['state']}{due}"
+    )
+
+
+def _answer(as_json: bool, document: dict[str, Any]) -> None:
+    sys.stdout.write((json.dumps(document, ensure_ascii=False) if as_json else _line(document)) + "\n")
+    sys.stdout.flush()
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text) if text else None
+    except ValueError:
+        msg = f"--until {text[:40]}: a date of the calendar is wanted, like 2027-12-31"
+        raise ConfigError(msg) from None
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now().astimezone()

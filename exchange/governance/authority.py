@@ -1,0 +1,117 @@
+"""Who may do what with a request: the one place that says so, for commands and for every other way in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+from exchange.contract import Contract
+from exchange.errors import GovernanceError
+from exchange.governance.request import Request, Route, Who
+from exchange.masking import Null, Omit, Redact, Token
+from exchange.plan import view_topic
+from exchange.plan_build import compiled_views
+from exchange.topology.model import Topology
+from exchange.view import Shown
+
+_TELLS_NOTHING: Final = (Null, Omit, Redact, Token)
+
+
+def expect_person(topology: Topology, actor: str) -> None:
+    """Raise GovernanceError unless the topology knows the person."""
+    if actor not in topology.people:
+        known = ", ".join(sorted(topology.people)) or "nobody is declared"
+        msg = f"'{actor}' is not among the people of the topology ({known})"
+        raise GovernanceError(msg)
+
+
+def expect_role(topology: Topology, actor: str, who: Who, subscriber: str, view: str) -> None:
+    """Raise GovernanceError unless a person holds a role for the department that it is about.
+
+    A requester's is the subscriber's department; the others' is the one that owns the view's source.
+    """
+    expect_person(topology, actor)
+    if who == Who.BUS:
+        msg = f"only the bus itself does this, not '{actor}'"
+        raise GovernanceError(msg)
+    if who == Who.REQUESTER:
+        expect_known(topology, subscriber=subscriber)
+        department = topology.subscribers[subscriber].department
+    else:
+        expect_known(topology, view=view)
+        department = topology.steward_department(topology.views[view].resource)
+    held = {str(role): departments for role, departments in topology.people[actor].roles.items()}
+    if department not in held.get(who.value, ()):
+        msg = f"'{actor}' is not {who.value} of department {department}; people of the topology say who is"
+        raise GovernanceError(msg)
+
+
+def expect_known(topology: Topology, *, subscriber: str = "", view: str = "") -> None:
+    """Raise GovernanceError unless a subscriber, a view or both are declared."""
+    if subscriber and subscriber not in topology.subscribers:
+        msg = f"'{subscriber}' is not among the subscribers ({', '.join(sorted(topology.subscribers))})"
+        raise GovernanceError(msg)
+    if view and view not in topology.views:
+        msg = f"'{view}' is not among the views ({', '.join(sorted(topology.views))})"
+        raise GovernanceError(msg)
+
+
+def expect_shareable(topology: Topology, subscriber: str, view: str) -> None:
+    """Raise GovernanceError unless both are declared and the view's resource may be shared."""
+    expect_known(topology, subscriber=subscriber, view=view)
+    if topology.resources[topology.views[view].resource].share == "none":
+        msg = f"'{view}': its resource has share: none; it is granted to nobody"
+        raise GovernanceError(msg)
+
+
+def submitted(request: Request, topology: Topology, contracts: Mapping[str, Contract]) -> Request:
+    """Return a request with its route and the view as it is now, ready to be submitted.
+
+    Raises: GovernanceError when a purpose or a legal basis is missing where sharing is conditional.
+    """
+    expect_shareable(topology, request.subscriber, request.view)
+    resource = topology.resources[topology.views[request.view].resource]
+    route = route_of(request.subscriber, request.view, topology, contracts)
+    if resource.share == "conditional":
+        missing = [name for name in ("purpose", "legal_basis") if not getattr(request, name).strip()]
+        if missing:
+            options = " and ".join("--" + name.replace("_", "-") for name in missing)
+            msg = f"request {request.id}: sharing is conditional; give {options}"
+            raise GovernanceError(msg)
+    return request.model_copy(update={"route": route, "view_sha256": view_sha256(topology, request.view)})
+
+
+def route_of(subscriber: str, view: str, topology: Topology, contracts: Mapping[str, Contract]) -> Route:
+    """Return whose approval a request needs, by share attribute, whitelist and grades of fields."""
+    resource = topology.resources[topology.views[view].resource]
+    if resource.share == "unconditional" or topology.subscribers[subscriber].department in resource.whitelist:
+        return Route.DIRECT
+    name, _, last = view.rpartition(".")
+    shown = compiled_views(topology, contracts)[view_topic(name, last)].shown
+    if resource.review == "authority" or _highest(shown) >= topology.governance.authority_from_grade:
+        return Route.AUTHORITY
+    return Route.STEWARD
+
+
+def expect_same_view(request: Request, topology: Topology) -> None:
+    """Raise GovernanceError when the view is no longer the one that was asked for, or not to be shared."""
+    expect_shareable(topology, request.subscriber, request.view)
+    if request.view_sha256 != view_sha256(topology, request.view):
+        msg = f"request {request.id}: view {request.view} was changed since; return it, to be submitted anew"
+        raise GovernanceError(msg)
+
+
+def view_sha256(topology: Topology, view: str) -> str:
+    """Return the digest of a view's declaration."""
+    return hashlib.sha256(topology.views[view].model_dump_json().encode()).hexdigest()
+
+
+def _highest(shown: tuple[Shown, ...]) -> int:
+    """Return the highest grade among fields of which something can be read, parts of records included."""
+    grades = (
+        _highest(one.parts) if one.mask is None else one.field.classification
+        for one in shown
+        if not isinstance(one.mask, _TELLS_NOTHING)
+    )
+    return max(grades, default=0)

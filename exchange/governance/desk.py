@@ -1,0 +1,219 @@
+"""What people do with requests: each attempt judged, stored and noted in one transaction.
+
+Commands, and every other way in, come through here; who somebody is they have made sure of before.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from exchange.contract import Contract
+from exchange.errors import GovernanceError
+from exchange.governance import authority, clock
+from exchange.governance.request import ENDS, Event, Request, State, Who, advance, step_of
+from exchange.governance.store import Change, Decision, Store
+from exchange.topology.model import Topology
+
+BUS: Final = "bus"
+"""The actor of what the bus does by itself; nobody among the people can have it as a role."""
+_LONGEST_NAME: Final = 63
+_OPEN: Final = [state for state in State if state not in ENDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a new request asks for."""
+
+    subscriber: str
+    view: str
+    purpose: str = ""
+    legal_basis: str = ""
+    until: dt.date | None = None
+
+
+class Desk:
+    """Takes requests in, and what is decided on them."""
+
+    def __init__(self, store: Store, topology: Topology, contracts: Mapping[str, Contract]) -> None:
+        self._store = store
+        self._topology = topology
+        self._contracts = contracts
+
+    def new(self, actor: str, asked: Asked, now: dt.datetime) -> Request:
+        """Store a draft. Raises: GovernanceError when the actor may not, or the same is asked for or held."""
+
+        def judge(change: Change) -> Request:
+            authority.expect_role(self._topology, actor, Who.REQUESTER, asked.subscriber, asked.view)
+            authority.expect_shareable(self._topology, asked.subscriber, asked.view)
+            self._expect_first(change, asked)
+            return change.add(_draft(actor, asked, now))
+
+        tried = Decision(
+            at=now.isoformat(),
+            actor=actor[:_LONGEST_NAME],
+            event="new",
+            request=0,
+            version=1,
+            outcome="",
+            subscriber=asked.subscriber[:_LONGEST_NAME],
+            view=asked.view[: 3 * _LONGEST_NAME],
+        )
+        return self._noted(tried, judge)
+
+    def renew(self, actor: str, id_: int, until: dt.date | None, now: dt.datetime) -> Request:
+        """Store a draft to take a grant's place. Raises: GovernanceError as `new`, or where no grant is."""
+
+        def judge(change: Change) -> Request:
+            held = change.request(id_)
+            authority.expect_role(self._topology, actor, Who.REQUESTER, held.subscriber, held.view)
+            if held.state != State.GRANTED:
+                msg = f"request {id_} is {held.state}; only a grant can be renewed, ask anew for others"
+                raise GovernanceError(msg)
+            if any(one.renews == id_ for one in change.requests(_OPEN)):
+                msg = f"request {id_}: its renewal is asked for already; `exchange request list` shows it"
+                raise GovernanceError(msg)
+            asked = Asked(held.subscriber, held.view, held.purpose, held.legal_basis, until)
+            return change.add(_draft(actor, asked, now, renews=id_))
+
+        return self._noted(_tried(actor, "renew", id_, 0, now), judge)
+
+    def act(
+        self,
+        actor: str,
+        id_: int,
+        event: Event,
+        version: int,
+        now: dt.datetime,
+        *,
+        reason: str = "",
+        changes: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """Do something to the version of a request that was shown; return the next one.
+
+        changes: what a requester mends in a draft, or in what was returned, as it is submitted.
+
+        Raises: GovernanceError when it is refused; the attempt is noted with the reason.
+        """
+
+        def judge(change: Change) -> Request:
+            authority.expect_person(self._topology, actor)
+            request = change.request(id_)
+            step = step_of(request, event)
+            authority.expect_role(self._topology, actor, step.who, request.subscriber, request.view)
+            if request.version != version:
+                msg = (
+                    f"request {id_} is at version {request.version}, and version {version} was shown; "
+                    f"look at it again with `exchange request show {id_}`"
+                )
+                raise GovernanceError(msg)
+            if event == Event.SUBMIT:
+                request = request.model_copy(update=dict(changes or {}))
+                request = authority.submitted(request, self._topology, self._contracts)
+            elif event == Event.APPROVE:
+                authority.expect_same_view(request, self._topology)
+            after = advance(request, event, actor, now, reason)
+            change.replace(after)
+            if after.state == State.GRANTED and after.renews:
+                self._end_renewed(change, after, now)
+            return after
+
+        return self._noted(_tried(actor, event, id_, version, now, reason), judge)
+
+    def expire(self, now: dt.datetime, today: dt.date) -> list[Request]:
+        """End all grants that are past their last day; return them."""
+        ended = []
+        with self._store.change() as change:
+            for request in change.requests([State.GRANTED]):
+                if clock.is_over(request, today):
+                    ended.append(_by_the_bus(change, request, Event.EXPIRE, now))
+        return ended
+
+    def all(self, states: list[State]) -> list[Request]:
+        """Return requests, oldest first; of all states where none is named."""
+        with self._store.change() as change:
+            return change.requests(states)
+
+    def one(self, id_: int) -> Request:
+        """Return a request. Raises: GovernanceError when there is none."""
+        with self._store.change() as change:
+            return change.request(id_)
+
+    def _noted(self, tried: Decision, judge: Callable[[Change], Request]) -> Request:
+        """Return what `judge` makes; note it, or note why it was refused and then raise that."""
+        refused: GovernanceError | None = None
+        with self._store.change() as change:
+            try:
+                after = judge(change)
+            except GovernanceError as error:
+                refused = error
+                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
+            else:
+                change.note(_done(tried, after))
+        if refused is not None:
+            raise refused
+        return after
+
+    def _expect_first(self, change: Change, asked: Asked) -> None:
+        same = (asked.subscriber, asked.view)
+        if any((grant.subscriber, grant.view) == same for grant in self._topology.grants):
+            msg = f"'{asked.subscriber}' holds '{asked.view}' by a grant of the topology; change it there"
+            raise GovernanceError(msg)
+        for other in change.requests(_OPEN):
+            if (other.subscriber, other.view) == same:
+                msg = (
+                    f"'{asked.subscriber}' has request {other.id} for '{asked.view}' ({other.state}); "
+                    "go on with that one, or renew it"
+                )
+                raise GovernanceError(msg)
+
+    def _end_renewed(self, change: Change, after: Request, now: dt.datetime) -> None:
+        held = change.request(after.renews)
+        if held.state == State.GRANTED:
+            _by_the_bus(change, held, Event.RENEW, now)
+
+
+def _draft(actor: str, asked: Asked, now: dt.datetime, renews: int = 0) -> Request:
+    return Request(
+        subscriber=asked.subscriber,
+        view=asked.view,
+        purpose=asked.purpose,
+        legal_basis=asked.legal_basis,
+        until=asked.until,
+        requester=actor,
+        since=now,
+        renews=renews,
+    )
+
+
+def _by_the_bus(change: Change, request: Request, event: Event, now: dt.datetime) -> Request:
+    after = advance(request, event, BUS, now)
+    change.replace(after)
+    change.note(_done(_tried(BUS, event, request.id, request.version, now), after))
+    return after
+
+
+def _tried(actor: str, event: str, id_: int, version: int, now: dt.datetime, reason: str = "") -> Decision:
+    return Decision(
+        at=now.isoformat(),
+        actor=actor[:_LONGEST_NAME],
+        event=str(event),
+        request=id_,
+        version=version,
+        outcome="",
+        reason=reason,
+    )
+
+
+def _done(tried: Decision, after: Request) -> Decision:
+    return tried.model_copy(
+        update={
+            "outcome": "done",
+            "request": after.id,
+            "state": after.state.value,
+            "subscriber": after.subscriber,
+            "view": after.view,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Alembic's scripts of the store of requests."""

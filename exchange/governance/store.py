@@ -1,0 +1,228 @@
+"""The store of requests: SQLite (WAL) in the home, or PostgreSQL by the secret EXCHANGE_GOVERNANCE_DSN.
+
+One change at a time: each begins by locking the counter of decisions, so that their numbers have no gap and
+are the order in which they happened. A request is written only over the version that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import SQLAlchemyError
+
+from exchange.errors import ConfigError, GovernanceError, PartError
+from exchange.governance.request import Request, State
+from exchange.model import Model
+from exchange.settings import Settings
+
+DSN_SECRET: Final = "EXCHANGE_GOVERNANCE_DSN"  # noqa: S105 - its name
+_FILE: Final = "governance.db"
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_WAIT_S: Final = 30
+_MIGRATION_LOCK: Final = 0x67_6F_76_65  # PostgreSQL's advisory locks are numbers; any that nobody else uses
+
+_TABLES: Final = sa.MetaData()
+_REQUESTS: Final = sa.Table(
+    "requests",
+    _TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer),
+    sa.Column("state", sa.Text),
+    sa.Column("document", sa.Text),
+)
+_DECISIONS: Final = sa.Table(
+    "decisions",
+    _TABLES,
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("document", sa.Text),
+)
+_COUNTERS: Final = sa.Table(
+    "counters", _TABLES, sa.Column("name", sa.Text, primary_key=True), sa.Column("last", sa.BigInteger)
+)
+
+
+class Decision(Model):
+    """What somebody did to a request, or tried to.
+
+    outcome: done or refused; state: of the request afterwards; reason: why refused, returned or revoked.
+    """
+
+    sequence: int = 0
+    at: str
+    actor: str
+    event: str
+    request: int
+    version: int
+    outcome: str
+    state: str = ""
+    subscriber: str = ""
+    view: str = ""
+    reason: str = ""
+
+
+class Change:
+    """One transaction of the store, which no other one overlaps."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def request(self, id_: int) -> Request:
+        """Return a request. Raises: GovernanceError when there is none."""
+        found = self._connection.scalar(sa.select(_REQUESTS.c.document).where(_REQUESTS.c.id == id_))
+        if found is None:
+            msg = f"there is no request {id_}; `exchange request list` shows all"
+            raise GovernanceError(msg)
+        return Request.model_validate_json(found)
+
+    def requests(self, states: Iterable[State] = ()) -> list[Request]:
+        """Return the requests in some states, or all, oldest first."""
+        query = sa.select(_REQUESTS.c.document).order_by(_REQUESTS.c.id)
+        if wanted := [state.value for state in states]:
+            query = query.where(_REQUESTS.c.state.in_(wanted))
+        return [Request.model_validate_json(document) for document in self._connection.scalars(query)]
+
+    def add(self, request: Request) -> Request:
+        """Store a new request and return it with its number."""
+        stored = request.model_copy(update={"id": self._next("requests")})
+        self._connection.execute(sa.insert(_REQUESTS).values(**_row(stored)))
+        return stored
+
+    def replace(self, request: Request) -> None:
+        """Store the next version of a request. Raises: GovernanceError when another one was stored."""
+        written = self._connection.execute(
+            sa.update(_REQUESTS)
+            .where(_REQUESTS.c.id == request.id, _REQUESTS.c.version == request.version - 1)
+            .values(**_row(request))
+        )
+        if written.rowcount != 1:
+            msg = f"request {request.id} was changed in the meantime; look at it again"
+            raise GovernanceError(msg)
+
+    def note(self, decision: Decision) -> None:
+        """Put a decision in the outbox, behind all before it."""
+        numbered = decision.model_copy(update={"sequence": self._next("decisions")})
+        row = {"sequence": numbered.sequence, "document": numbered.model_dump_json()}
+        self._connection.execute(sa.insert(_DECISIONS).values(row))
+
+    def decisions(self, after: int, limit: int) -> list[Decision]:
+        """Return decisions behind a number, in order."""
+        query = (
+            sa.select(_DECISIONS.c.document)
+            .where(_DECISIONS.c.sequence > after)
+            .order_by(_DECISIONS.c.sequence)
+            .limit(limit)
+        )
+        return [Decision.model_validate_json(document) for document in self._connection.scalars(query)]
+
+    def lock(self) -> None:
+        """Wait until no other change is under way, and keep others waiting until the end of this one."""
+        counter = _COUNTERS.c.name == "decisions"
+        self._connection.execute(sa.update(_COUNTERS).where(counter).values(last=_COUNTERS.c.last))
+
+    def _next(self, counter: str) -> int:
+        query = sa.update(_COUNTERS).where(_COUNTERS.c.name == counter).values(last=_COUNTERS.c.last + 1)
+        self._connection.execute(query)
+        return int(
+            self._connection.scalars(sa.select(_COUNTERS.c.last).where(_COUNTERS.c.name == counter)).one()
+        )
+
+
+class Store:
+    """The store, brought to this release's tables when it is opened."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: of SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)."""
+        self._engine = _engine(url)
+        with self._connected() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+            config.set_main_option("path_separator", "os")
+            command.upgrade(config, "head")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the store of an installation."""
+        given = settings.secrets.find(DSN_SECRET)
+        if given is not None:
+            return cls(given.get_secret_value())
+        settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(f"sqlite:///{settings.root / _FILE}")
+
+    @contextmanager
+    def change(self) -> Iterator[Change]:
+        """Yield a transaction that is committed at the end, and rolled back on an error.
+
+        Raises: PartError when the database does not answer or refuses.
+        """
+        with self._connected() as connection:
+            change = Change(connection)
+            change.lock()
+            yield change
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            kind = type(getattr(error, "orig", None) or error).__name__
+            msg = (
+                f"store of requests: the database does not do what is asked ({kind}); nothing was changed. "
+                f"See that {DSN_SECRET}, or <home>/{_FILE} without it, can be reached and written"
+            )
+            raise PartError(msg) from None
+
+
+def exists(settings: Settings) -> bool:
+    """Return whether an installation has a store: without one there are no requests."""
+    return settings.secrets.find(DSN_SECRET) is not None or (settings.root / _FILE).exists()
+
+
+def _row(request: Request) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "version": request.version,
+        "state": request.state.value,
+        "document": request.model_dump_json(),
+    }
+
+
+def _engine(url: str) -> sa.Engine:
+    if url.startswith("sqlite:///"):
+        engine = sa.create_engine(url, connect_args={"timeout": _WAIT_S}, hide_parameters=True)
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("postgresql", "postgres") or not rest:
+        msg = f"{DSN_SECRET}: wanted is a URL that begins with postgresql://"
+        raise ConfigError(msg)
+    return sa.create_engine(f"postgresql+psycopg://{rest}", hide_parameters=True, pool_pre_ping=True)
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # Python would begin transactions late, and only before writes
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
