@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, Query, Response
 from pydantic import Field, SecretStr
 
-from monitor.api import problem
+from monitor.api import console, problem
 from monitor.api.models import (
     BalanceParams,
     Health,
@@ -57,6 +57,7 @@ def build(overview: Overview, figures: Figures, registry: Store, registry_passwo
     problem.install(app)
     _add_overview(app, overview)
     _add_figures(app, figures)
+    console.mount(app)
     app.include_router(rest.router(registry, registry_password))
     return app
 
