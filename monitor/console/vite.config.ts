@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import vue from '@vitejs/plugin-vue'
 import { defineConfig, type Plugin } from 'vite'
 
@@ -18,9 +18,17 @@ function recordSources(): Plugin {
   }
 }
 
+/** Vue's licence asks to go wherever its code goes. */
+function addLicence(): Plugin {
+  return {
+    name: 'add-licence',
+    closeBundle: () => copyFileSync('node_modules/vue/LICENSE', 'dist/vue-license.txt'),
+  }
+}
+
 export default defineConfig({
   base: './',
-  plugins: [vue(), recordSources()],
+  plugins: [vue(), addLicence(), recordSources()],
   build: { rollupOptions: { output: {
     entryFileNames: 'console.js', assetFileNames: 'console.[ext]', codeSplitting: false,
   } } },

@@ -26,7 +26,7 @@ def digest_of(console: Path) -> str:
 def test_built_files_are_of_the_present_sources() -> None:
     built = (BUILT / "sources.sha256").read_text().strip()
 
-    assert built == digest_of(CONSOLE), "monitor/console changed since its pages were built: run `make console`"
+    assert built == digest_of(CONSOLE), "monitor/console changed since it was built: run `make console`"
 
 
 def test_changed_source_is_seen(tmp_path: Path) -> None:
@@ -34,8 +34,8 @@ def test_changed_source_is_seen(tmp_path: Path) -> None:
     for file in (*ROOT_FILES, *(f"src/{file.name}" for file in (CONSOLE / "src").iterdir())):
         (tmp_path / file).write_bytes((CONSOLE / file).read_bytes())
     same = digest_of(tmp_path)
-    with (tmp_path / "src" / "App.vue").open("a") as file:
-        file.write("\n")
+    with (tmp_path / "src" / "App.vue").open("a") as source:
+        source.write("\n")
 
     assert same == digest_of(CONSOLE)
     assert digest_of(tmp_path) != same
