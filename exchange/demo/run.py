@@ -211,7 +211,8 @@ class Demo:
             topics = tuple(f"share.{view}" for view in declared.granted_views(subscriber, topology.today()))
             config = render(client_config(self._settings, subscriber, topics), "librdkafka")
             _write_private(directory / f"{subscriber}.properties", config)
-        lines = [f"接口 API: {api}/api/status  /api/routes  /api/accounts/balance  /openapi.json"]
+        lines = [f"控制台 console: {api}/console/"]
+        lines += [f"接口 API: {api}/api/status  /api/routes  /api/accounts/balance  /openapi.json"]
         if shown is not None:
             registry = self._settings.endpoints().registry
             file = _short_path(directory / f"{shown.subscriber}.properties")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import Field, SecretStr
 
-from monitor.api import metrics, problem
+from monitor.api import console, metrics, problem
 from monitor.api.models import (
     AccountsProgress,
     BalanceParams,
@@ -64,6 +64,7 @@ def build(overview: Overview, figures: Figures, registry: Store, registry_passwo
     _add_overview(app, overview)
     _add_figures(app, figures)
     _add_metrics(app, overview, figures)
+    console.mount(app)
     app.include_router(rest.router(registry, registry_password))
     return app
 
