@@ -20,7 +20,6 @@ def is_of_bus(user: str) -> bool:
     return user == ADMIN or _OWN_USERS.fullmatch(user) is not None
 
 
-
 class Ownership:
     """Tells the bus's own rules from those of others, by the topology and by what apply has made."""
 

@@ -26,7 +26,7 @@ from exchange.librdkafka import AUTHENTICATION, write
 from exchange.plan import REVOCATIONS_TOPIC
 from exchange.plan_topic import read_plan
 from exchange.revocations import Revocation, key_of, read_revocations
-from tests.integration.test_apply import DEPARTMENTS, TABLE, TOPOLOGY, Bus, write_key
+from tests.integration.applied import TOPOLOGY, Bus, ready_bus
 from tests.stack import Stack, wait_for
 
 NEAR, FAR = "applied.person.near", "applied.person.far"
@@ -39,12 +39,7 @@ KEY_LAST, KEY_ONE_OF_TWO = key_of(LAST.subscriber, NEAR), key_of(ONE_OF_TWO.subs
 
 @pytest.fixture(scope="module")
 def applied(stack: Stack) -> Bus:
-    bus = Bus(stack, {system: stack.create_database(system) for system in ("applied_a", "applied_b")})
-    for system, dsn in bus.dsns.items():
-        bus.sql(system, TABLE)
-        stack.settings.secrets.put(f"{system.upper()}_DSN", dsn)
-    for department in DEPARTMENTS:
-        write_key(bus, department)
+    bus = ready_bus(stack)
     bus.apply()
     return bus
 
