@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from exchange.apply import access, publish
-from exchange.apply.revoked import in_force, without_revoked
+from exchange.apply.revoked import in_force, told, without_revoked
 from exchange.cluster import ADMIN, Acl, Cluster
 from exchange.errors import PlanError
 from exchange.plan import PLAN_TOPIC, PublishedPlan
-from exchange.revocations import read_revocations
+from exchange.revocations import Revocation, read_revocations
 from exchange.settings import Settings
 from exchange.topology.file import today
 from exchange.topology.model import Topology
@@ -18,26 +18,26 @@ from exchange.view import ViewSpec
 _VIEW_TOPICS = "share."
 
 
-def carry_out(settings: Settings, desired: Callable[[], Topology], subscriber: str) -> None:
+def carry_out(settings: Settings, desired: Callable[[], Topology], subscriber: str) -> list[str]:
     """Give a subscriber the access that it is granted now, and take away what it is not.
 
     desired: the topology with all grants, asked again afterwards: what was decided meanwhile is carried out
     too, so that of two decisions the later one holds, whichever was carried out first.
 
-    A grant that was revoked does not hold, whoever approved it.
+    Returns a line for each grant of the subscriber that was revoked: it does not hold, whoever approved it.
 
     Raises: PlanError when a granted view is not in force as the topology has it; that one is not given.
     """
     while True:
-        topology = _holding(settings, desired())
-        _carry_out(settings, topology, subscriber)
-        if _holding(settings, desired()).grants == topology.grants:
-            return
+        topology, revoked = desired(), _revoked(settings, subscriber)
+        _carry_out(settings, without_revoked(topology, revoked), subscriber)
+        if desired().grants == topology.grants and _revoked(settings, subscriber) == revoked:
+            return told(topology, revoked)
 
 
-def _holding(settings: Settings, topology: Topology) -> Topology:
-    """Return the topology with only those grants that were not revoked."""
-    return without_revoked(topology, in_force(read_revocations(settings.kafka_client(ADMIN))))
+def _revoked(settings: Settings, subscriber: str) -> dict[str, Revocation]:
+    known = in_force(read_revocations(settings.kafka_client(ADMIN)))
+    return {key: one for key, one in known.items() if one.subscriber == subscriber}
 
 
 def catch_up(settings: Settings, desired: Callable[[], Topology], applied: Topology) -> None:

@@ -251,9 +251,11 @@ def _into_force(opened: _Opened, subscribers: list[str]) -> None:
     try:
         for name in subscribers:
             try:
-                grants.carry_out(
+                revoked = grants.carry_out(
                     opened.settings, lambda: with_approved(opened.settings, opened.topology), name
                 )
+                for told in revoked:
+                    typer.echo(f"not in force: {told}", err=True)
             except PlanError as error:
                 failed.append(error)
     finally:

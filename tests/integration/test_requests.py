@@ -491,6 +491,29 @@ def test_a_grant_that_was_stored_but_not_carried_out_comes_with_the_next_apply_o
     assert "expired" in bus.run("request", "list").stdout
 
 
+def test_what_was_revoked_is_not_given_by_an_approval(bus: Bus, school: Consumer) -> None:
+    number = str(
+        bus.answer("request", "new", "school", VIEW, "--as", "li-na", "--purpose", "p", "--legal-basis", "l")[
+            "id"
+        ]
+    )
+    bus.answer("request", "submit", number, "--as", "li-na", "--version", "1")
+    bus.answer("revoke", "school", VIEW, "--as", "Li Wei", "--reason", "breach")
+    done = bus.run("request", "approve", number, "--as", "wang-wei", "--version", "2")
+    assert "not in force" in done.stderr
+    assert "breach" in done.stderr
+    assert "school" not in bus.stack.admin.readers_of(TOPIC)
+    bus.answer("apply", "--yes")
+    assert "school" not in bus.stack.admin.readers_of(TOPIC)
+    assert (
+        bus.run("restore", "school", VIEW, "--revoked", "--as", "Li Wei", "--reason", "over").returncode == 0
+    )
+    bus.answer("apply", "--yes")
+    assert reads(school)
+    bus.answer("request", "withdraw", number, "--as", "li-na", "--version", "3")
+    assert not reads(school)
+
+
 def test_a_view_that_is_not_in_force_as_it_was_approved_is_not_given(bus: Bus, school: Consumer) -> None:
     """The topology was narrowed and not applied: what was approved is narrower than what Kafka has."""
     file = bus.folder / "topology.yaml"

@@ -39,9 +39,7 @@ KEY_LAST, KEY_ONE_OF_TWO = key_of(LAST.subscriber, NEAR), key_of(ONE_OF_TWO.subs
 
 @pytest.fixture(scope="module")
 def applied(stack: Stack) -> Bus:
-    bus = ready_bus(stack)
-    bus.apply()
-    return bus
+    return ready_bus(stack)
 
 
 @pytest.fixture

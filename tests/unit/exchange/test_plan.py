@@ -143,6 +143,7 @@ def test_a_deliverer_keeps_places_and_accounts_and_writes_nothing_else() -> None
     rules = {rule for rule in access.rules(topology(DELIVERED), TODAY) if rule.principal == "deliver-tax"}
     assert {(rule.resource_type, rule.name, rule.operation) for rule in rules} == {
         ("topic", TOPIC, "read"),
+        ("topic", "_exchange.revocations", "read"),
         ("topic", "_exchange.accounts", "write"),
         ("topic", "_exchange.plan", "read"),
         ("group", "tax.deliver.", "read"),
