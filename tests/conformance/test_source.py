@@ -113,7 +113,7 @@ def die_once(subject: AnySubject, phase: str, dice: random.Random) -> str:
     """Run a connector until its death; return what it said."""
     with subject.connector(struck.PROGRAM, phase, str(dice.randrange(1, 4))) as connector:
         if phase == struck.NOWHERE:
-            subject.wait_for_positions(dice.randrange(1, 6))
+            subject.wait_for_positions(dice.randrange(1, 6), connector)
             connector.kill()
         assert connector.ends(story.PATIENCE_S) == -signal.SIGKILL, connector.text()
         return connector.text()

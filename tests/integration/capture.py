@@ -234,10 +234,13 @@ class System:
         found = (Account.decode(message.value()) for message in self._messages(ACCOUNTS_TOPIC))
         return [account for account in found if account.topic == topic]
 
-    def wait_for_positions(self, more: int) -> None:
-        """Wait until that many more positions of this system have been committed than there are now."""
+    def wait_for_positions(self, more: int, connector: Running) -> None:
+        """Wait until so many more positions were committed than there are now, or its connector ended."""
         enough = len(self.positions()) + more
-        wait_for(lambda: len(self.positions()) >= enough, f"{more} positions more", 300)
+        try:
+            wait_for(lambda: connector.has_ended() or len(self.positions()) >= enough, "positions", 300)
+        except AssertionError:
+            raise AssertionError(connector.text()) from None
 
     def heartbeat(self) -> dict[str, Any]:
         """Return what the connector said of itself last; empty when it is silent."""

@@ -64,7 +64,7 @@ def test_a_dropped_table_halts_alone_and_comes_back_whole_under_writers_and_kill
     with story.Writer(shop, 7) as writer:
         shop.run("resnapshot", "shop", "--table", "shop.person", "--yes")
         with shop.connector() as connector:
-            shop.wait_for_positions(3)
+            shop.wait_for_positions(3, connector)
             connector.kill()
         with shop.connector() as connector:
             connector.says("stream_started")
