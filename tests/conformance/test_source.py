@@ -232,6 +232,26 @@ def test_a_transaction_is_one_position_and_a_rolled_back_one_is_never_told(make:
     assert commits[1] == commits[3] < commits[5]
 
 
+@needs("transactions")
+def test_a_transaction_that_began_before_a_restart_and_ends_after_it_is_told_whole(make: Make) -> None:
+    """Its first change lies before the place where the connector goes on, its commit behind it."""
+    subject: Subject = make()
+    with ExitStack() as running:
+        connector = running.enter_context(subject.connector())
+        connector.says(subject.started)
+        with subject.transaction() as run:
+            run("INSERT INTO person VALUES (1, 'early', 1)")
+            subject.run_sql("INSERT INTO person VALUES (2, 'between', 1)")
+            table_of(subject, lambda found: len(found) >= 1, "the row between")
+            story.settle(subject)
+            connector.kill()
+            run("INSERT INTO person VALUES (3, 'late', 1)")
+    with subject.connector():
+        records = up_to_a_last_row(subject)
+    names = {1: "early", 2: "between", 3: "late", LAST: "last"}
+    assert story.judge(records, {key: [("c", name)] for key, name in names.items()}) == {}
+
+
 @needs("snapshot")
 def test_read_anew_it_empties_the_topics_and_fills_them_again(make: Make) -> None:
     subject: Subject = make()

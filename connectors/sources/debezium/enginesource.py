@@ -169,7 +169,8 @@ class EngineSource:
     def _start(self) -> None:
         cursor = self._cursor
         if cursor.offset:
-            self._engine.start((cursor.partition, cursor.offset))
+            offset = cursor.offset if self._slot is None else self._slot.told_whole(cursor.offset)
+            self._engine.start((cursor.partition, offset))
         else:
             if self._slot is not None:
                 self._slot.drop()  # of an interrupted snapshot: the next needs one that begins with it

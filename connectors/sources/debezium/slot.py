@@ -85,6 +85,18 @@ class Slot:
         """
         self._asked(self._drop)
 
+    def told_whole(self, offset: str) -> str:
+        """Return an offset at which Debezium takes all that the slot gives, where it is a transaction's end.
+
+        With its own it looks for the change to go on at by LSN alone, and passes over transactions that began
+        before that end and committed behind it. The slot gives whole transactions by their commit.
+        Source: https://github.com/apache/flink-cdc/pull/4323
+        """
+        stored = json.loads(offset)
+        if stored.get("lsn") != stored.get("lsn_proc") or stored.get("lsn") != stored.get("lsn_commit"):
+            return offset
+        return json.dumps({name: stored[name] for name in stored.keys() - {"lsn_proc", "lsn_commit"}})
+
     def _look(self, connection: psycopg.Connection[Any]) -> tuple[bool, int | None] | None:
         row = connection.execute(_REACHED, [self._name]).fetchone()
         return None if row is None else (bool(row[0]), None if row[1] is None else int(row[1]))
