@@ -248,6 +248,7 @@ def test_a_refused_record_and_its_keys_later_ones_are_parked_and_sent_again_in_o
     capsys.readouterr()
 
 
+@pytest.mark.slow_faults
 def test_killed_around_parking_and_redriving_no_entry_and_no_record_is_lost_or_doubled(
     parking: WebhookSinkSubject, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,7 +271,8 @@ def test_killed_around_parking_and_redriving_no_entry_and_no_record_is_lost_or_d
     assert counts(parking) == (len(parking.feed.positions), 9)
 
 
-@pytest.mark.parametrize("fault", ["overtake", pytest.param("unlisted", marks=pytest.mark.slow_faults)])
+@pytest.mark.slow_faults
+@pytest.mark.parametrize("fault", ["overtake", "unlisted"])
 def test_the_judge_finds_records_that_overtook_a_parked_one_or_were_not_put_on_the_list(
     parking: WebhookSinkSubject, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:

@@ -101,6 +101,7 @@ def test_fanout_compares_five_views_with_one(parts: Ground) -> None:
     assert answer["rounds"].keys() == {"1", "5"}
 
 
+@pytest.mark.slow_faults
 def test_latency_has_percentiles_of_each_rate(parts: Ground) -> None:
     answer = latency.on(parts, [100, 300], 2, 1, 1)
     assert answer["latency_ms"].keys() == {"100", "300"}

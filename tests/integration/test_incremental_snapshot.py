@@ -50,6 +50,7 @@ def make(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Make]:
         subject.close()
 
 
+@pytest.mark.slow_faults
 def test_under_writers_each_row_read_is_the_newest_that_was_told(make: Make) -> None:
     subject = make()
     rounds = 6

@@ -42,6 +42,7 @@ def halt_of(shop: MariadbSubject) -> str:
     return str(reason)
 
 
+@pytest.mark.slow_faults
 def test_a_dropped_table_halts_alone_and_comes_back_whole_under_writers_and_kills(
     shop: MariadbSubject,
 ) -> None:

@@ -178,7 +178,7 @@ def bench(kafka: Stack, tmp_path: Path) -> Iterator[Bench]:
         sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')}")
 
 
-both_ways = pytest.mark.parametrize("native", ["on", "off"])
+both_ways = pytest.mark.parametrize("native", ["on", pytest.param("off", marks=pytest.mark.slow_faults)])
 
 
 def header(position: int = 0) -> bytes:
@@ -270,7 +270,7 @@ def test_records_are_copied_once_over_kill_9_in_open_transactions(bench: Bench, 
     assert len(bench.copied("read_uncommitted")) > bench.sent, "no kill fell into an open transaction"
 
 
-@pytest.mark.parametrize("native", ["on", pytest.param("off", marks=pytest.mark.slow_faults)])
+@both_ways
 def test_workers_may_come_and_go_while_records_flow(bench: Bench, native: str) -> None:
     bench.native = native
     bench.send(3_000)
