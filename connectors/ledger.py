@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from connectors.sink import DeliveredView, Parked
-from exchange.account import Account, minute_of
-from exchange.change import Op, Reason
+from connectors.sink import Parked
+from exchange.account import Account, Stage, minute_of
+from exchange.change import Op, Reason, RecordHeader
 from exchange.errors import FencedError, RestartError
 from exchange.librdkafka import AUTHENTICATION, DENIED, FENCED, explain, quiet_logger
 from exchange.plan import ACCOUNTS_TOPIC, PARKED_TOPIC
-from exchange.subscriber.batches import Batch, DeniedError, Place
+from exchange.subscriber.batches import DeniedError, Place
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
 _CALL_S: Final = 10.0
@@ -124,20 +124,42 @@ class Ledger:
             self._refusal = error
 
 
+class Handed(Protocol):
+    """A record that left the bus: what its account needs of it."""
+
+    @property
+    def partition(self) -> int:
+        """Of the view's topic."""
+
+    @property
+    def offset(self) -> int:
+        """In that partition."""
+
+    @property
+    def header(self) -> RecordHeader | None:
+        """None where this bus did not write the record."""
+
+
 def accounts_of(
-    view: DeliveredView, writer_id: str, plan_version: int, batch: Batch, parked: Parked
+    stage: Stage,
+    writer_id: str,
+    resource: str,
+    topic: str,
+    plan_version: int,
+    records: Iterable[Handed],
+    parked: Parked,
 ) -> list[Account]:
-    """Return one account for each partition and source minute of a batch.
+    """Return one account for each partition and source minute of some records of a view's topic.
 
     A delete and its tombstone are one change. Records that this bus did not write have no position.
     """
     made_at_ms = time.time_ns() // 1_000_000
     accounts: dict[tuple[int, int], Account] = {}
-    for record in batch.records:
+    for record in records:
         header, minute = record.header, minute_of(record.header.source_ms if record.header else made_at_ms)
         account = accounts.get((record.partition, minute))
         if account is None:
-            account = Account("deliver", writer_id, view.resource, view.topic, minute, record.partition)
+            account = Account(stage, writer_id, resource, topic, minute, record.partition)
             account.first_offset, account.plan_version = record.offset, plan_version
             account.made_at_ms = made_at_ms
             accounts[record.partition, minute] = account
@@ -152,7 +174,7 @@ def accounts_of(
         if (record.partition, record.offset) in parked:
             account.was_refused(Reason.UNDELIVERABLE, "", position_hash)
         else:
-            account.was_delivered(view.topic, position_hash, [])
+            account.was_delivered(topic, position_hash, [])
         if header.op is not Op.READ:  # a snapshot's row has no time of commit to be late against
             account.took(max(0, made_at_ms - header.source_ms))
     return list(accounts.values())

@@ -254,7 +254,10 @@ class ViewDelivery:
     def _keep(self, plan: PublishedPlan, parts: _Parts, batch: Batch, refused: Parked) -> None:
         """Account for a batch in Kafka, with its places and what changes on the parked list."""
         writer_id = ledger_id(self._delivery.subscriber, self._name)
-        accounts = accounts_of(parts.view, writer_id, plan.version, batch, refused)
+        view = parts.view
+        accounts = accounts_of(
+            "deliver", writer_id, view.resource, view.topic, plan.version, batch.records, refused
+        )
         changes = {} if parts.parking is None else parts.parking.sink.parked.take_changes()
         parts.ledger.keep(batch.places, accounts, parts.reader.group_metadata, changes)
         self.progress.delivered += sum(sum(one.delivered for one in a.views.values()) for a in accounts)

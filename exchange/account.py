@@ -24,10 +24,11 @@ _U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 _DELAY_GROWTH: Final = 1.1
 """Each delay bucket is 10 % wider than the one before: a percentile is within 5 % of its bucket's middle."""
 
-Stage = Literal["capture", "process", "redrive", "deliver"]
-"""deliver: from a view's topic into a subscriber's own store; topic and offsets are then the view topic's."""
+Stage = Literal["capture", "process", "redrive", "deliver", "pull"]
+"""deliver: from a view's topic into a subscriber's own store; pull: into an answer over HTTP. Topic and
+offsets of these two are the view topic's."""
 
-_STAGES: Final = ["capture", "process", "redrive", "deliver"]
+_STAGES: Final = ["capture", "process", "redrive", "deliver", "pull"]
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "record",
@@ -95,13 +96,14 @@ SCHEMA: Final[dict[str, Any]] = {
     ],
 }
 
-_BEFORE_DELIVERY: Final = SCHEMA | {
-    "fields": [
-        {"name": "stage", "type": {"type": "enum", "name": "Stage", "symbols": _STAGES[:-1]}},
-        *SCHEMA["fields"][1:],
-    ]
-}
-_CODEC: Final = singleobject.Codec(SCHEMA, _BEFORE_DELIVERY)
+
+def _of_stages(symbols: list[str]) -> dict[str, Any]:
+    """Return the schema as it was when there were only these stages."""
+    stage = {"name": "stage", "type": {"type": "enum", "name": "Stage", "symbols": symbols}}
+    return SCHEMA | {"fields": [stage, *SCHEMA["fields"][1:]]}
+
+
+_CODEC: Final = singleobject.Codec(SCHEMA, _of_stages(_STAGES[:3]), _of_stages(_STAGES[:4]))
 
 
 @dataclass(slots=True)

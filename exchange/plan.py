@@ -182,6 +182,11 @@ def delivery_group(subscriber: str, view: str) -> str:
     return f"{subscriber}.deliver.{view}"
 
 
+def pull_group(subscriber: str) -> str:
+    """Return the consumer group that tells how far a subscriber that pulls says it is, in all its views."""
+    return f"{subscriber}.pull"
+
+
 def quarantine_topic(resource: str) -> str:
     """Return the topic of a resource's refused records."""
     return f"quarantine.{resource}"

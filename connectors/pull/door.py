@@ -4,7 +4,7 @@ One request's way:
 1. the key says which subscriber asks (401), the parameters what for (400, 406), the cursor from where (400);
 2. a place among the requests under way is taken (429), until the answer is sent;
 3. the page is read from Kafka as that subscriber, in a thread of its own (403, 410, 503);
-4. the answer goes out as fast as it is taken.
+4. its account is written to Kafka (503), then the answer goes out as fast as it is taken.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from connectors.http.keys import ApiKeys
 from connectors.http.login import key_owner
 from connectors.http.problem import Problem, try_later
 from connectors.pull import openapi
+from connectors.pull.accounts import Accounts
 from connectors.pull.answer import Answer, body
 from connectors.pull.cursor import CursorCodec
 from connectors.pull.page import Page, Puller
@@ -49,7 +50,7 @@ _log = log.get(__name__)
 class Door:
     """Answers requests; `app` is what an HTTP server serves."""
 
-    def __init__(self, secrets: Secrets, pool: Pool, cursors: CursorCodec) -> None:
+    def __init__(self, secrets: Secrets, pool: Pool, cursors: CursorCodec, accounts: Accounts) -> None:
         self.tally = Tally()
         self.revoked: frozenset[str] = frozenset()
         """Grants that do not hold, as exchange/revocations.py names them."""
@@ -57,6 +58,7 @@ class Door:
         self._secrets = secrets
         self._pool = pool
         self._cursors = cursors
+        self._accounts = accounts
         self._plan: PublishedPlan | None = None
         self._keys = ApiKeys(secrets, {})
         self._threads = ThreadPoolExecutor(MOST_AT_A_TIME, thread_name_prefix="pull")
@@ -99,8 +101,7 @@ class Door:
         return JSONResponse(openapi.document(openapi.views(plan, readable)))
 
     async def _pull(self, view: str, asked: Request) -> Answer:
-        self._planned()
-        subscriber = key_owner(asked, self._keys, AGAIN)
+        plan, subscriber = self._planned(), key_owner(asked, self._keys, AGAIN)
         wanted = question(asked)
         if VIEW.fullmatch(view) is None:
             raise Problem(403, "no view has such a name; /openapi.json lists those that this key may read")
@@ -109,7 +110,7 @@ class Door:
         wish = Wish(view, self._after(wanted, subscriber, view), wanted.most, wanted.wait_s)
         leave, began = self._enter(subscriber), time.monotonic()
         try:
-            page = await self._in_thread(self._page, subscriber, wish)
+            page = await self._in_thread(self._page, subscriber, wish, plan.version)
             content = body(page, self._cursors.encode(page.next, subscriber, view), wanted.media)
         except BaseException as error:
             leave()
@@ -153,9 +154,11 @@ class Door:
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def _page(self, subscriber: str, wish: Wish) -> Page:
+    def _page(self, subscriber: str, wish: Wish, plan_version: int) -> Page:
         with self._connection(subscriber) as puller:
-            return puller.page(wish, lambda: self._stopping)
+            page = puller.page(wish, lambda: self._stopping)
+        self._accounts.keep(subscriber, wish.view, plan_version, page)
+        return page
 
     def _views(self, subscriber: str) -> frozenset[str]:
         with self._connection(subscriber) as puller:

@@ -9,7 +9,7 @@ A page is made in this order:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -26,11 +26,12 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from connectors.http.problem import Problem, try_later
 from connectors.pull.cursor import Cursor, Place
 from connectors.pull.lane import Lane
-from connectors.pull.taking import AGAIN, Start, Taking, Wish
+from connectors.pull.taking import AGAIN, Handed, Start, Taking, Wish
 from connectors.pull.taking import ANSWER_S as _ANSWER_S
 from exchange import log
 from exchange.errors import TransientError
 from exchange.librdkafka import AUTHENTICATION, PARTITION_EOF, quiet_logger
+from exchange.plan import pull_group
 from exchange.subscriber.decoder import WireDecoder
 from exchange.subscriber.seen import Seen
 
@@ -54,10 +55,13 @@ class Page:
     """An answer: each record's JSON, and the cursor behind them.
 
     lag_records: what is left, transaction markers too; lag_s: how long ago the last record of the page was
-    committed in its source, while more are left, else 0.
+    committed in its source, while more are left, else 0. undecodable: partition and offset of those that were
+    handed out without their content.
     """
 
     records: list[str]
+    handed: Sequence[Handed]
+    undecodable: Set[tuple[int, int]]
     next: Cursor
     more: bool
     lag_records: int
@@ -72,13 +76,14 @@ class Puller:
         self.broken = False
         self._subscriber = subscriber
         self._reading = ""
+        self._used: dict[str, dict[int, int]] = {}
         self._decoder = decoder
         self._refused_login = False
         self._admin = AdminClient(dict(kafka), logger=quiet_logger())
         self._consumer = Consumer(
             dict(kafka)
             | {
-                "group.id": f"{subscriber}.pull",  # never joined
+                "group.id": pull_group(subscriber),  # never joined
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
@@ -103,6 +108,8 @@ class Puller:
             firsts, ends = self._spans(topic, partitions)
             begin = _begin(wish.after, topic_id, firsts, ends)
             self.broken = True
+            if isinstance(wish.after, Cursor):
+                self._tell_used(topic, begin)
             page = self._read(topic, begin, ends, wish, stopping)
             self.broken = False
         except KafkaException as error:
@@ -170,11 +177,21 @@ class Puller:
         left = [number for number, lane in lanes.items() if not lane.is_done]
         return Page(
             taking.records,
+            taking.handed,
+            taking.undecodable,
             Cursor(begin.topic_id, taking.turn, places),
             bool(left),
             sum(max(0, ends[number] - places[number].offset) for number in left),
             taking.lag_s() if left else 0.0,
         )
+
+    def _tell_used(self, topic: str, cursor: Cursor) -> None:
+        """Let Kafka know how far the subscriber says it is; nothing but its lag as shown rests on it."""
+        used = {number: place.offset for number, place in cursor.places.items()}
+        if used != self._used.get(topic):
+            self._used[topic] = used
+            at = [TopicPartition(topic, number, offset) for number, offset in used.items()]
+            self._consumer.commit(offsets=at, asynchronous=True)
 
     def _poll(self, lanes: Mapping[int, Lane]) -> None:
         """Take in what Kafka's client has; waits a moment for the first.

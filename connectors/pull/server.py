@@ -11,6 +11,7 @@ from redis import Redis
 
 from connectors.http.listen import listen
 from connectors.position import POSITION_SECRET
+from connectors.pull.accounts import Accounts
 from connectors.pull.cursor import CursorCodec
 from connectors.pull.door import Door
 from connectors.pull.page import Puller
@@ -62,7 +63,8 @@ class PullServer:
         with Registry(self._settings.endpoints().registry) as registry:
             decoder = WireDecoder(registry)
             pool = Pool(lambda name: Puller(self._settings.kafka_client(name), name, decoder))
-            door = Door(secrets, pool, CursorCodec(secrets.ensure(POSITION_SECRET)))
+            cursors = CursorCodec(secrets.ensure(POSITION_SECRET))
+            door = Door(secrets, pool, cursors, Accounts(self._client))
             config = uvicorn.Config(
                 door.app, log_config=None, access_log=False, server_header=False, lifespan="off",
                 timeout_graceful_shutdown=_GOODBYE_S,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from confluent_kafka import Message
 
@@ -36,6 +36,14 @@ class Wish:
     wait_s: float
 
 
+class Handed(NamedTuple):
+    """Which record was given out; without a header where this bus did not write it."""
+
+    partition: int
+    offset: int
+    header: RecordHeader | None
+
+
 class Taking:
     """Takes a page's records, one from each partition in turn; where nothing more is, the turn passes on.
 
@@ -51,6 +59,9 @@ class Taking:
     ) -> None:
         """poll: takes more into the lanes, waiting a moment for it."""
         self.records: list[str] = []
+        self.handed: list[Handed] = []
+        self.undecodable: set[tuple[int, int]] = set()
+        """Partition and offset of those of them that are told without their content."""
         self._poll = poll
         self._decoder = decoder
         self._lanes = lanes
@@ -100,7 +111,11 @@ class Taking:
     def _text(self, message: Message, header: RecordHeader | None) -> str:
         if header is not None:
             self._last_source_ms = header.source_ms
-        return change_json(_received(message, header, self._decoder))
+        received = _received(message, header, self._decoder)
+        self.handed.append(Handed(received.partition, received.offset, header))
+        if received.problem:
+            self.undecodable.add((received.partition, received.offset))
+        return change_json(received)
 
     def _pass_on(self) -> None:
         self._at = (self._at + 1) % len(self._order)

@@ -4,7 +4,7 @@
 | --- | --- |
 | connector-<system> | write raw topics, quarantine, accounts; keep positions, receipts; read plan, orders |
 | connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
-| pull | read the plan and what was revoked; records it reads as the subscriber who asks |
+| pull | write the accounts; read the plan and what was revoked; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
 | steward-<department> | read the quarantine of its resources |
@@ -146,6 +146,7 @@ def _worker() -> Iterator[Acl]:
 
 
 def _pull() -> Iterator[Acl]:
+    yield from _literal(PULL, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(PULL, "topic", PLAN_TOPIC, "read")
     yield from _literal(PULL, "topic", REVOCATIONS_TOPIC, "read")
     yield from _literal(PULL, "group", reader_group(PULL), "describe")

@@ -64,12 +64,20 @@ class Delay(Model):
 
 
 class Delivered(Model):
-    """What one subscriber's own store got of a view, over the window."""
+    """What one subscriber's own store, or its answers over HTTP, got of a view, over the window."""
 
     subscriber: str
-    delivered: int = Field(description="Changes written to the store.")
-    parked: int = Field(description="Changes that the store cannot hold; it keeps their places and reasons.")
-    lag_records: int | None = Field(description="Not yet written; None where Kafka has not told it.")
+    stage: Literal["deliver", "pull"] = Field(
+        description="deliver: written to its store. pull: handed out over HTTP, as often as it was asked for."
+    )
+    delivered: int = Field(description="Changes written or handed out.")
+    parked: int = Field(
+        description="Changes that the store cannot hold, whose places and reasons it keeps; of stage pull, "
+        "those handed out without their content."
+    )
+    lag_records: int | None = Field(
+        description="Not yet written, or behind the cursor sent last; None where Kafka does not tell."
+    )
     last_made_at_ms: int
 
 
@@ -87,7 +95,7 @@ class Route(Model):
     refused: dict[str, int] = Field(description="Reason → changes of the raw topic, for all its views.")
     delay_ms: Delay | None = Field(description="None where nothing was processed in the window.")
     last_made_at_ms: int | None
-    deliveries: tuple[Delivered, ...] = Field(description="Into subscribers' own stores.")
+    deliveries: tuple[Delivered, ...] = Field(description="Into subscribers' own stores, and over HTTP.")
     stages: tuple[StageDelay, ...] = Field(default=(), description="Delay stage by stage, in order.")
     budget: DelayBudget | None = Field(default=None, description="None where the view declares none.")
     lag_records: int | None = Field(
@@ -112,7 +120,7 @@ class StagePoint(Model):
     """What passed one stage in one step, and how late."""
 
     start_ms: int
-    stage: Literal["capture", "process", "redrive", "deliver"]
+    stage: Literal["capture", "process", "redrive", "deliver", "pull"]
     changes: int
     refused: int
     p99_ms: float | None = Field(description="Source commit to the stage's end; None where nothing passed.")

@@ -71,9 +71,10 @@ ORDER BY topic, view_topic;
 
 -- name: deliveries
 -- unit: changes; lag in records, NULL while Kafka does not tell it
--- meaning: what was written to subscribers' own stores per view topic, and how far each is behind it
+-- meaning: what was written to subscribers' own stores, or given to them over HTTP, per view topic, and how far
+-- each is behind it
 SELECT
-    done.topic AS view_topic, done.subscriber AS subscriber,
+    done.topic AS view_topic, done.subscriber AS subscriber, done.stage AS stage,
     sum(done.changes) - sum(done.refused) AS delivered, sum(done.refused) AS parked,
     max(done.last_made_at_ms) AS last_made_at_ms, any(behind.lag) AS lag_records
 FROM rollup_stages AS done FINAL
@@ -91,10 +92,12 @@ LEFT JOIN
     GROUP BY group_id, topic
 ) AS behind
 ON behind.topic = done.topic
-    AND behind.group_id = concat(done.subscriber, '.deliver.', substring(done.topic, 7))
-WHERE done.stage = 'deliver' AND done.step_s = {step_s:UInt32} AND done.start_s >= {since_s:UInt64}
-GROUP BY view_topic, subscriber
-ORDER BY view_topic, subscriber;
+    AND behind.group_id = concat(
+        done.subscriber, if(done.stage = 'pull', '.pull', concat('.deliver.', substring(done.topic, 7)))
+    )
+WHERE done.stage IN ('deliver', 'pull') AND done.step_s = {step_s:UInt32} AND done.start_s >= {since_s:UInt64}
+GROUP BY view_topic, subscriber, stage
+ORDER BY view_topic, subscriber, stage;
 
 -- name: planned_routes
 -- unit: none
@@ -352,7 +355,7 @@ ORDER BY start_s;
 -- name: stage_series
 -- unit: changes, milliseconds
 -- meaning: what passed each stage of a raw topic in each step of {step_s}, and the 99th percentile of the time
--- from source commit; of stage deliver, the view topic's
+-- from source commit; of stages deliver and pull, the view topic's
 SELECT
     start_s, stage, sum(changed) AS changes, sum(turned_away) AS refused,
     quantileExactWeighted(0.99)(if(bucket = 0, 0.5, pow({growth:Float64}, bucket - 0.5)), delays[bucket]) AS p99_ms
@@ -363,7 +366,7 @@ FROM
         sumMap(if(stage = 'process', readable, made)) AS delays
     FROM rollup_stages FINAL
     WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64}
-        AND (topic = {topic:String} OR (stage = 'deliver' AND topic = {view_topic:String}))
+        AND (topic = {topic:String} OR (stage IN ('deliver', 'pull') AND topic = {view_topic:String}))
     GROUP BY start_s, stage
 )
 LEFT ARRAY JOIN mapKeys(delays) AS bucket

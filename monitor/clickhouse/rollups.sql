@@ -69,7 +69,9 @@ FROM
 (
     SELECT
         toUInt64(intDiv(made_at_ms, 60000)) AS made, stage, topic, changes, refused, made_at_ms,
-        if(stage = 'deliver', splitByChar('.', substring(writer, 9))[1], '') AS subscriber,
+        if(
+            stage IN ('deliver', 'pull'), splitByChar('.', substring(writer, position(writer, '-') + 1))[1], ''
+        ) AS subscriber,
         CAST((delay_buckets, delay_changes), 'Map(UInt16, UInt64)') AS delays,
         delay_changes AS counts,
         arrayMap(
@@ -81,7 +83,8 @@ FROM
         ) AS shifted
     FROM accounts
     WHERE made_at_ms >= {first_ms:Int64} AND made_at_ms < {until_ms:Int64}
-        AND made IN {minutes:Array(UInt64)} AND stage IN ('capture', 'process', 'redrive', 'deliver')
+        AND made IN {minutes:Array(UInt64)}
+        AND stage IN ('capture', 'process', 'redrive', 'deliver', 'pull')
     LIMIT 1 BY account_partition, account_offset
 )
 GROUP BY made, stage, topic, subscriber;

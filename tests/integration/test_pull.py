@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -29,9 +29,11 @@ from schemathesis.specs.openapi.checks import (
 
 from connectors.pull.door import MOST_OF_ONE
 from exchange import heartbeat
+from exchange.account import Account
 from exchange.apply.revoke import Wish, restore, revoke
 from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.cluster import Acl, TopicSpec
+from exchange.plan import ACCOUNTS_TOPIC
 from tests.checkers.wire import Schemas, stamp
 from tests.integration.capture import COMMAND, Running
 from tests.integration.push import TOPOLOGY, VIEW, PushBus, free_ports, post, upsert
@@ -486,6 +488,57 @@ def test_figures_are_told_and_no_value_is_logged(bus: PullBus, server: Running, 
     assert "pulled" in server.text()
     assert CANARY not in server.text()
     assert bus.keys["tax"] not in server.text()
+
+
+def test_an_answer_leaves_once_its_account_is_in_kafka(bus: PullBus, tax: httpx.Client) -> None:
+    before = len(accounts(bus))
+    first = pull(tax, max=5).json()
+    again = pull(tax, first["next"], max=7).json()
+    told = accounts(bus)[before:]
+    handed = [(one["partition"], one["offset"]) for one in first["records"] + again["records"]]
+    headers = {
+        (m.partition(), m.offset()): RecordHeader.unpack(dict(m.headers() or []).get(HEADER))
+        for m in bus.committed(VIEW)
+    }
+    positions = [header.position for at in handed if (header := headers[at])]
+
+    assert {(one.stage, one.writer, one.topic) for one in told} == {
+        ("pull", "pull-tax.health.case.all", VIEW)
+    }
+    assert sum(one.changes for one in told) == len(handed) == 12
+    assert sum(one.position_sum for one in told) % 2**64 == sum(p.hash64() for p in positions) % 2**64
+    assert all(
+        any(one.partition == at and one.first_offset <= offset <= one.last_offset for one in told)
+        for at, offset in handed
+    )
+
+    def used() -> dict[int, int]:
+        group = ConsumerGroupTopicPartitions("tax.pull")
+        asked = bus.stack.admin.client.list_consumer_group_offsets([group])["tax.pull"].result(30)
+        return {at.partition: at.offset for at in asked.topic_partitions if at.topic == VIEW}
+
+    last = {at: max(offset for where, offset in handed[:5] if where == at) for at, _ in handed[:5]}
+    wait_for(
+        lambda: all(used().get(at, -1) == offset + 1 for at, offset in last.items()), "the cursor's offsets"
+    )
+
+
+def test_without_an_account_nothing_is_handed_out(bus: PullBus, tax: httpx.Client) -> None:
+    rule = Acl("pull", "topic", ACCOUNTS_TOPIC, "literal", "write")
+    bus.stack.admin.remove_acls([rule])
+    try:
+        refused = wait_for(lambda: one if (one := pull(tax)).status_code != 200 else None, "a refusal")
+    finally:
+        bus.stack.admin.ensure_acls([rule])
+    assert refused.status_code == 503
+    assert "account" in refused.json()["detail"]
+    wait_for(lambda: pull(tax).status_code == 200, "answers again")
+
+
+def accounts(bus: PullBus) -> list[Account]:
+    """Return the accounts of what was pulled."""
+    found = (Account.decode(message.value()) for message in bus.committed(ACCOUNTS_TOPIC))
+    return [one for one in found if one.stage == "pull"]
 
 
 def test_records_that_are_gone_are_told_and_never_passed_over(bus: PullBus, tax: httpx.Client) -> None:

@@ -16,6 +16,8 @@ import pytest
 import schemathesis
 from confluent_kafka import TopicPartition
 from hypothesis import given, settings
+from redis import Redis
+from redis.exceptions import RedisError
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -378,6 +380,14 @@ def kill_redis(stack: Stack) -> None:
     client = heartbeat.connect(stack.settings)
     number = client.info("server")["process_id"]
     os.kill(number, signal.SIGKILL)
+    wait_for(lambda: not answers(client), "Redis to be gone: it may answer for a moment after the signal")
+
+
+def answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
 
 
 def assert_says_once(running: Running) -> None:

@@ -16,7 +16,7 @@ from connectors.sinks.files.names import file_of, next_offsets
 from connectors.sinks.laststate import last_state
 from connectors.viewdelivery import start_places
 from exchange.change import Op, Position, RecordHeader
-from exchange.subscriber.batches import Batch, Place
+from exchange.subscriber.batches import Place
 from exchange.subscriber.reader import Received
 
 COLUMNS = (Column("id", "long"), Column("day", "date"), Column("text", "string"))
@@ -57,7 +57,7 @@ def test_it_goes_on_where_both_are(
 
 def test_a_delete_and_its_tombstone_are_one_change_and_what_was_parked_is_refused() -> None:
     records = [record(Op.CREATE, 1, 7), record(Op.DELETE, 1, 8), record(Op.DELETE, 1, 9, tombstone=True)]
-    (account,) = accounts_of(VIEW, "w", 3, Batch(records, {0: Place(10)}), {(0, 7)})
+    (account,) = accounts_of("deliver", "w", VIEW.resource, VIEW.topic, 3, records, {(0, 7)})
     assert (account.stage, account.topic, account.partition) == ("deliver", VIEW.topic, 0)
     assert (account.first_offset, account.last_offset, account.changes) == (7, 9, 2)
     assert (account.views[VIEW.topic].delivered, sum(account.refused.values())) == (1, 1)
