@@ -16,12 +16,13 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from exchange.errors import ConfigError
-from exchange.files import textfile
+from exchange.files import fast_yaml, textfile
 from exchange.files.problem import Problem, Steps, Text
 
 _PLAIN_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge")
 )
+_TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 
 def read(path: Path) -> YamlSource:
@@ -40,7 +41,7 @@ def parse(text: str, name: str) -> YamlSource:
     source = Text(name, text)
     yaml = YAML(typ="safe", pure=True)
     try:
-        node = yaml.compose(text)
+        node = fast_yaml.compose(text) or yaml.compose(text)
         if node is not None:
             return YamlSource(source, node, yaml)
         problem = Problem(name, 0, 0, "the file is empty")
@@ -120,7 +121,9 @@ class YamlSource:
         return values
 
     def _scalar(self, node: Node) -> Any:
-        if str(node.tag) not in _PLAIN_TAGS:
+        if (tag := str(node.tag)) == _TEXT_TAG:
+            return node.value
+        if tag not in _PLAIN_TAGS:
             self.problems.append(self._problem(node, "tags (!) are not taken here; write a plain value"))
             return None
         try:
