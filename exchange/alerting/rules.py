@@ -1,4 +1,4 @@
-"""Section `alerts` of topology.yaml: when the monitor alerts, and whom it tells. Goes with the published plan."""
+"""Section `alerts` of topology.yaml: when the monitor alerts, and whom it tells; it goes with the plan."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AlertRule(Model):
     severity: Severity | None = Field(default=None, description="The kind's own when not given.")
     long_window: bool = Field(
         default=True,
-        description="`refusals`: the last hour must be past the threshold too, not only the last five minutes.",
+        description="`refusals`: the last hour must be past it too, not only the last five minutes.",
     )
     enabled: bool = Field(default=True, description="`false`: no alert of that kind at these places.")
 

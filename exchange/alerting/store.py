@@ -1,7 +1,7 @@
 """Alerts and their notices, beside the requests in the store of governance: a restart forgets nothing.
 
 A notice is put in the outbox in the transaction that changes its alert, once for each channel, and marked as
-sent once the receiver has taken it. Its id stays the same over all tries, so a receiver can tell a repetition.
+sent once the receiver has taken it. Its id is the same at all tries, so a receiver can tell a repetition.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class AlertStore:
         for row in rows:
             if left[row["channel"]] > 0:
                 left[row["channel"]] -= 1
-                notices.append(_notice(row))
+                notices.append(_notice(dict(row)))
         return notices
 
     def sent(self, notice: Notice, now_ms: int) -> None:
@@ -170,9 +170,7 @@ class AlertStore:
             connection.execute(sa.update(_NOTICES).where(_NOTICES.c.id == notice.id).values(**values))
 
 
-def _begin(
-    connection: sa.Connection, alert: Alert, channels: Mapping[str, AnyChannel], now_ms: int
-) -> Alert:
+def _begin(connection: sa.Connection, alert: Alert, channels: Mapping[str, AnyChannel], now_ms: int) -> Alert:
     """Store a new alert; what was silenced under its key stays so until the time that was said."""
     id_ = (connection.scalar(sa.select(sa.func.max(_ALERTS.c.id))) or 0) + 1
     alert = alert.model_copy(update={"id": id_})

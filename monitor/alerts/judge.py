@@ -154,9 +154,10 @@ def _retained(seen: Seen) -> Iterator[Condition]:
             continue
         kept = figures.get("retained_wal_bytes")
         alarms = _list(worker, "alarms")
-        if isinstance(kept, int):
-            share = kept / system.protect_wal_bytes
-            detail = str(alarms[0]) if alarms else f"{kept / 2**20:,.0f} MiB"
+        for alarm in alarms[:1]:
+            yield Condition("retained_wal", "alarm", "capture", system.name, float("inf"), detail=str(alarm))
+        if isinstance(kept, int) and not alarms:
+            share, detail = kept / system.protect_wal_bytes, f"{kept / 2**20:,.0f} MiB"
             yield Condition("retained_wal", "wal", "capture", system.name, share, detail=detail)
 
 

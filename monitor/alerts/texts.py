@@ -25,9 +25,7 @@ def words_of(condition: Condition) -> Words:
     if condition.kind == "delay_budget":
         value = f"{condition.value:.1f}"
     given = {"where": condition.where, "stage": condition.stage, "value": value, "detail": condition.detail}
-    return Words(
-        *(Label(zh=label.zh.format(**given), en=label.en.format(**given)) for label in template)
-    )
+    return Words(*(Label(zh=label.zh.format(**given), en=label.en.format(**given)) for label in template))
 
 
 def _words(what: tuple[str, str], cause: tuple[str, str], action: tuple[str, str]) -> Words:
@@ -90,6 +88,12 @@ _WORDS: Final[dict[tuple[str, str], Words]] = {
          "The delay of {where} is {value} times its budget ({detail}), most of it at stage {stage}"),
         ("该环节过载或被外部拖慢", "That stage is overloaded, or something outside slows it down"),
         ("查看 /api/route 中该路由各环节延迟", "See the route's delay stage by stage at /api/route"),
+    ),
+    ("retained_wal", "alarm"): _words(
+        ("数源系统 {where} 告警：{detail}", "System {where} gives an alarm: {detail}"),
+        ("采集进程停止或落后，或数源保留的日志不足",
+         "Its connector is stopped or behind, or the source keeps too little of its log"),
+        ("运行 exchange doctor {where}", "Run `exchange doctor {where}`"),
     ),
     ("retained_wal", ""): _words(
         ("数源系统 {where} 为总线保留的日志已达上限的 {value}（{detail}）",
