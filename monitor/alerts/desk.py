@@ -36,7 +36,7 @@ _log = log.get(__name__)
 
 
 class Desk:
-    """Watches, keeps and tells. look: what there is to see at this moment; rules: those of the newest plan."""
+    """Watches, keeps and tells. look: what there is to see now; rules: those of the newest plan."""
 
     def __init__(
         self,

@@ -36,7 +36,8 @@ _WORDS: Final[dict[tuple[str, str], Words]] = {
     ("part_down", "part"): _words(
         ("监控的组成部分 {where} 不可用：{detail}", "The monitor's part {where} does not work: {detail}"),
         ("该部件已停止、不可达或拒绝连接", "It is stopped, cannot be reached, or refuses"),
-        ("运行 exchange status，查看该部件日志并重新启动", "Run `exchange status`, see its log, start it again"),
+        ("运行 exchange status，查看该部件日志并重新启动",
+         "Run `exchange status`, see its log, start it again"),
     ),
     ("part_down", "capture"): _words(
         ("数源系统 {where} 的采集进程没有心跳", "The connector of system {where} gives no sign of life"),
@@ -62,7 +63,8 @@ _WORDS: Final[dict[tuple[str, str], Words]] = {
         ("{stage} 环节在 {where} 已 {value} 秒没有进展，而仍有待读数据",
          "Stage {stage} has not moved on {where} for {value} s, though there is more to read"),
         ("进程已停止、挂起，或卡在某条记录", "Its process is stopped, suspended, or stuck at one record"),
-        ("运行 exchange status 查看心跳；重新启动该进程", "See its heartbeat with `exchange status`; start it again"),
+        ("运行 exchange status 查看心跳；重新启动该进程",
+         "See its heartbeat with `exchange status`; start it again"),
     ),
     ("lag", ""): _words(
         ("{where} 的加工延迟 {value} 秒", "The workers are {value} s behind on {where}"),

@@ -1,4 +1,4 @@
-"""For how long something has been so, and what follows: alerts that fire, and keys of what is over. No I/O."""
+"""For how long something has been so, and what follows: alerts that fire, keys of what is over. No I/O."""
 
 from __future__ import annotations
 
