@@ -6,6 +6,7 @@ import email
 import email.policy
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -15,9 +16,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from confluent_kafka import Consumer, Producer, TopicPartition
+from ruamel.yaml import YAML
 
 from exchange import local
 from exchange.alerting.alert import Event, State, acknowledged, silenced
@@ -39,6 +42,7 @@ from tests.stack import Stack, wait_for
 from tests.unit.monitor.test_alerts import alert
 
 KEYS = "TEST_ALERT_KEYS"
+DOCKER = Path(__file__).parents[2] / "docker"
 
 
 class Receiver:
@@ -275,3 +279,24 @@ def test_who_acknowledges_and_who_silences_is_kept_and_silence_outlasts_a_return
         [spoken] = alerts.keep([alert()], [], channels, 95_000)
         assert spoken.state == State.FIRING
         assert [notice.alert.id for notice in alerts.due(channels, 95_000)] == [again.id]
+
+
+def used_metrics(text: str) -> set[str]:
+    """Return the names of the bus's metrics in queries."""
+    return set(re.findall(r"\b(?:exchange|kafka)_[a-z_]+\b", text))
+
+
+def test_every_metric_of_dashboards_and_alert_rules_is_one_of_a_running_bus(planned: Stack) -> None:
+    text = httpx.get(planned.settings.endpoints().api + "/metrics", trust_env=False, timeout=60).text
+    there = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    boards = [json.loads(file.read_text()) for file in (DOCKER / "grafana" / "dashboards").glob("*.json")]
+    rules = YAML(typ="safe").load((DOCKER / "prometheus" / "alerts.yml").read_text())
+    queries = [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]]
+    queries += [one["query"] for board in boards for one in board["templating"]["list"]]
+    queries += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    used = set[str]().union(*map(used_metrics, queries))
+
+    assert len(boards) == 2
+    assert len(used) >= 12
+    assert used - there == set()
+    assert used_metrics("sum(exchange_route_delay_secs)") - there  # a wrong name is seen
