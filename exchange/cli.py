@@ -80,6 +80,9 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "silence": "exchange.commands.alert:silence",
         "key": "exchange.commands.alert:key",
     },
+    "lineage": {
+        "export": "exchange.commands.lineage:export",
+    },
     "parked": {
         "list": "exchange.commands.parked:list_parked",
         "redrive": "exchange.commands.parked:redrive",
@@ -134,6 +137,12 @@ _GROUP_HELP: Final = {
       exchange alert list
       exchange alert ack 12
       exchange alert silence 12 --for 4h --reason "the source is being moved"
+    """,
+    "lineage": """Where each view comes from, field by field, for a catalogue that takes OpenLineage.
+
+    Examples:
+      exchange lineage export -o lineage.ndjson
+      exchange lineage export --url https://marquez.example
     """,
     "parked": """What a subscriber's webhook refused for good: listing it, and sending it again after a fix.
 

@@ -32,6 +32,7 @@ from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
 from monitor.heartbeats import Heartbeats
 from monitor.ingest import Ingest
+from monitor.lineage import Lineage
 from monitor.plans import Plans
 from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
@@ -71,6 +72,10 @@ class Service:
         self._heartbeats = Heartbeats(settings)
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._alerts = Desk(settings, self._seen, self._rules, self._stop)
+        self._lineage: Lineage | None = None
+        if (url := settings.openlineage_url) is not None:
+            self._lineage = Lineage(settings, url, lambda: self._plans.newest, self._stop)
+            self._parts["lineage"] = PartHealth(ok=True, text="starting")
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 
     def run(self, host: str, port: int) -> None:
@@ -92,6 +97,8 @@ class Service:
         self._start("clickhouse", self._clickhouse_session)
         self._start("alerts", self._alerts.session)
         self._start("notices", self._alerts.notices)
+        if self._lineage is not None:
+            self._start("lineage", self._lineage.session)
         _log.info("monitor_started", port=port, pid=os.getpid())
         try:
             self._server.run(sockets=[listening])

@@ -148,7 +148,11 @@ def _change(id_: int, change: Callable[[Alert], Alert], as_json: bool) -> None:
 def _name(actor: str) -> str:
     import getpass
 
-    return (actor or getpass.getuser())[:63]
+    try:
+        return (actor or getpass.getuser())[:63]
+    except (KeyError, OSError):
+        msg = "this user has no name here; say who it is with --as"
+        raise ConfigError(msg) from None
 
 
 def _seconds(text: str) -> int:

@@ -15,7 +15,7 @@ from exchange import log
 from exchange.alerting.alert import Alert, State
 from exchange.alerting.rules import Alerting, MailChannel
 from exchange.alerting.store import AlertStore, Notice, Page
-from exchange.errors import ExchangeError
+from exchange.errors import ConfigError, ExchangeError, PartError
 from exchange.files import yaml_source
 from exchange.governance import clock
 from exchange.governance.request import State as RequestState
@@ -143,7 +143,7 @@ class Desk:
     def _opened(self) -> Store:
         with self._lock:
             if self._store is None:
-                self._store = Store.of(self._settings)
+                self._store = _open(self._settings)
             return self._store
 
     def _alerts(self) -> AlertStore:
@@ -152,6 +152,14 @@ class Desk:
     def _forget_old(self) -> None:
         if self._has_store():
             self._alerts().forget_old(_now_ms())
+
+
+def _open(settings: Settings) -> Store:
+    """Open the store. Raises: PartError also for a wrong address: accounts are kept all the same."""
+    try:
+        return Store.of(settings)
+    except ConfigError as error:
+        raise PartError(str(error)) from None
 
 
 def _deadlines(settings: Settings) -> Governance:
