@@ -167,6 +167,8 @@ class Service:
             overdue=overdue,
             long_refused=lambda: refused_share(figures.routes(LONG_WINDOW_S).routes),
         )
+        if not (seen.parts["accounts"].ok and seen.parts["subscribers"].ok):
+            return seen  # what is stored is of before
         with contextlib.suppress(TransientError):
             return replace(
                 seen,

@@ -79,13 +79,14 @@ class AlertStore:
     ) -> list[Alert]:
         """Store what fires anew and what is over, each with its notices; return what is active after that.
 
-        found: all that fire now; over: keys of what is seen to be no longer so.
+        found: all that fire now; over: keys of what is seen to be no longer so. A channel that is new is told of
+        what fires already.
         """
         with self._store.connected(lock=True) as connection:
             active = {alert.key: alert for alert in _read(connection, ACTIVE)}
             for alert in found:
                 if alert.key not in active:
-                    active[alert.key] = _begin(connection, alert, channels, now_ms)
+                    active[alert.key] = _begin(connection, alert, now_ms)
             for key in set(over) & active.keys():
                 alert = active.pop(key)
                 _write(connection, resolved(alert, now_ms))
@@ -94,6 +95,7 @@ class AlertStore:
                 if alert.state == State.SILENCED and (alert.until_ms or 0) <= now_ms:
                     active[key] = speaking(alert)
                     _write(connection, active[key])
+                if active[key].state == State.FIRING:
                     _tell(connection, active[key], Event.FIRING, channels, now_ms)
         return sorted(active.values(), key=lambda alert: alert.id)
 
@@ -170,7 +172,7 @@ class AlertStore:
             connection.execute(sa.update(_NOTICES).where(_NOTICES.c.id == notice.id).values(**values))
 
 
-def _begin(connection: sa.Connection, alert: Alert, channels: Mapping[str, AnyChannel], now_ms: int) -> Alert:
+def _begin(connection: sa.Connection, alert: Alert, now_ms: int) -> Alert:
     """Store a new alert; what was silenced under its key stays so until the time that was said."""
     id_ = (connection.scalar(sa.select(sa.func.max(_ALERTS.c.id))) or 0) + 1
     alert = alert.model_copy(update={"id": id_})
@@ -179,8 +181,6 @@ def _begin(connection: sa.Connection, alert: Alert, channels: Mapping[str, AnyCh
         kept = before[-1].model_dump(include={"by", "reason", "until_ms"})
         alert = alert.model_copy(update={"state": State.SILENCED, **kept})
     connection.execute(sa.insert(_ALERTS).values(**_row(alert)))
-    if alert.state == State.FIRING:
-        _tell(connection, alert, Event.FIRING, channels, now_ms)
     return alert
 
 

@@ -1,11 +1,11 @@
 """A published plan as OpenLineage run events: source table → raw topic → view topic. No I/O.
 
-One job for each raw topic and for each view. A stream has no end, and some catalogues take up what is complete
-alone: each job has a START and a COMPLETE of one run for each plan version, with the same run id whenever that
-version is told again. Names, types and masks of fields are told; no value and no address of a database.
+One job for each raw topic and for each view. A stream has no end, and some catalogues take up what is
+complete alone: each job has a START and a COMPLETE of one run for each plan version, with the same run id
+whenever that version is told again. Names, types and masks of fields are told; no value, no address of a source.
 
-Source: OpenLineage specification, object model 2-0-2; facets Schema 1-1-1, ColumnLineage 1-2-0, Ownership 1-0-1,
-JobType 2-0-3; naming of Kafka and PostgreSQL datasets.
+Source: OpenLineage specification, object model 2-0-2; facets Schema 1-1-1, ColumnLineage 1-2-0,
+Ownership 1-0-1, JobType 2-0-3; naming of Kafka and PostgreSQL datasets.
 """
 
 from __future__ import annotations

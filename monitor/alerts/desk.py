@@ -30,6 +30,8 @@ from monitor.alerts.watch import Watch
 EVERY_S: Final = 5.0
 _NOTIFY_EVERY_S: Final = 1.0
 _OVERDUE_EVERY_S: Final = 60.0
+_PLAN_WITHIN_S: Final = 60.0
+"""The plan says which alerts are not wanted: so long a start waits for it before it judges without."""
 _WAITING: Final = (RequestState.SUBMITTED, RequestState.AT_AUTHORITY)
 
 _log = log.get(__name__)
@@ -56,11 +58,14 @@ class Desk:
 
     def session(self, ready: Callable[[], None]) -> None:
         """Look every few seconds until stopped. Raises: PartError while the store does not answer."""
-        watch = Watch()
+        watch, began = Watch(), time.monotonic()
         self._forget_old()
+        ready()
         while not self._stop.wait(EVERY_S):
             active = self.active()
             seen = self._look(self._requests())
+            if seen.plan is None and time.monotonic() - began < _PLAN_WITHIN_S:
+                continue
             verdict = watch.look(seen, active)
             if verdict.fires or verdict.over or active:
                 channels = self._rules().channels

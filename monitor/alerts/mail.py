@@ -82,7 +82,11 @@ def _connected(channel: MailChannel) -> smtplib.SMTP:
         return smtplib.SMTP_SSL(channel.host, channel.port, timeout=_TIMEOUT_S, context=context)
     server = smtplib.SMTP(channel.host, channel.port, timeout=_TIMEOUT_S)
     if channel.tls == "starttls":
-        server.starttls(context=context)
+        try:
+            server.starttls(context=context)
+        except (OSError, smtplib.SMTPException):
+            server.close()
+            raise
     return server
 
 
