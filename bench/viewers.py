@@ -62,6 +62,9 @@ class _Nobody:
     def progress(self) -> AccountsProgress:
         raise NotImplementedError
 
+    def alerts(self) -> None:
+        return None
+
 
 @contextmanager
 def _served(figures: Figures) -> Iterator[str]:

@@ -74,6 +74,15 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "show": "exchange.commands.quarantine:show",
         "redrive": "exchange.commands.quarantine:redrive",
     },
+    "alert": {
+        "list": "exchange.commands.alert:list_alerts",
+        "ack": "exchange.commands.alert:ack",
+        "silence": "exchange.commands.alert:silence",
+        "key": "exchange.commands.alert:key",
+    },
+    "lineage": {
+        "export": "exchange.commands.lineage:export",
+    },
     "parked": {
         "list": "exchange.commands.parked:list_parked",
         "redrive": "exchange.commands.parked:redrive",
@@ -121,6 +130,19 @@ _GROUP_HELP: Final = {
       exchange quarantine list population.person
       exchange quarantine show population.person 2:17 --key-file public_security.key
       exchange quarantine redrive population.person --all --key-file public_security.key --dry-run
+    """,
+    "alert": """What is wrong now, since when, why most likely, and what to do about it.
+
+    Examples:
+      exchange alert list
+      exchange alert ack 12
+      exchange alert silence 12 --for 4h --reason "the source is being moved"
+    """,
+    "lineage": """Where each view comes from, field by field, for a catalogue that takes OpenLineage.
+
+    Examples:
+      exchange lineage export -o lineage.ndjson
+      exchange lineage export --url https://marquez.example
     """,
     "parked": """What a subscriber's webhook refused for good: listing it, and sending it again after a fix.
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from exchange.alerting.rules import Alerting
 from exchange.model import Model
 from exchange.view import ViewSpec
 
@@ -146,6 +147,7 @@ class PublishedPlan(Model):
     revoked: tuple[str, ...] = Field(
         default=(), description="Grants that were revoked when it was made, <subscriber>|<view> each."
     )
+    alerts: Alerting = Alerting()
 
     def by_raw_topic(self) -> dict[str, PlannedResource]:
         """Return the resources by the topic their changes arrive on."""

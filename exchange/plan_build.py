@@ -77,6 +77,7 @@ def build_plan(
         deliveries=deliveries,
         pulls=pulls,
         revoked=revoked,
+        alerts=topology.alerts,
     )
 
 

@@ -27,6 +27,7 @@ LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _ADDRESSES: Final = {
     "registry_url": ("http://", "https://"),
     "api_url": ("http://", "https://"),
+    "openlineage_url": ("http://", "https://"),
     "redis_url": ("redis://", "rediss://", "unix://"),
     "clickhouse_url": ("http://", "https://", "chdb:"),
 }
@@ -65,6 +66,9 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(default=None, description="External Redis; unset: the embedded one.")
     clickhouse_url: str | None = Field(default=None, description="External ClickHouse; unset: embedded chDB.")
     api_url: str | None = Field(default=None, description="Base URL of a monitor that runs elsewhere.")
+    openlineage_url: str | None = Field(
+        default=None, description="Where the monitor tells the lineage of each new plan; unset: nowhere."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_json: bool = Field(default=False, description="One JSON object a line instead of text.")
     retention_accounts_days: int = Field(

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 
@@ -16,8 +17,14 @@ import uvicorn
 from pydantic import JsonValue
 
 from exchange import log
+from exchange.alerting.alert import Alert
+from exchange.alerting.rules import Alerting
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
 from exchange.settings import REGISTRY_PASSWORD, Settings
+from monitor.alerts.desk import Desk
+from monitor.alerts.judge import refused_share
+from monitor.alerts.seen import Overdue, Seen
+from monitor.api import alerts as alerts_api
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
 from monitor.clickhouse.client import ClickHouse
@@ -25,6 +32,7 @@ from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
 from monitor.heartbeats import Heartbeats
 from monitor.ingest import Ingest
+from monitor.lineage import Lineage
 from monitor.plans import Plans
 from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
@@ -32,8 +40,9 @@ from monitor.subscribers import Subscribers
 PRINCIPAL: Final = "monitor"
 STATUS_WINDOW_S: Final = 300
 STATUS_MINUTES: Final = 1440
+LONG_WINDOW_S: Final = 3600
 _RETRY_S: Final = 1.0
-_PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis")
+_PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis", "alerts", "notices")
 
 Session = Callable[[Callable[[], None]], None]
 
@@ -62,6 +71,11 @@ class Service:
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
+        self._alerts = Desk(settings, self._seen, self._rules, self._stop)
+        self._lineage: Lineage | None = None
+        if (url := settings.openlineage_url) is not None:
+            self._lineage = Lineage(settings, url, lambda: self._plans.newest, self._stop)
+            self._parts["lineage"] = PartHealth(ok=True, text="starting")
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 
     def run(self, host: str, port: int) -> None:
@@ -71,6 +85,7 @@ class Service:
         """
         listening = listen(host, port)
         app = build(self, self._figures, self._store, self._registry_password)
+        alerts_api.add(app, self._alerts)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,
@@ -80,6 +95,10 @@ class Service:
             signal.signal(caught, self._on_signal)
         self._start("registry", self._registry_session)
         self._start("clickhouse", self._clickhouse_session)
+        self._start("alerts", self._alerts.session)
+        self._start("notices", self._alerts.notices)
+        if self._lineage is not None:
+            self._start("lineage", self._lineage.session)
         _log.info("monitor_started", port=port, pid=os.getpid())
         try:
             self._server.run(sockets=[listening])
@@ -108,6 +127,7 @@ class Service:
             routes=None,
             balance=None,
             subscribers=None,
+            alerts=self.alerts(),
         )
         with contextlib.suppress(TransientError):
             return status.model_copy(update=self._summary())
@@ -124,6 +144,39 @@ class Service:
             mended=reconciled.mended,
             unknown_to_kafka=reconciled.strange,
         )
+
+    def alerts(self) -> tuple[Alert, ...] | None:
+        """Return the alerts that are not over; None while their store does not answer."""
+        try:
+            return self._alerts.active()
+        except PartError:
+            return None
+
+    def _rules(self) -> Alerting:
+        newest = self._plans.newest
+        return newest.alerts if newest is not None else Alerting()
+
+    def _seen(self, overdue: tuple[Overdue, ...] | None) -> Seen:
+        """Return this moment's figures for the rules of alerts; what cannot be asked is left unknown."""
+        figures = self._figures
+        seen = Seen(
+            now_ms=_now_ms(),
+            parts=self.health().parts,
+            plan=self._plans.newest,
+            workers=self._workers() if self._heartbeats.health().ok else None,
+            overdue=overdue,
+            long_refused=lambda: refused_share(figures.routes(LONG_WINDOW_S).routes),
+        )
+        if not (seen.parts["accounts"].ok and seen.parts["subscribers"].ok):
+            return seen  # what is stored is of before
+        with contextlib.suppress(TransientError):
+            return replace(
+                seen,
+                groups=figures.groups(),
+                routes=figures.routes(STATUS_WINDOW_S).routes,
+                balance=figures.balance(STATUS_MINUTES),
+            )
+        return seen
 
     def _summary(self) -> dict[str, Any]:
         found = self._figures.balance(STATUS_MINUTES)
@@ -216,6 +269,7 @@ class Service:
         self._store.close()
         self._clickhouse.close()
         self._heartbeats.close()
+        self._alerts.close()
         _log.info("monitor_stopped", pid=os.getpid())
 
 

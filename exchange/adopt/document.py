@@ -50,7 +50,8 @@ def topology_text(draft: Draft) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     out = io.StringIO()
     sections = ("departments", "systems", "resources", "views", "subscribers", "grants")
-    yaml.dump({name: getattr(draft, name) for name in sections}, out)
+    alerts = {"alerts": draft.alerts} if draft.alerts else {}
+    yaml.dump({name: getattr(draft, name) for name in sections} | alerts, out)
     outside = "".join(f"#   {line}\n" for line in draft.outside)
     head = _HEAD + (f"#\n# Left outside, as it is:\n{outside}" if outside else "")
     return f"{head}\n{out.getvalue()}"

@@ -41,6 +41,7 @@ class Draft:
     views: dict[str, Any] = field(default_factory=dict)
     subscribers: dict[str, Any] = field(default_factory=dict)
     grants: list[Any] = field(default_factory=list)
+    alerts: dict[str, Any] = field(default_factory=dict)
     contracts: dict[str, dict[str, Any]] = field(default_factory=dict)
     outside: list[str] = field(default_factory=list)
 

@@ -22,6 +22,7 @@ def adopt_plan(found: Found, draft: Draft) -> None:
     """Add departments, systems, resources, views and contracts of the plan in force."""
     if found.plan is None:
         return
+    draft.alerts = found.plan.alerts.model_dump(mode="json", exclude_defaults=True)
     owners = {resource.system: resource.department for resource in found.plan.resources}
     for system in found.plan.systems:
         owner = owners.get(system.name, DEPARTMENT)

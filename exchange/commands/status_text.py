@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from exchange.commands.alert import alert_text
 from exchange.counting import counted
 
 _ROUTE: Final = "{:<44} {:>9} {:>10} {:>9} {:>8} {:>22}"
@@ -14,6 +15,7 @@ _ROUTE: Final = "{:<44} {:>9} {:>10} {:>9} {:>8} {:>22}"
 def figures_text(figures: Mapping[str, Any]) -> str:
     """Return the lines for the document of `/api/status`; parts the monitor couldn't ask are left out."""
     lines = [
+        *_alerts(figures.get("alerts")),
         *_parts(figures["parts"]),
         *_workers(figures["workers"], known=figures["parts"].get("redis", {}).get("ok", False)),
         *_balance(figures["balance"], figures["balance_minutes"] / 60),
@@ -21,6 +23,12 @@ def figures_text(figures: Mapping[str, Any]) -> str:
         *_subscribers(figures["subscribers"]),
     ]
     return "".join(line + "\n" for line in lines)
+
+
+def _alerts(alerts: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
+    """Yield what is not over, firing alerts first, as the monitor has them."""
+    for alert in alerts or ():
+        yield from alert_text(dict(alert)).splitlines()
 
 
 def _parts(parts: Mapping[str, Any]) -> Iterator[str]:

@@ -139,7 +139,7 @@ class Store:
     def __init__(self, url: str) -> None:
         """`url`: of SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)."""
         self._engine = _engine(url)
-        with self._connected() as connection:
+        with self.connected() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config = Config(attributes={"connection": connection})
@@ -162,7 +162,7 @@ class Store:
 
         Raises: PartError when the database does not answer or refuses.
         """
-        with self._connected() as connection:
+        with self.connected() as connection:
             change = Change(connection)
             change.lock()
             yield change
@@ -178,9 +178,15 @@ class Store:
         self.close()
 
     @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
+    def connected(self, *, lock: bool = False) -> Iterator[sa.Connection]:
+        """Yield a transaction on all tables of this database; lock: one that no `change` overlaps.
+
+        Raises: PartError when the database does not answer or refuses.
+        """
         try:
             with self._engine.begin() as connection:
+                if lock:
+                    Change(connection).lock()
                 yield connection
         except SQLAlchemyError as error:
             kind = type(getattr(error, "orig", None) or error).__name__

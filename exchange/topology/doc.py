@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
+from exchange.alerting.rules import Alerting, AlertRule, MailChannel, WebhookChannel
 from exchange.masking import MaskSpec
 from exchange.model import Label, Model
 from exchange.topology.model import (
@@ -60,6 +61,10 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("grants", Grant),
     ("people", Person),
     ("governance", Governance),
+    ("alerts", Alerting),
+    ("rules of alerts", AlertRule),
+    ("channels of alerts: webhook", WebhookChannel),
+    ("channels of alerts: mail", MailChannel),
     ("label", Label),
 )
 
@@ -123,6 +128,8 @@ def _union(models: tuple[Any, ...]) -> str:
     """Return what the models of a union are called."""
     if System in models:
         return "system"
+    if MailChannel in models:
+        return "channel"
     return "delivery" if PostgresDelivery in models else "mask"
 
 
@@ -134,9 +141,8 @@ def _type(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{word}`" for word in arguments)
     if origin in (Union, UnionType):
-        if len(arguments) > 2:
-            return _union(arguments)
-        return _type(next(part for part in arguments if part is not type(None)))
+        parts = tuple(part for part in arguments if part is not type(None))
+        return _union(parts) if len(parts) > 1 else _type(parts[0])
     if origin is dict:
         return f"{_type(arguments[0])} → {_type(arguments[1])}"
     if origin is tuple:

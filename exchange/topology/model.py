@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from exchange.alerting.rules import Alerting
 from exchange.model import Label, Model
 from exchange.plan import (
     DEFAULT_PROTECT_WAL_BYTES,
@@ -455,6 +456,7 @@ class Topology(Model):
         default={}, description="Who asks for views and who decides; see docs/requests.md."
     )
     governance: Governance = Field(default=Governance(), description="Deadlines of requests.")
+    alerts: Alerting = Field(default=Alerting(), description="When to alert, and whom; see docs/alerts.md.")
 
     def databases(self) -> dict[str, System]:
         """Return the systems that are databases."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import Field, SecretStr
 
-from monitor.api import console, metrics, problem
+from exchange.alerting.alert import Alert
+from monitor.api import alerts, console, metrics, problem
 from monitor.api.models import (
     AccountsProgress,
     BalanceParams,
@@ -47,6 +48,9 @@ class Overview(Protocol):
 
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read."""
+
+    def alerts(self) -> tuple[Alert, ...] | None:
+        """Return the alerts that are not over; None while their store does not answer."""
 
 
 def build(overview: Overview, figures: Figures, registry: Store, registry_password: SecretStr) -> FastAPI:
@@ -119,5 +123,7 @@ def _add_metrics(app: FastAPI, overview: Overview, figures: Figures) -> None:
     @app.get("/metrics", tags=["monitor"], response_class=Response)
     def prometheus() -> Response:
         """Show the figures for Prometheus."""
-        text = metrics.text_of(figures, overview.health(), overview.progress())
+        active = overview.alerts()
+        more = [] if active is None else [alerts.metrics(active)]
+        text = metrics.text_of(figures, overview.health(), overview.progress(), more)
         return Response(text, media_type=metrics.CONTENT_TYPE)

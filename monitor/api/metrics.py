@@ -25,10 +25,15 @@ _ROUTE: Final = ["topic", "view_topic"]
 _GROUP: Final = ["consumergroup", "topic", "partition"]
 
 
-def text_of(figures: Figures, health: Health, progress: AccountsProgress) -> bytes:
-    """Return the exposition; while ClickHouse does not answer, only what the monitor knows of itself."""
+def text_of(
+    figures: Figures, health: Health, progress: AccountsProgress, more: Iterable[Metric] = ()
+) -> bytes:
+    """Return the exposition; while ClickHouse does not answer, only what the monitor knows of itself.
+
+    more: metrics of other parts.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected([*_of_monitor(health, progress), *_of_figures(figures)]))
+    registry.register(_Collected([*_of_monitor(health, progress), *_of_figures(figures), *more]))
     return generate_latest(registry)
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from exchange.alerting.alert import Alert
 from exchange.model import Model
 from monitor.balance import Problem as Imbalance
 from monitor.delays import DelayBudget, StageDelay
@@ -250,6 +251,7 @@ class Status(Model):
     routes: tuple[Route, ...] | None
     balance: BalanceSummary | None
     subscribers: tuple[SubscriberPosition, ...] | None
+    alerts: tuple[Alert, ...] | None = Field(default=None, description="Not over, firing ones first.")
 
 
 class Problem(Model):

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from exchange import local
 from exchange.local import stack
 from tests.trial import people
+from tests.trial.alarms import false_alarms
 from tests.trial.bus import CITY, NORTH, QUARANTINE, RAW, TrialBus, Watch
 from tests.trial.people import SOUTH, Writer, id_number, insert, person
 
@@ -93,6 +94,12 @@ def test_truncate_is_told_to_every_partition_of_every_view(bus: TrialBus, watch:
     change(bus, "TRUNCATE public.person")
     assert watch.settle() == []
     assert watch.journey.count(NORTH) == before + 3
+
+
+def test_a_run_under_load_gives_no_alarm(bus: TrialBus, watch: Watch) -> None:
+    with load(bus, seed=6, watch=watch):
+        assert false_alarms(bus, 12) == []
+    assert watch.settle() == []
 
 
 @pytest.mark.parametrize("name", ["connector", "worker"])

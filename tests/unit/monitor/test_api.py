@@ -41,6 +41,9 @@ class Unwell:
     def progress(self) -> AccountsProgress:
         return AccountsProgress(next_offset=7, end_offset=9, ingested=7)
 
+    def alerts(self) -> None:
+        return None
+
 
 @pytest.fixture
 def clickhouse() -> EmptyClickHouse:
