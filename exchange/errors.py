@@ -4,6 +4,10 @@ ExchangeError                 something that a person can act on; the CLI prints
 ├── ConfigError               settings, topology.yaml, secrets: mend a file or a variable
 ├── ContractError             a contract in avro/ is wrong or does not fit its table
 ├── GovernanceError           a request is refused as it stands: wrong person, state, version or content
+│   ├── NotAllowedError       wrong person: a role is missing, or it is a request of their own
+│   ├── NoRequestError        there is no such request
+│   └── StaleError            another version was looked at than there is now
+├── LoginError                who somebody is could not be made sure of: nobody is told more than that
 ├── PlanError                 the published plan is missing, unreadable or contradicts what is running
 ├── SourceError               a source database cannot be captured as asked
 │   └── GapError              changes are missing between the stored position and the source
@@ -46,6 +50,22 @@ class ContractError(ExchangeError):
 
 class GovernanceError(ExchangeError):
     """What was asked of a request is refused: wrong person, state, version or content."""
+
+
+class NotAllowedError(GovernanceError):
+    """This person may not do it."""
+
+
+class NoRequestError(GovernanceError):
+    """There is no such request."""
+
+
+class StaleError(GovernanceError):
+    """Another version was looked at than there is now."""
+
+
+class LoginError(ExchangeError):
+    """A password, session or token is not valid."""
 
 
 class PlanError(ExchangeError):

@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import SQLAlchemyError
 
-from exchange.errors import ConfigError, GovernanceError, PartError
+from exchange.errors import ConfigError, NoRequestError, PartError, StaleError
 from exchange.governance.request import Request, State
 from exchange.model import Model
 from exchange.settings import Settings
@@ -73,11 +73,11 @@ class Change:
         self._connection = connection
 
     def request(self, id_: int) -> Request:
-        """Return a request. Raises: GovernanceError when there is none."""
+        """Return a request. Raises: NoRequestError when there is none."""
         found = self._connection.scalar(sa.select(_REQUESTS.c.document).where(_REQUESTS.c.id == id_))
         if found is None:
             msg = f"there is no request {id_}; `exchange request list` shows all"
-            raise GovernanceError(msg)
+            raise NoRequestError(msg)
         return Request.model_validate_json(found)
 
     def requests(self, states: Iterable[State] = ()) -> list[Request]:
@@ -94,7 +94,7 @@ class Change:
         return stored
 
     def replace(self, request: Request) -> None:
-        """Store the next version of a request. Raises: GovernanceError when another one was stored."""
+        """Store the next version of a request. Raises: StaleError when another one was stored."""
         written = self._connection.execute(
             sa.update(_REQUESTS)
             .where(_REQUESTS.c.id == request.id, _REQUESTS.c.version == request.version - 1)
@@ -102,7 +102,7 @@ class Change:
         )
         if written.rowcount != 1:
             msg = f"request {request.id} was changed in the meantime; look at it again"
-            raise GovernanceError(msg)
+            raise StaleError(msg)
 
     def note(self, decision: Decision) -> None:
         """Put a decision in the outbox, behind all before it."""
@@ -166,6 +166,15 @@ class Store:
             change = Change(connection)
             change.lock()
             yield change
+
+    @contextmanager
+    def beside(self) -> Iterator[sa.Connection]:
+        """Yield a transaction that waits for no decision and keeps none waiting; for who people are.
+
+        Raises: PartError when the database does not answer or refuses.
+        """
+        with self._connected() as connection:
+            yield connection
 
     def close(self) -> None:
         """Close its connections."""
