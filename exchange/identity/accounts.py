@@ -9,7 +9,6 @@ import datetime as dt
 import json
 import secrets as random_secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from exchange.errors import LoginError
 from exchange.governance.store import Store
 from exchange.identity import passwords
+from exchange.identity.caller import Known
 
 TOKEN_PREFIX: Final = "exb_"  # noqa: S105 - scanners of leaked secrets look for it
 _TABLES: Final = sa.MetaData()
@@ -48,15 +48,6 @@ _TOKENS: Final = sa.Table(
     sa.Column("expires_at", sa.Text),
     sa.Column("revoked", sa.Boolean),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Whose a session or token is. groups: as the identity provider told; roles: that a token is for."""
-
-    name: str
-    groups: tuple[str, ...] | None = None
-    roles: tuple[str, ...] | None = None
 
 
 class Accounts:

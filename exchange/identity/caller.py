@@ -20,6 +20,15 @@ MACHINE: Final = "machine"
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Whose a session or token is. groups: as the identity provider told; roles: that a token is for."""
+
+    name: str
+    groups: tuple[str, ...] | None = None
+    roles: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, and the roles in which."""
 
@@ -52,6 +61,14 @@ def roles_of(topology: Topology, name: str, groups: Iterable[str] | None) -> Rol
     return found
 
 
+def caller_of_token(topology: Topology, known: Known | None) -> Caller:
+    """Return whose token it is, in the roles that it is for. Raises: LoginError when it is not valid."""
+    if known is None:
+        msg = "the token is not valid: expired, revoked, or mistyped; `exchange token new` makes another"
+        raise LoginError(msg)
+    return Caller(known.name, narrowed(roles_of(topology, known.name, None), known.roles or ()))
+
+
 def narrowed(roles: Roles, to: Iterable[str]) -> Roles:
     """Return those of the roles that a token is for."""
     wanted = set(to)
@@ -76,7 +93,9 @@ def expect_same(caller: Caller, actor: str) -> None:
 def expect_roles(caller: Caller) -> None:
     """Raise LoginError when somebody is known and nothing of the topology is theirs."""
     if not any(caller.roles.values()):
-        msg = f"'{caller.name}' has no role in the topology: an administrator adds one to `people` or `groups`"
+        msg = (
+            f"'{caller.name}' has no role in the topology: an administrator adds one to `people` or `groups`"
+        )
         raise LoginError(msg)
 
 
@@ -108,7 +127,9 @@ def sight(topology: Topology, caller: Caller) -> Sight:
     resources = {name for name in topology.resources if topology.steward_department(name) in owned}
     views = {grant.view for grant in topology.grants if grant.subscriber in subscribers}
     own_views = {name for name, view in topology.views.items() if view.resource in resources}
-    topics = {raw_topic(topology.resources[name].system, topology.resources[name].table) for name in resources}
+    topics = {
+        raw_topic(topology.resources[name].system, topology.resources[name].table) for name in resources
+    }
     topics |= {quarantine_topic(name) for name in resources}
     return Sight(
         departments=owned | receiving,
