@@ -7,7 +7,8 @@ ExchangeError                 something that a person can act on; the CLI prints
 │   ├── NotAllowedError       wrong person: a role is missing, or it is a request of their own
 │   ├── NoRequestError        there is no such request
 │   └── StaleError            another version was looked at than there is now
-├── LoginError                who somebody is could not be made sure of: nobody is told more than that
+├── LoginError                who somebody is could not be made sure of, or what was given does not fit
+│   └── NoRoleError           it is known who it is, and no role is theirs
 ├── PlanError                 the published plan is missing, unreadable or contradicts what is running
 ├── SourceError               a source database cannot be captured as asked
 │   └── GapError              changes are missing between the stored position and the source
@@ -53,7 +54,7 @@ class GovernanceError(ExchangeError):
 
 
 class NotAllowedError(GovernanceError):
-    """This person may not do it."""
+    """It is not for this person to do."""
 
 
 class NoRequestError(GovernanceError):
@@ -66,6 +67,10 @@ class StaleError(GovernanceError):
 
 class LoginError(ExchangeError):
     """A password, session or token is not valid."""
+
+
+class NoRoleError(LoginError):
+    """Somebody is known, and has no role here."""
 
 
 class PlanError(ExchangeError):

@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     oidc_client_id: str | None = Field(default=None, description="What the provider calls the bus.")
     oidc_public_url: str | None = Field(
         default=None,
-        description="URL at which browsers reach the monitor, for the way back from the provider.",
+        description="URL at which browsers reach the monitor, and come back from the provider.",
     )
     oidc_name_claim: str = Field(
         default="sub",

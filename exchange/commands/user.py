@@ -66,7 +66,9 @@ def disable(name: Name, as_json: Json = False) -> None:
     with opened(Settings()) as accounts:
         accounts.set_disabled(name, True)
     _answer(
-        as_json, {"user": name, "disabled": True}, f"{name} is shut out; `exchange user enable` undoes it"
+        as_json,
+        {"user": name, "disabled": True},
+        f"{name} is shut out; `exchange user enable` lets them in again",
     )
 
 

@@ -6,6 +6,7 @@ are the order in which they happened. A request is written only over the version
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ DSN_SECRET: Final = "EXCHANGE_GOVERNANCE_DSN"  # noqa: S105 - its name
 _FILE: Final = "governance.db"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _WAIT_S: Final = 30
+_MIGRATING: Final = threading.Lock()
+"""Alembic's scripts find their connection in a global."""
 _MIGRATION_LOCK: Final = 0x67_6F_76_65  # PostgreSQL's advisory locks are numbers; any that nobody else uses
 
 _TABLES: Final = sa.MetaData()
@@ -139,7 +142,7 @@ class Store:
     def __init__(self, url: str) -> None:
         """`url`: of SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)."""
         self._engine = _engine(url)
-        with self._connected() as connection:
+        with _MIGRATING, self._connected() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config = Config(attributes={"connection": connection})

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from exchange.errors import LoginError, NotAllowedError
+from exchange.errors import LoginError, NoRoleError, NotAllowedError
 from exchange.governance.request import Request
 from exchange.model import Label
 from exchange.plan import quarantine_topic, raw_topic, view_topic
@@ -46,7 +46,7 @@ class Caller:
 
 
 def roles_of(topology: Topology, name: str, groups: Iterable[str] | None) -> Roles:
-    """Return the roles of a person, or of the groups that the identity provider tells where some are declared.
+    """Return the roles of a person, or of the groups that the provider tells where some are declared.
 
     groups: None where it was not the provider that told who it is.
     """
@@ -91,12 +91,10 @@ def expect_same(caller: Caller, actor: str) -> None:
 
 
 def expect_roles(caller: Caller) -> None:
-    """Raise LoginError when somebody is known and nothing of the topology is theirs."""
+    """Raise NoRoleError when somebody is known and nothing of the topology is theirs."""
     if not any(caller.roles.values()):
-        msg = (
-            f"'{caller.name}' has no role in the topology: an administrator adds one to `people` or `groups`"
-        )
-        raise LoginError(msg)
+        msg = f"'{caller.name}' has no role here; an administrator adds one to `people` or `groups`"
+        raise NoRoleError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,10 @@ def sight(topology: Topology, caller: Caller) -> Sight:
     resources = {name for name in topology.resources if topology.steward_department(name) in owned}
     views = {grant.view for grant in topology.grants if grant.subscriber in subscribers}
     own_views = {name for name, view in topology.views.items() if view.resource in resources}
-    topics = {
-        raw_topic(topology.resources[name].system, topology.resources[name].table) for name in resources
+    topics = {quarantine_topic(name) for name in resources}
+    topics |= {
+        raw_topic(one.system, one.table) for name, one in topology.resources.items() if name in resources
     }
-    topics |= {quarantine_topic(name) for name in resources}
     return Sight(
         departments=owned | receiving,
         subscribers=frozenset(subscribers),

@@ -29,9 +29,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-def _answer(
+def answer(
     status: int, detail: str, errors: tuple[str, ...] = (), headers: dict[str, str] | None = None
 ) -> JSONResponse:
+    """Return a response that is a problem."""
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
     return JSONResponse(problem.model_dump(), status_code=status, media_type=CONTENT_TYPE, headers=headers)
 
@@ -39,19 +40,19 @@ def _answer(
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     found = error.errors() if isinstance(error, RequestValidationError) else []
     errors = tuple(f"{'.'.join(str(step) for step in one['loc'])}: {one['msg']}" for one in found)
-    return _answer(400, "The request does not fit the API; see /openapi.json", errors)
+    return answer(400, "The request does not fit the API; see /openapi.json", errors)
 
 
 def _http(_request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers) if isinstance(error, HTTPException) and error.headers else None
-    return _answer(status, "See /openapi.json for the paths and methods there are", headers=headers)
+    return answer(status, "See /openapi.json for the paths and methods there are", headers=headers)
 
 
 def _not_answering(_request: Request, error: Exception) -> JSONResponse:
-    return _answer(503, str(error), headers={"Retry-After": "1"})
+    return answer(503, str(error), headers={"Retry-After": "1"})
 
 
 def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
     _log.error("api_error", exc_info=error)
-    return _answer(500, f"{type(error).__name__}; the monitor's log has the place")
+    return answer(500, f"{type(error).__name__}; the monitor's log has the place")
