@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastapi import Request
@@ -19,6 +18,7 @@ from exchange.errors import ExchangeError, LoginError, NoRoleError
 from exchange.identity.caller import READS_DECISIONS, SEES_ALL, Caller
 from exchange.topology.model import Role
 from monitor.api import problem
+from monitor.api.problem import Refused
 from monitor.identity import Identity
 
 COOKIE: Final = "exchange_session"
@@ -51,15 +51,6 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEGIN: Final = "there is no user yet; `exchange user add NAME` on the bus's machine adds the first"
 
 _log = log.get(__name__)
-
-
-@dataclass
-class Refused(Exception):
-    """A call that is not let through."""
-
-    status: int
-    detail: str
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Gate:
@@ -129,7 +120,9 @@ class Gate:
     def _anyone(self, asked: Request) -> None:
         """Let through what is open as long as there is no user, on this machine. Raises: Refused."""
         if not self._identity.is_open():
-            raise Refused(401, "a login (POST /api/login) or a token is wanted", {"WWW-Authenticate": "Bearer"})
+            raise Refused(
+                401, "a login (POST /api/login) or a token is wanted", {"WWW-Authenticate": "Bearer"}
+            )
         if not _is_loopback(asked) or asked.method not in _SAFE or asked.url.path not in _OPEN:
             raise Refused(401, _BEGIN, {"WWW-Authenticate": "Bearer"})
         if asked.url.path == "/api/me":
