@@ -120,7 +120,8 @@ class Identity:
         if hmac.compare_digest(token.encode(), self._machine.encode()):
             return Caller(MACHINE, {"operations": ()})
         if not exists(self.settings):
-            raise LoginError("the token is not valid")
+            msg = "the token is not valid"
+            raise LoginError(msg)
         return _with_roles(caller_of_token(self.declared.known(), self.accounts().token(token)))
 
     def of_session(self, id_: str) -> Caller | None:

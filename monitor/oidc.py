@@ -96,23 +96,27 @@ class Provider:
         """
         kept = self._taken(answered.get("state", ""), state)
         if "error" in answered or "code" not in answered:
-            msg = f"the identity provider did not log you in ({_word(answered.get('error', 'no code'))}); {_AGAIN}"
+            why = _word(answered.get("error", "no code"))
+            msg = f"the identity provider did not log you in ({why}); {_AGAIN}"
             raise LoginError(msg)
         if answered.get("iss", self._issuer).rstrip("/") != self._issuer:
-            raise LoginError(f"the answer is another provider's; {_AGAIN}")
+            msg = f"the answer is another provider's; {_AGAIN}"
+            raise LoginError(msg)
         tokens = self._exchanged(answered["code"], kept["verifier"])
         claims = self._claims(str(tokens.get("id_token", "")), kept["nonce"])
         return self._person(claims, str(tokens.get("access_token", "")))
 
     def _taken(self, answered: str, state: str) -> dict[str, str]:
         if not state or not hmac.compare_digest(answered.encode(), state.encode()):
-            raise LoginError(f"this login did not begin in this browser, or its cookie is gone; {_AGAIN}")
+            msg = f"this login did not begin in this browser, or its cookie is gone; {_AGAIN}"
+            raise LoginError(msg)
         try:
             kept: Any = self._redis.getdel(_key(state))
         except redis.RedisError as error:
             raise _redis_away(error) from None
         if kept is None:
-            raise LoginError(f"this login was used already, or took more than {STATE_S} s; {_AGAIN}")
+            msg = f"this login was used already, or took more than {STATE_S} s; {_AGAIN}"
+            raise LoginError(msg)
         found: dict[str, str] = json.loads(kept)
         return found
 
@@ -158,8 +162,8 @@ class Provider:
         name = claims.get(names)
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name == MACHINE:
             msg = (
-                f"the provider's claim '{names}' is no name of people here: lower-case letters, digits, _ and "
-                "- are wanted; EXCHANGE_OIDC_NAME_CLAIM names another claim"
+                f"the provider's claim '{names}' is no name of people here: lower-case letters, digits, _ "
+                "and - are wanted; EXCHANGE_OIDC_NAME_CLAIM names another claim"
             )
             raise LoginError(msg)
         held = claims.get(groups)
@@ -187,11 +191,14 @@ def _asked(method: str, url: str, **given: Any) -> dict[str, Any]:
         answer = httpx.request(method, url, timeout=_TIMEOUT_S, **given)
         document = answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise TransientError(f"the identity provider does not answer: {type(error).__name__}") from None
+        msg = f"the identity provider does not answer: {type(error).__name__}"
+        raise TransientError(msg) from None
     if answer.is_server_error:
-        raise TransientError(f"the identity provider does not answer: HTTP status {answer.status_code}")
+        msg = f"the identity provider does not answer: HTTP status {answer.status_code}"
+        raise TransientError(msg)
     if not answer.is_success or not isinstance(document, dict):
-        raise LoginError(f"the identity provider refused (HTTP status {answer.status_code}); {_AGAIN}")
+        msg = f"the identity provider refused (HTTP status {answer.status_code}); {_AGAIN}"
+        raise LoginError(msg)
     return document
 
 

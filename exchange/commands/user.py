@@ -41,7 +41,7 @@ def add(name: Name, as_json: Json = False) -> None:
     password = _password()
     with opened(settings) as accounts:
         accounts.add(name, password)
-    roles = {role: list(departments) for role, departments in topology.people[name].roles.items()}
+    roles = {str(role): list(departments) for role, departments in topology.people[name].roles.items()}
     _answer(as_json, {"user": name, "roles": roles}, f"{name} can log in now, as {_listed(roles)}")
 
 

@@ -95,7 +95,8 @@ class Gate:
             return None
         caller = self._caller(asked)
         if caller is None:
-            return self._anyone(asked)
+            self._expect_open(asked)
+            return None
         if caller.roles.keys().isdisjoint(allowed_roles(method, path)):
             held = ", ".join(sorted(caller.roles))
             raise Refused(403, f"{method} {path} is not for {held}; whoever keeps topology.yaml gives roles")
@@ -117,7 +118,7 @@ class Gate:
             expect_same_origin(asked, strict=True)
         return found
 
-    def _anyone(self, asked: Request) -> None:
+    def _expect_open(self, asked: Request) -> None:
         """Let through what is open as long as there is no user, on this machine. Raises: Refused."""
         if not self._identity.is_open():
             raise Refused(
@@ -170,7 +171,8 @@ def expect_same_origin(asked: Request, *, strict: bool) -> None:
 def _bearer(header: str) -> str:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise LoginError("wanted is `Authorization: Bearer TOKEN`")
+        msg = "wanted is `Authorization: Bearer TOKEN`"
+        raise LoginError(msg)
     return token.strip()
 
 

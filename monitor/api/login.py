@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -90,7 +90,7 @@ def _add_password(app: FastAPI, identity: Identity) -> None:
 
 
 def _add_provider(app: FastAPI, identity: Identity, provider: Provider) -> None:
-    responses = {303: {"description": "To the identity provider."}}
+    responses: dict[int | str, dict[str, Any]] = {303: {"description": "To the identity provider."}}
 
     @app.get(_AT_PROVIDER, tags=["identity"], status_code=303, responses=responses)
     def leave() -> RedirectResponse:

@@ -242,6 +242,9 @@ class Status(Model):
     routes: tuple[Route, ...] | None
     balance: BalanceSummary | None
     subscribers: tuple[SubscriberPosition, ...] | None
+    sweep: PartHealth | None = Field(
+        default=None, description="What the last sweep of requests and grants came to."
+    )
 
 
 class Problem(Model):

@@ -60,29 +60,29 @@ class Counter:
     """What people do at the desk by way of the API, one after the other, each brought into force at once."""
 
     def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+        self.identity = identity
         self.turn = threading.Lock()
         """Kafka's access and the outbox are brought up to date by one at a time."""
 
     def desk(self, caller: Caller) -> Desk:
         """Return the desk at which the caller has their roles, by the topology as it is now."""
-        topology, contracts = self._identity.declared.current()
-        return Desk(self._identity.store(), acting(topology, caller), contracts)
+        topology, contracts = self.identity.declared.current()
+        return Desk(self.identity.store(), acting(topology, caller), contracts)
 
     def shown(self, caller: Caller, request: Stored) -> bool:
         """Return whether the caller may see a request."""
-        return sees_request(self._identity.declared.known(), caller, request)
+        return sees_request(self.identity.declared.known(), caller, request)
 
     def described(self, request: Stored) -> Described:
         """Return a request as it is shown."""
-        return Described(**described(request, self._identity.declared.known(), now()))
+        return Described(**described(request, self.identity.declared.known(), now()))
 
     def carry_out(self, caller: Caller, do: Callable[[Desk], Stored]) -> Done:
         """Do something, and bring it into force; `notes` tell what is not in force yet, and why.
 
         Raises: GovernanceError when it is refused, which is written down too.
         """
-        settings = self._identity.settings
+        settings = self.identity.settings
         settings.kafka_client(ADMIN)  # without the admin's password nothing could be brought into force
         desk = self.desk(caller)
         try:
@@ -94,7 +94,7 @@ class Counter:
         return Done(**self.described(after).model_dump(), notes=tuple(notes))
 
     def _bring(self, subscribers: list[str]) -> list[str]:
-        identity = self._identity
+        identity = self.identity
         topology = identity.declared.current()[0]
         try:
             with self.turn:
@@ -104,11 +104,11 @@ class Counter:
         return [f"not in force: {one}" for one in told]
 
 
-def add(app: FastAPI, identity: Identity, counter: Counter) -> None:
+def add(app: FastAPI, counter: Counter) -> None:
     """Add requests and decisions."""
     _add_reading(app, counter)
     _add_doing(app, counter)
-    _add_decisions(app, identity)
+    _add_decisions(app, counter.identity)
 
 
 def _add_reading(app: FastAPI, counter: Counter) -> None:
@@ -158,7 +158,7 @@ def _add_doing(app: FastAPI, counter: Counter) -> None:
         given: Act | None = None,
         if_match: Annotated[str | None, Header(max_length=20, description='Version, like "2".')] = None,
     ) -> Done:
-        """Do something to the version of a request that was shown: If-Match, or `version`; renew needs none."""
+        """Do something to the version of a request that was shown: If-Match or `version`; renew has none."""
         caller, given = caller_of(asked), given or Act()
         try:
             done = _act(counter, caller, id, act, given, _version(given, act, if_match))
