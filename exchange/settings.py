@@ -293,3 +293,9 @@ class Secrets:
 def kafka_secret(principal: str) -> str:
     """Return the name of the secret that holds a Kafka principal's password."""
     return "EXCHANGE_KAFKA_PASSWORD_" + principal.upper().replace("-", "_").replace(".", "_")
+
+
+def machine_headers(settings: Settings) -> dict[str, str]:
+    """Return the headers with which a command asks the API, by the machine's token where there is one."""
+    token = settings.secrets.find(MACHINE_TOKEN)
+    return {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}

@@ -76,7 +76,7 @@ class Service:
         Raises: ConfigError when the port is taken; PartError or ConfigError when a part can never work.
         """
         listening = listen(host, port)
-        app = build(self, self._figures, self._store, self._registry_password, self._identity, self._counter)
+        app = build(self, self._figures, self._store, self._registry_password, self._counter)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,
