@@ -67,6 +67,7 @@ class Service:
         self._identity = Identity(settings)
         self._counter = Counter(self._identity)
         self._sweeping = Sweeping(self._identity, self._counter.turn, self._stop)
+        self._counter.relay_soon = self._sweeping.soon
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 

@@ -237,7 +237,10 @@ def sweep(as_json: Json = False) -> None:
     from exchange.governance import force
 
     with _opened() as opened:
-        swept = force.sweep(opened.settings, opened.topology, opened.store, opened.desk, _now())
+        try:
+            swept = force.sweep(opened.settings, opened.topology, opened.desk, _now())
+        finally:
+            _into_force(opened, [])
     for told in swept.not_in_force:
         typer.echo(f"not in force: {told}", err=True)
     if as_json:

@@ -35,35 +35,41 @@ class Swept:
 def into_force(settings: Settings, topology: Topology, store: Store, subscribers: Iterable[str]) -> list[str]:
     """Make access what the grants say, then bring all decisions into Kafka, also when the first fails.
 
+    Returns and raises: as `give_access`.
+    """
+    try:
+        return give_access(settings, topology, subscribers)
+    finally:
+        relay(store, settings.kafka_client(ADMIN))
+
+
+def give_access(settings: Settings, topology: Topology, subscribers: Iterable[str]) -> list[str]:
+    """Make access what the grants say, for each subscriber also when another's fails.
+
     Returns a line for each grant that is not in force because it was revoked.
 
     Raises: PlanError when a granted view is not in force as the topology has it; that one is not given.
     """
     told: list[str] = []
     failed: list[PlanError] = []
-    try:
-        for name in subscribers:
-            try:
-                told += grants.carry_out(settings, lambda: with_approved(settings, topology), name)
-            except PlanError as error:
-                failed.append(error)
-    finally:
-        relay(store, settings.kafka_client(ADMIN))
+    for name in subscribers:
+        try:
+            told += grants.carry_out(settings, lambda: with_approved(settings, topology), name)
+        except PlanError as error:
+            failed.append(error)
     if failed:
         raise PlanError("\n".join(f"decided, but not in force: {error}" for error in failed))
     return told
 
 
-def sweep(settings: Settings, topology: Topology, store: Store, desk: Desk, now: dt.datetime) -> Swept:
-    """End grants past their last day, finish what broke off, and tell what is due.
+def sweep(settings: Settings, topology: Topology, desk: Desk, now: dt.datetime) -> Swept:
+    """End grants past their last day, make every subscriber's access what its grants say, tell what is due.
 
-    Every subscriber's access is made what its grants say, and every decision is brought into Kafka.
-
-    Raises: as `into_force`.
+    The decisions of it are brought into Kafka by a `relay` behind it. Raises: as `give_access`.
     """
     expired = desk.expire(now, today())
     subscribers = {one.subscriber for one in desk.all([]) if one.version > 1}
-    told = into_force(settings, topology, store, sorted(subscribers & topology.subscribers.keys()))
+    told = give_access(settings, topology, sorted(subscribers & topology.subscribers.keys()))
     described_all = [described(one, topology, now) for one in desk.all([])]
     return Swept(expired, [one for one in described_all if one["notice"] != clock.Notice.NONE], told)
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from exchange.cluster import ADMIN
-from exchange.errors import ExchangeError, GovernanceError, StaleError
+from exchange.errors import ExchangeError, StaleError
 from exchange.governance.desk import Asked, Desk
-from exchange.governance.force import CHANGING_ACCESS, described, into_force
+from exchange.governance.force import CHANGING_ACCESS, described, give_access
 from exchange.governance.request import Event
 from exchange.governance.request import Request as Stored
 from exchange.governance.store import Decision
@@ -62,7 +62,9 @@ class Counter:
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.turn = threading.Lock()
-        """Kafka's access and the outbox are brought up to date by one at a time."""
+        """Held while access in Kafka is made what the grants say."""
+        self.relay_soon: Callable[[], None] = lambda: None
+        """Has the outbox brought into Kafka, behind the answer."""
 
     def desk(self, caller: Caller) -> Desk:
         """Return the desk at which the caller has their roles, by the topology as it is now."""
@@ -87,18 +89,16 @@ class Counter:
         desk = self.desk(caller)
         try:
             after = do(desk)
-        except GovernanceError:
-            self._bring([])
-            raise
-        notes = self._bring([after.subscriber] if after.state in CHANGING_ACCESS else [])
+        finally:
+            self.relay_soon()
+        notes = self._give_access(after.subscriber) if after.state in CHANGING_ACCESS else []
         return Done(**self.described(after).model_dump(), notes=tuple(notes))
 
-    def _bring(self, subscribers: list[str]) -> list[str]:
-        identity = self.identity
-        topology = identity.declared.current()[0]
+    def _give_access(self, subscriber: str) -> list[str]:
+        topology = self.identity.declared.current()[0]
         try:
             with self.turn:
-                told = into_force(identity.settings, topology, identity.store(), subscribers)
+                told = give_access(self.identity.settings, topology, [subscriber])
         except ExchangeError as error:
             return [f"{error}; the next sweep tries again"]
         return [f"not in force: {one}" for one in told]

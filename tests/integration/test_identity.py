@@ -134,7 +134,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXCHANGE_TOPOLOGY", str(folder / "topology.yaml"))
         patch.setenv("EXCHANGE_CONTRACTS", str(folder / "avro"))
-        patch.setenv("EXCHANGE_SWEEP_EVERY_S", "1")
+        patch.setenv("EXCHANGE_SWEEP_EVERY_S", "3")
         with running_stack() as stack:
             bus = Bus(stack, folder)
             keys = stack.home / "keys"
