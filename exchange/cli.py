@@ -69,6 +69,18 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "end": "exchange.commands.request:end",
         "sweep": "exchange.commands.request:sweep",
     },
+    "user": {
+        "add": "exchange.commands.user:add",
+        "password": "exchange.commands.user:password",
+        "disable": "exchange.commands.user:disable",
+        "enable": "exchange.commands.user:enable",
+        "list": "exchange.commands.user:list_users",
+    },
+    "token": {
+        "new": "exchange.commands.token:new",
+        "list": "exchange.commands.token:list_tokens",
+        "revoke": "exchange.commands.token:revoke",
+    },
     "quarantine": {
         "list": "exchange.commands.quarantine:list_refused",
         "show": "exchange.commands.quarantine:show",
@@ -123,6 +135,20 @@ _GROUP_HELP: Final = {
       exchange request new tax population.person.school --as li-na --purpose 核验 --legal-basis 第六条
       exchange request approve 7 --as wang-wei --version 2
       exchange request list --state submitted
+    """,
+    "user": """Who may log in at the API and the console.
+
+    Examples:
+      exchange user add li-na
+      exchange user list
+      exchange user disable li-na
+    """,
+    "token": """Tokens of people, for programs that call the API and for commands in somebody's name.
+
+    Examples:
+      exchange token new li-na --note "nightly report"
+      exchange token list
+      exchange token revoke 4
     """,
     "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
 

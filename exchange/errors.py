@@ -4,6 +4,11 @@ ExchangeError                 something that a person can act on; the CLI prints
 ├── ConfigError               settings, topology.yaml, secrets: mend a file or a variable
 ├── ContractError             a contract in avro/ is wrong or does not fit its table
 ├── GovernanceError           a request is refused as it stands: wrong person, state, version or content
+│   ├── NotAllowedError       wrong person: a role is missing, or it is a request of their own
+│   ├── NoRequestError        there is no such request
+│   └── StaleError            another version was looked at than there is now
+├── LoginError                who somebody is could not be made sure of, or what was given does not fit
+│   └── NoRoleError           it is known who it is, and no role is theirs
 ├── PlanError                 the published plan is missing, unreadable or contradicts what is running
 ├── SourceError               a source database cannot be captured as asked
 │   └── GapError              changes are missing between the stored position and the source
@@ -46,6 +51,26 @@ class ContractError(ExchangeError):
 
 class GovernanceError(ExchangeError):
     """What was asked of a request is refused: wrong person, state, version or content."""
+
+
+class NotAllowedError(GovernanceError):
+    """It is not for this person to do."""
+
+
+class NoRequestError(GovernanceError):
+    """There is no such request."""
+
+
+class StaleError(GovernanceError):
+    """Another version was looked at than there is now."""
+
+
+class LoginError(ExchangeError):
+    """A password, session or token is not valid."""
+
+
+class NoRoleError(LoginError):
+    """Somebody is known, and has no role here."""
 
 
 class PlanError(ExchangeError):

@@ -22,6 +22,10 @@ from exchange.model import Model
 REGISTRY_PASSWORD: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - names of secrets, not secrets
 REDIS_PASSWORD: Final = "EXCHANGE_REDIS_PASSWORD"  # noqa: S105
 POSTGRES_PASSWORD: Final = "EXCHANGE_POSTGRES_PASSWORD"  # noqa: S105
+TOKEN: Final = "EXCHANGE_TOKEN"  # noqa: S105 - of the person in whose name commands run
+MACHINE_TOKEN: Final = "EXCHANGE_API_TOKEN"  # noqa: S105 - with which commands of this machine ask the API
+METRICS_TOKEN: Final = "EXCHANGE_METRICS_TOKEN"  # noqa: S105
+OIDC_SECRET: Final = "EXCHANGE_OIDC_SECRET"  # noqa: S105
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _ADDRESSES: Final = {
@@ -30,6 +34,8 @@ _ADDRESSES: Final = {
     "openlineage_url": ("http://", "https://"),
     "redis_url": ("redis://", "rediss://", "unix://"),
     "clickhouse_url": ("http://", "https://", "chdb:"),
+    "oidc_issuer": ("http://127.0.0.1", "http://localhost", "https://"),
+    "oidc_public_url": ("http://", "https://"),
 }
 """Setting → what its address begins with."""
 
@@ -81,6 +87,25 @@ class Settings(BaseSettings):
     reconcile_every_s: float = Field(
         default=300, gt=0, description="Seconds between comparisons of the stored accounts with Kafka's."
     )
+    session_s: int = Field(
+        default=8 * 3600, ge=60, le=7 * 86_400, description="Seconds after which a login at the API is over."
+    )
+    sweep_every_s: float = Field(
+        default=300, gt=0, description="Seconds between the monitor's sweeps of requests and grants."
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="Identity provider (OIDC) that people log in at; unset: passwords alone."
+    )
+    oidc_client_id: str | None = Field(default=None, description="What the provider calls the bus.")
+    oidc_public_url: str | None = Field(
+        default=None,
+        description="URL at which browsers reach the monitor, and come back from the provider.",
+    )
+    oidc_name_claim: str = Field(
+        default="sub",
+        description="Claim that names one of `people`; one that the provider keeps unique and unchangeable.",
+    )
+    oidc_groups_claim: str = Field(default="groups", description="Claim that holds the groups.")
     native: bool = Field(
         default=True,
         description="off: Kafka and PostgreSQL message by message, never by the C API of their clients.",
@@ -272,3 +297,9 @@ class Secrets:
 def kafka_secret(principal: str) -> str:
     """Return the name of the secret that holds a Kafka principal's password."""
     return "EXCHANGE_KAFKA_PASSWORD_" + principal.upper().replace("-", "_").replace(".", "_")
+
+
+def machine_headers(settings: Settings) -> dict[str, str]:
+    """Return the headers with which a command asks the API, by the machine's token where there is one."""
+    token = settings.secrets.find(MACHINE_TOKEN)
+    return {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}

@@ -27,15 +27,18 @@ from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
+from monitor.api.requests import Counter
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
 from monitor.heartbeats import Heartbeats
+from monitor.identity import Identity
 from monitor.ingest import Ingest
 from monitor.lineage import Lineage
 from monitor.plans import Plans
 from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
+from monitor.sweeping import Sweeping
 
 PRINCIPAL: Final = "monitor"
 STATUS_WINDOW_S: Final = 300
@@ -70,6 +73,10 @@ class Service:
         self._plans = Plans(client, self._clickhouse, self._stop)
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
+        self._identity = Identity(settings)
+        self._counter = Counter(self._identity)
+        self._sweeping = Sweeping(self._identity, self._counter.turn, self._stop)
+        self._counter.relay_soon = self._sweeping.soon
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._alerts = Desk(settings, self._seen, self._rules, self._stop)
         self._lineage: Lineage | None = None
@@ -84,7 +91,7 @@ class Service:
         Raises: ConfigError when the port is taken; PartError or ConfigError when a part can never work.
         """
         listening = listen(host, port)
-        app = build(self, self._figures, self._store, self._registry_password)
+        app = build(self, self._figures, self._store, self._registry_password, self._counter)
         alerts_api.add(app, self._alerts)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
@@ -99,6 +106,7 @@ class Service:
         self._start("notices", self._alerts.notices)
         if self._lineage is not None:
             self._start("lineage", self._lineage.session)
+        self._start("requests", self._sweeping.session)
         _log.info("monitor_started", port=port, pid=os.getpid())
         try:
             self._server.run(sockets=[listening])
@@ -128,6 +136,7 @@ class Service:
             balance=None,
             subscribers=None,
             alerts=self.alerts(),
+            sweep=self._sweeping.state,
         )
         with contextlib.suppress(TransientError):
             return status.model_copy(update=self._summary())
@@ -245,9 +254,9 @@ class Service:
             self._stop.wait(_RETRY_S)
 
     def _say(self, part: str, *, ok: bool, text: str) -> None:
-        before = self._parts[part]
+        before = self._parts.get(part)
         self._parts[part] = PartHealth(ok=ok, text=text)
-        if (before.ok, before.text) != (ok, text):
+        if before != self._parts[part]:
             _log.info("part_ok", part=part) if ok else _log.warning("part_waits", part=part, state=text)
 
     def _give_up(self, error: ExchangeError) -> None:
@@ -270,6 +279,7 @@ class Service:
         self._clickhouse.close()
         self._heartbeats.close()
         self._alerts.close()
+        self._identity.close()
         _log.info("monitor_stopped", pid=os.getpid())
 
 

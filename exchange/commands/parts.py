@@ -161,9 +161,12 @@ def _figures(settings: Settings) -> Any:
     """Return the monitor's figures; None when it has none to give just now."""
     import httpx
 
+    from exchange.settings import machine_headers
+
     url = httpx.URL(settings.endpoints().api).join("/api/status")
     try:
-        answer = httpx.get(url, timeout=_FIGURES_TIMEOUT_S, trust_env=False)
+        headers = machine_headers(settings)
+        answer = httpx.get(url, headers=headers, timeout=_FIGURES_TIMEOUT_S, trust_env=False)
         return answer.json() if answer.is_success else None
     except (httpx.HTTPError, ValueError):
         return None

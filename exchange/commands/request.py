@@ -14,7 +14,7 @@ import typer
 
 from exchange.commands.topology import load
 from exchange.counting import counted
-from exchange.errors import ConfigError, GovernanceError, PlanError
+from exchange.errors import ConfigError, ExchangeError, GovernanceError
 
 if TYPE_CHECKING:
     from exchange.governance.desk import Desk
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from exchange.settings import Settings
     from exchange.topology.model import Topology
 
-_CHANGING_ACCESS = ("granted", "revoked", "withdrawn")
 Actor = Annotated[str, typer.Option("--as", help="Who does it: one of `people` in the topology.")]
 Id = Annotated[int, typer.Argument(help="Number of the request, as `list` shows it.", show_default=False)]
 Version = Annotated[
@@ -64,7 +63,7 @@ def new(
     from exchange.governance.desk import Asked
 
     asked = Asked(subscriber, view, purpose, legal_basis, _day(until))
-    _carry_out(as_json, lambda desk: desk.new(actor, asked, _now()))
+    _carry_out(as_json, actor, lambda desk: desk.new(actor, asked, _now()))
 
 
 def submit(
@@ -86,18 +85,51 @@ def submit(
 
     given = {"purpose": purpose, "legal_basis": legal_basis, "until": _day(until)}
     changes = {name: value for name, value in given.items() if value}
-    _carry_out(as_json, lambda desk: desk.act(actor, request, Event.SUBMIT, version, _now(), changes=changes))
+    _carry_out(
+        as_json,
+        actor,
+        lambda desk: desk.act(actor, request, Event.SUBMIT, version, _now(), changes=changes),
+    )
 
 
-def approve(request: Id, actor: Actor, version: Version, as_json: Json = False) -> None:
-    """Approve the version that was looked at; with the last approval the subscriber can read at once.
+def approve(
+    requests: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REQUEST...",
+            help="Numbers of requests; of several, each with its version: 3:2.",
+            show_default=False,
+        ),
+    ],
+    actor: Actor,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Version of the one request, as `show` tells it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Approve the versions that were looked at; with the last approval the subscriber can read at once.
+
+    Of several requests each is decided for itself: what is refused is told, and the others go on.
 
     Examples:
       exchange request approve 7 --as wang-wei --version 2
+      exchange request approve 3:2 4:2 5:7 --as wang-wei
     """
     from exchange.governance.request import Event
 
-    _act(as_json, actor, request, Event.APPROVE, version)
+    named = [_versioned(word, version if len(requests) == 1 else None) for word in requests]
+    failed = 0
+    for request, shown in named:
+        try:
+            _act(as_json, actor, request, Event.APPROVE, shown)
+        except ExchangeError as error:
+            if len(named) == 1:
+                raise
+            sys.stderr.write(f"error: {error}\n")
+            failed += 1
+    if failed:
+        sys.stderr.write(f"{failed} of {counted(len(named), 'request')} refused or not in force\n")
+        raise typer.Exit(1)
 
 
 def return_request(
@@ -141,7 +173,7 @@ def renew(request: Id, actor: Actor, until: Until = "", as_json: Json = False) -
     Examples:
       exchange request renew 7 --as li-na --until 2028-12-31
     """
-    _carry_out(as_json, lambda desk: desk.renew(actor, request, _day(until), _now()))
+    _carry_out(as_json, actor, lambda desk: desk.renew(actor, request, _day(until), _now()))
 
 
 def list_requests(
@@ -202,70 +234,53 @@ def sweep(as_json: Json = False) -> None:
       exchange request sweep
       exchange request sweep --json
     """
-    from exchange.topology import today
+    from exchange.governance import force
 
     with _opened() as opened:
-        ended = opened.desk.expire(_now(), today())
-        subscribers = {one.subscriber for one in opened.desk.all([]) if one.version > 1}
-        known = sorted(subscribers & opened.topology.subscribers.keys())
-        _into_force(opened, known)
-        due = [one for one in _all(opened) if one["notice"] != "none"]
+        try:
+            swept = force.sweep(opened.settings, opened.topology, opened.desk, _now())
+        finally:
+            _into_force(opened, [])
+    for told in swept.not_in_force:
+        typer.echo(f"not in force: {told}", err=True)
     if as_json:
-        answer = {"expired": [one.id for one in ended], "due": due}
+        answer = {"expired": [one.id for one in swept.expired], "due": swept.due}
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
         return
-    for one in due:
+    for one in swept.due:
         sys.stdout.write(f"{one['notice']}: {_line(one)}\n")
-    sys.stdout.write(f"{counted(len(ended), 'grant')} expired, {counted(len(due), 'request')} due\n")
-
-
-def _all(opened: _Opened) -> list[dict[str, Any]]:
-    return [_document(one, opened.topology) for one in opened.desk.all([])]
+    expired = counted(len(swept.expired), "grant")
+    sys.stdout.write(f"{expired} expired, {counted(len(swept.due), 'request')} due\n")
 
 
 def _act(as_json: bool, actor: str, request: int, event: Event, version: int, reason: str = "") -> None:
-    _carry_out(as_json, lambda desk: desk.act(actor, request, event, version, _now(), reason=reason))
+    _carry_out(as_json, actor, lambda desk: desk.act(actor, request, event, version, _now(), reason=reason))
 
 
-def _carry_out(as_json: bool, do: Callable[[Desk], Request]) -> None:
+def _carry_out(as_json: bool, actor: str, do: Callable[[Desk], Request]) -> None:
     """Do something at the desk, bring it into force, and answer; a refusal is brought into Kafka too."""
-    with _opened() as opened:
+    from exchange.governance.force import CHANGING_ACCESS
+
+    with _opened(actor) as opened:
         try:
             after = do(opened.desk)
         except GovernanceError:
             _into_force(opened, [])
             raise
-        document = _document(after, opened.topology)
-        _answer(as_json, document)
-        _into_force(opened, [after.subscriber] if after.state in _CHANGING_ACCESS else [])
+        _answer(as_json, _document(after, opened.topology))
+        _into_force(opened, [after.subscriber] if after.state in CHANGING_ACCESS else [])
 
 
 def _into_force(opened: _Opened, subscribers: list[str]) -> None:
-    """Make access what the grants say, then bring all decisions into Kafka, also when the first fails."""
-    from exchange.apply import grants
-    from exchange.cluster import ADMIN
-    from exchange.governance.desired import with_approved
-    from exchange.governance.relay import relay
+    from exchange.governance.force import into_force
 
-    failed: list[PlanError] = []
-    try:
-        for name in subscribers:
-            try:
-                revoked = grants.carry_out(
-                    opened.settings, lambda: with_approved(opened.settings, opened.topology), name
-                )
-                for told in revoked:
-                    typer.echo(f"not in force: {told}", err=True)
-            except PlanError as error:
-                failed.append(error)
-    finally:
-        relay(opened.store, opened.settings.kafka_client(ADMIN))
-    if failed:
-        raise PlanError("\n".join(f"decided, but not in force: {error}" for error in failed))
+    for told in into_force(opened.settings, opened.topology, opened.store, subscribers):
+        typer.echo(f"not in force: {told}", err=True)
 
 
 @contextmanager
-def _opened() -> Iterator[_Opened]:
+def _opened(actor: str = "") -> Iterator[_Opened]:
+    """Yield what a command works with; an actor must be whose token there is, where there is one."""
     from exchange.governance.desk import Desk
     from exchange.governance.store import Store
     from exchange.settings import Settings
@@ -273,18 +288,27 @@ def _opened() -> Iterator[_Opened]:
     settings = Settings()
     loaded, contracts = load(settings, settings.topology)
     with Store.of(settings) as store:
-        yield _Opened(settings, loaded.topology, store, Desk(store, loaded.topology, contracts))
+        acting = _acting(settings, store, loaded.topology, actor)
+        yield _Opened(settings, loaded.topology, store, Desk(store, acting, contracts))
+
+
+def _acting(settings: Settings, store: Store, topology: Topology, actor: str) -> Topology:
+    from exchange.identity.accounts import Accounts
+    from exchange.identity.caller import acting, caller_of_token, expect_same
+    from exchange.settings import TOKEN
+
+    token = settings.secrets.find(TOKEN)
+    if not actor or token is None:
+        return topology
+    caller = caller_of_token(topology, Accounts(store, _now).token(token.get_secret_value()))
+    expect_same(caller, actor)
+    return acting(topology, caller)
 
 
 def _document(request: Request, topology: Topology) -> dict[str, Any]:
-    from exchange.governance import clock
+    from exchange.governance.force import described
 
-    due = clock.deadline(request, topology.governance)
-    return request.model_dump(mode="json", exclude={"view_sha256"}) | {
-        "due": due and due.day.isoformat(),
-        "due_is_estimated": bool(due and due.is_estimated),
-        "notice": clock.notice(request, _now(), topology.governance).value,
-    }
+    return described(request, topology, _now())
 
 
 def _line(one: dict[str, Any]) -> str:
@@ -299,6 +323,18 @@ def _line(one: dict[str, Any]) -> str:
 def _answer(as_json: bool, document: dict[str, Any]) -> None:
     sys.stdout.write((json.dumps(document, ensure_ascii=False) if as_json else _line(document)) + "\n")
     sys.stdout.flush()
+
+
+def _versioned(word: str, version: int | None) -> tuple[int, int]:
+    """Return number and version of 3:2, or of 3 with the version that was given beside it."""
+    number, _, own = word.partition(":")
+    if number.isascii() and number.isdigit() and (own.isascii() and own.isdigit() if own else version):
+        return int(number), int(own or version or 0)
+    msg = (
+        f"{word[:40]}: a request is approved at the version that was looked at; give NUMBER:VERSION, as in "
+        "3:2, or one number and --version. `exchange request list` shows both"
+    )
+    raise ConfigError(msg)
 
 
 def _day(text: str) -> dt.date | None:

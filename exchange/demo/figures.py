@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -61,9 +62,10 @@ class Figures:
 class MonitorApi:
     """The monitor's JSON API. Safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        """headers: those by which the API knows who asks."""
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S)
+        self._http = httpx.Client(base_url=self.url, headers=dict(headers), timeout=_TIMEOUT_S)
 
     def figures(self, window_s: int) -> Figures:
         """Return totals, routes with the delays of the last `window_s` seconds, and heartbeats.

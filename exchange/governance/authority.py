@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from exchange.contract import Contract
-from exchange.errors import GovernanceError
+from exchange.errors import GovernanceError, NotAllowedError
 from exchange.governance.request import Request, Route, Who
 from exchange.masking import Null, Omit, Redact, Token
 from exchange.plan import view_topic
@@ -19,22 +19,22 @@ _TELLS_NOTHING: Final = (Null, Omit, Redact, Token)
 
 
 def expect_person(topology: Topology, actor: str) -> None:
-    """Raise GovernanceError unless the topology knows the person."""
+    """Raise NotAllowedError unless the topology knows the person."""
     if actor not in topology.people:
         known = ", ".join(sorted(topology.people)) or "nobody is declared"
         msg = f"'{actor}' is not among the people of the topology ({known})"
-        raise GovernanceError(msg)
+        raise NotAllowedError(msg)
 
 
 def expect_role(topology: Topology, actor: str, who: Who, subscriber: str, view: str) -> None:
-    """Raise GovernanceError unless a person holds a role for the department that it is about.
+    """Raise NotAllowedError unless a person holds a role for the department that it is about.
 
     A requester's is the subscriber's department; the others' is the one that owns the view's source.
     """
     expect_person(topology, actor)
     if who == Who.BUS:
         msg = f"only the bus itself does this, not '{actor}'"
-        raise GovernanceError(msg)
+        raise NotAllowedError(msg)
     if who == Who.REQUESTER:
         expect_known(topology, subscriber=subscriber)
         department = topology.subscribers[subscriber].department
@@ -44,7 +44,7 @@ def expect_role(topology: Topology, actor: str, who: Who, subscriber: str, view:
     held = {str(role): departments for role, departments in topology.people[actor].roles.items()}
     if department not in held.get(who.value, ()):
         msg = f"'{actor}' is not {who.value} of department {department}; people of the topology say who is"
-        raise GovernanceError(msg)
+        raise NotAllowedError(msg)
 
 
 def expect_known(topology: Topology, *, subscriber: str = "", view: str = "") -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exchange.contract import Contract
-from exchange.errors import GovernanceError
+from exchange.errors import GovernanceError, StaleError
 from exchange.governance import authority, clock
 from exchange.governance.request import ENDS, Event, Request, State, Who, advance, step_of
 from exchange.governance.store import Change, Decision, Store
@@ -108,7 +108,7 @@ class Desk:
                     f"request {id_} is at version {request.version}, and version {version} was shown; "
                     f"look at it again with `exchange request show {id_}`"
                 )
-                raise GovernanceError(msg)
+                raise StaleError(msg)
             if event == Event.SUBMIT:
                 request = request.model_copy(update=dict(changes or {}))
                 request = authority.submitted(request, self._topology, self._contracts)

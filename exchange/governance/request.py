@@ -15,7 +15,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, Field
 
-from exchange.errors import GovernanceError
+from exchange.errors import GovernanceError, NotAllowedError
 from exchange.model import Model
 
 
@@ -156,12 +156,12 @@ def advance(request: Request, event: Event, actor: str, now: dt.datetime, reason
     step = step_of(request, event)
     if event in DECISIONS and actor == request.requester:
         msg = f"request {request.id} is {actor}'s own; somebody else must {event} it"
-        raise GovernanceError(msg)
+        raise NotAllowedError(msg)
     if event == Event.APPROVE and actor in request.approved_by:
         msg = (
             f"request {request.id} was approved by {actor} as steward already; the share authority is another"
         )
-        raise GovernanceError(msg)
+        raise NotAllowedError(msg)
     if event in _WITH_REASON and not reason.strip():
         msg = f"request {request.id}: '{event}' needs a reason, which the requester reads"
         raise GovernanceError(msg)

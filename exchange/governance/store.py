@@ -6,6 +6,7 @@ are the order in which they happened. A request is written only over the version
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import SQLAlchemyError
 
-from exchange.errors import ConfigError, GovernanceError, PartError
+from exchange.errors import ConfigError, NoRequestError, PartError, StaleError
 from exchange.governance.request import Request, State
 from exchange.model import Model
 from exchange.settings import Settings
@@ -25,6 +26,8 @@ DSN_SECRET: Final = "EXCHANGE_GOVERNANCE_DSN"  # noqa: S105 - its name
 _FILE: Final = "governance.db"
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _WAIT_S: Final = 30
+_MIGRATING: Final = threading.Lock()
+"""Alembic's scripts find their connection in a global."""
 _MIGRATION_LOCK: Final = 0x67_6F_76_65  # PostgreSQL's advisory locks are numbers; any that nobody else uses
 
 _TABLES: Final = sa.MetaData()
@@ -73,11 +76,11 @@ class Change:
         self._connection = connection
 
     def request(self, id_: int) -> Request:
-        """Return a request. Raises: GovernanceError when there is none."""
+        """Return a request. Raises: NoRequestError when there is none."""
         found = self._connection.scalar(sa.select(_REQUESTS.c.document).where(_REQUESTS.c.id == id_))
         if found is None:
             msg = f"there is no request {id_}; `exchange request list` shows all"
-            raise GovernanceError(msg)
+            raise NoRequestError(msg)
         return Request.model_validate_json(found)
 
     def requests(self, states: Iterable[State] = ()) -> list[Request]:
@@ -94,7 +97,7 @@ class Change:
         return stored
 
     def replace(self, request: Request) -> None:
-        """Store the next version of a request. Raises: GovernanceError when another one was stored."""
+        """Store the next version of a request. Raises: StaleError when another one was stored."""
         written = self._connection.execute(
             sa.update(_REQUESTS)
             .where(_REQUESTS.c.id == request.id, _REQUESTS.c.version == request.version - 1)
@@ -102,7 +105,7 @@ class Change:
         )
         if written.rowcount != 1:
             msg = f"request {request.id} was changed in the meantime; look at it again"
-            raise GovernanceError(msg)
+            raise StaleError(msg)
 
     def note(self, decision: Decision) -> None:
         """Put a decision in the outbox, behind all before it."""
@@ -139,7 +142,7 @@ class Store:
     def __init__(self, url: str) -> None:
         """`url`: of SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)."""
         self._engine = _engine(url)
-        with self.connected() as connection:
+        with _MIGRATING, self.connected() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config = Config(attributes={"connection": connection})
@@ -166,6 +169,15 @@ class Store:
             change = Change(connection)
             change.lock()
             yield change
+
+    @contextmanager
+    def beside(self) -> Iterator[sa.Connection]:
+        """Yield a transaction that waits for no decision and keeps none waiting; for who people are.
+
+        Raises: PartError when the database does not answer or refuses.
+        """
+        with self.connected() as connection:
+            yield connection
 
     def close(self) -> None:
         """Close its connections."""

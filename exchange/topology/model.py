@@ -397,7 +397,7 @@ class Grant(Model):
         return self.until is None or day <= self.until
 
 
-Role = Literal["requester", "steward", "authority"]
+Role = Literal["requester", "steward", "authority", "operations", "auditor", "administrator"]
 
 
 class Person(Model):
@@ -406,8 +406,15 @@ class Person(Model):
     label: Label = Field(description="Name shown in the console.")
     roles: dict[Role, tuple[Name, ...]] = Field(
         description="Role → departments it holds for: `requester` of the receiving department, `steward` and "
-        "`authority` (the share authority) of the department that owns the source."
+        "`authority` (the share authority) of the department that owns the source; `operations`, `auditor` "
+        "and `administrator` decide nothing and see everything."
     )
+
+
+class Group(Model):
+    """A group of the identity provider, and what its members are here."""
+
+    roles: dict[Role, tuple[Name, ...]] = Field(description="Role → departments, as of a person.")
 
 
 class Governance(Model):
@@ -454,6 +461,11 @@ class Topology(Model):
     grants: tuple[Grant, ...] = Field(default=(), description="Who may read which view.")
     people: dict[PrincipalName, Person] = Field(
         default={}, description="Who asks for views and who decides; see docs/requests.md."
+    )
+    groups: dict[str, Group] = Field(
+        default={},
+        description="Groups of the identity provider: where any is declared, whoever logs in there has the "
+        "roles of the groups, and none from `people`; see docs/identity.md.",
     )
     governance: Governance = Field(default=Governance(), description="Deadlines of requests.")
     alerts: Alerting = Field(default=Alerting(), description="When to alert, and whom; see docs/alerts.md.")

@@ -12,9 +12,11 @@ from exchange.topology.model import Topology
 def people_problems(topology: Topology, departments: frozenset[str]) -> Iterator[tuple[Steps, str]]:
     """Yield each department that a role or a whitelist names and the file does not declare."""
     named: list[tuple[Steps, str]] = []
-    for name, person in topology.people.items():
-        for role, held in person.roles.items():
-            named += [(("people", name, "roles", role, index), one) for index, one in enumerate(held)]
+    holders = [("people", name, person.roles) for name, person in topology.people.items()]
+    holders += [("groups", name, group.roles) for name, group in topology.groups.items()]
+    for section, name, roles in holders:
+        for role, held in roles.items():
+            named += [((section, name, "roles", role, index), one) for index, one in enumerate(held)]
     for name, resource in topology.resources.items():
         named += [
             (("resources", name, "whitelist", index), one) for index, one in enumerate(resource.whitelist)

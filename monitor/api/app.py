@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Protocol
 
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from pydantic import Field, SecretStr
 
 from exchange.alerting.alert import Alert
-from monitor.api import alerts, console, metrics, problem
+from exchange.identity.caller import Sight
+from monitor.api import alerts, console, login, metrics, problem, requests, security, sight
+from monitor.api.gate import Gate
 from monitor.api.models import (
     AccountsProgress,
     BalanceParams,
@@ -25,8 +27,10 @@ from monitor.api.models import (
     Status,
     SubscriberPosition,
 )
+from monitor.api.requests import Counter
 from monitor.balance import Balance
 from monitor.figures import Figures
+from monitor.identity import Identity
 from monitor.registry import rest
 from monitor.registry.store import Store
 
@@ -53,8 +57,17 @@ class Overview(Protocol):
         """Return the alerts that are not over; None while their store does not answer."""
 
 
-def build(overview: Overview, figures: Figures, registry: Store, registry_password: SecretStr) -> FastAPI:
-    """Return the application. Handlers run in a thread pool: ClickHouse never holds up the event loop."""
+def build(
+    overview: Overview,
+    figures: Figures,
+    registry: Store,
+    registry_password: SecretStr,
+    counter: Counter | None = None,
+) -> FastAPI:
+    """Return the application. Handlers run in a thread pool: ClickHouse never holds up the event loop.
+
+    counter: who may call, and what they do with requests; without it the figures alone, for whoever has them.
+    """
     app = FastAPI(
         title="Exchange bus monitor",
         version="1",
@@ -65,15 +78,21 @@ def build(overview: Overview, figures: Figures, registry: Store, registry_passwo
         responses={code: {"model": Problem} for code in (400, 503)},
     )
     problem.install(app)
-    _add_overview(app, overview)
-    _add_figures(app, figures)
-    _add_metrics(app, overview, figures)
+    identity = None if counter is None else counter.identity
+    if counter is not None:
+        app.add_middleware(Gate, identity=counter.identity)
+        login.add(app, counter.identity)
+        requests.add(app, counter)
+    _add_overview(app, overview, figures, identity)
+    _add_figures(app, figures, identity)
+    _add_metrics(app, overview, figures, identity)
     console.mount(app)
     app.include_router(rest.router(registry, registry_password))
+    security.describe(app)
     return app
 
 
-def _add_overview(app: FastAPI, overview: Overview) -> None:
+def _add_overview(app: FastAPI, overview: Overview, figures: Figures, identity: Identity | None) -> None:
     @app.get("/health", tags=["monitor"])
     def health(response: Response) -> Health:
         """Tell which parts work; 503 unless all do."""
@@ -82,47 +101,67 @@ def _add_overview(app: FastAPI, overview: Overview) -> None:
         return found
 
     @app.get("/api/status", tags=["monitor"])
-    def status(_asked: Annotated[NoParams, Query()]) -> Status:
-        """Show everything at a glance."""
-        return overview.status()
+    def status(_asked: Annotated[NoParams, Query()], call: Request) -> Status:
+        """Show everything at a glance, or what is the caller's of it."""
+        seen, found = _sight(identity, call), overview.status()
+        if seen is None:
+            return found
+        balance = None if found.balance is None else figures.balance(found.balance_minutes)
+        return sight.of_status(found, balance, seen)
 
 
-def _add_figures(app: FastAPI, figures: Figures) -> None:
+def _sight(identity: Identity | None, call: Request) -> Sight | None:
+    return None if identity is None else identity.sight(getattr(call.state, "caller", None))
+
+
+def _add_figures(app: FastAPI, figures: Figures, identity: Identity | None) -> None:
     @app.get("/api/routes", tags=["monitor"])
-    def routes(asked: Annotated[RoutesParams, Query()]) -> Routes:
+    def routes(asked: Annotated[RoutesParams, Query()], call: Request) -> Routes:
         """Show rate, delay and refusals of every route."""
-        return figures.routes(asked.window_s)
+        seen, found = _sight(identity, call), figures.routes(asked.window_s)
+        return found if seen is None else sight.of_routes(found, seen)
 
     @app.get("/api/route", tags=["monitor"])
-    def route(asked: Annotated[RouteParams, Query()]) -> RouteDetail:
+    def route(asked: Annotated[RouteParams, Query()], call: Request) -> RouteDetail:
         """Show one route with its figures over time."""
-        found = figures.route(asked)
+        seen, found = _sight(identity, call), figures.route(asked)
+        if found is not None and seen is not None:
+            found = sight.of_route(found, seen)
         if found is None:
             raise HTTPException(404)
         return found
 
     @app.get("/api/accounts/balance", tags=["monitor"])
-    def balance(asked: Annotated[BalanceParams, Query()]) -> BalanceAnswer:
+    def balance(asked: Annotated[BalanceParams, Query()], call: Request) -> BalanceAnswer:
         """Tell whether captured = delivered + refused + filtered, and where not."""
-        found: dict[str, Any] = dict(figures.balance(asked.minutes))
+        seen, balanced = _sight(identity, call), figures.balance(asked.minutes)
         minutes = figures.minutes(asked.minutes) if asked.per == "minute" else None
+        if seen is not None:
+            balanced = sight.of_balance(balanced, seen)
+            topics = {one.topic for one in balanced.topics}
+            minutes = None if minutes is None else tuple(one for one in minutes if one.topic in topics)
+        found: dict[str, Any] = dict(balanced)
         return BalanceAnswer(**found, minutes=minutes)
 
     @app.get("/api/refusals", tags=["monitor"])
-    def refusals(asked: Annotated[RefusalsParams, Query()]) -> Refusals:
+    def refusals(asked: Annotated[RefusalsParams, Query()], call: Request) -> Refusals:
         """Count what went to quarantine and why."""
-        return figures.refusals(asked)
+        seen, found = _sight(identity, call), figures.refusals(asked)
+        return found if seen is None else sight.of_refusals(found, seen)
 
     @app.get("/api/subscribers", tags=["monitor"])
-    def subscribers(_asked: Annotated[NoParams, Query()]) -> tuple[SubscriberPosition, ...]:
+    def subscribers(_asked: Annotated[NoParams, Query()], call: Request) -> tuple[SubscriberPosition, ...]:
         """Show how far consumer groups are on the topics they read."""
-        return figures.subscribers()
+        seen, found = _sight(identity, call), figures.subscribers()
+        return found if seen is None else sight.of_positions(found, seen)
 
 
-def _add_metrics(app: FastAPI, overview: Overview, figures: Figures) -> None:
+def _add_metrics(app: FastAPI, overview: Overview, figures: Figures, identity: Identity | None) -> None:
     @app.get("/metrics", tags=["monitor"], response_class=Response)
-    def prometheus() -> Response:
-        """Show the figures for Prometheus."""
+    def prometheus(call: Request) -> Response:
+        """Show the figures for Prometheus, to whoever has the token where the bus's secrets hold one."""
+        if identity is not None:
+            security.expect_metrics_token(identity.settings.secrets, call)
         active = overview.alerts()
         more = [] if active is None else [alerts.metrics(active)]
         text = metrics.text_of(figures, overview.health(), overview.progress(), more)

@@ -252,6 +252,9 @@ class Status(Model):
     balance: BalanceSummary | None
     subscribers: tuple[SubscriberPosition, ...] | None
     alerts: tuple[Alert, ...] | None = Field(default=None, description="Not over, firing ones first.")
+    sweep: PartHealth | None = Field(
+        default=None, description="What the last sweep of requests and grants came to."
+    )
 
 
 class Problem(Model):

@@ -1,0 +1,81 @@
+"""The sweep of requests on a timer, and the outbox into Kafka: without cron, and behind every answer.
+
+Grants end on their day, what broke off is finished, and each decision of the API is in Kafka in seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from exchange import log
+from exchange.cluster import ADMIN
+from exchange.errors import ExchangeError
+from exchange.governance.desk import Desk
+from exchange.governance.force import sweep
+from exchange.governance.relay import relay
+from exchange.governance.store import exists
+from monitor.api.models import PartHealth
+from monitor.identity import Identity, now
+
+_LOOK_S: Final = 0.5
+
+_log = log.get(__name__)
+
+
+class Sweeping:
+    """Sweeps as long as the monitor runs; `state` is what the last one came to."""
+
+    def __init__(self, identity: Identity, turn: threading.Lock, stop: threading.Event) -> None:
+        """turn: held while access in Kafka is made what the grants say."""
+        self._identity = identity
+        self._turn = turn
+        self._stop = stop
+        self._wake = threading.Event()
+        self.state = PartHealth(ok=True, text="nothing to sweep: there are no requests")
+
+    def soon(self) -> None:
+        """Have what was decided brought into Kafka, behind the answer."""
+        self._wake.set()
+
+    def session(self, ready: Callable[[], None]) -> None:
+        """Sweep every `sweep_every_s` seconds until stopped; a failure is shown, and the next one tries."""
+        ready()
+        next_s = time.monotonic()
+        while not self._stop.is_set():
+            is_woken = self._wake.wait(_LOOK_S)
+            is_due = time.monotonic() >= next_s
+            if not (is_woken or is_due) or not exists(self._identity.settings):
+                continue
+            self._wake.clear()
+            self._note(self._done(is_due=is_due or not self.state.ok))
+            if is_due:
+                next_s = time.monotonic() + self._identity.settings.sweep_every_s
+
+    def _done(self, *, is_due: bool) -> PartHealth:
+        settings = self._identity.settings
+        try:
+            client = settings.kafka_client(ADMIN)
+            try:
+                return self._swept() if is_due else self.state
+            finally:
+                relay(self._identity.store(), client)
+        except ExchangeError as error:
+            return PartHealth(ok=False, text=str(error))
+
+    def _swept(self) -> PartHealth:
+        identity = self._identity
+        topology, contracts = identity.declared.current()
+        with self._turn:
+            found = sweep(identity.settings, topology, Desk(identity.store(), topology, contracts), now())
+        if found.expired:
+            _log.info("grants_expired", count=len(found.expired))
+        revoked = [f"not in force: {one}" for one in found.not_in_force]
+        return PartHealth(ok=True, text="; ".join(revoked) or "ok")
+
+    def _note(self, state: PartHealth) -> None:
+        if self.state.ok and not state.ok:
+            _log.warning("sweep_failed", state=state.text)
+        self.state = state

@@ -1,0 +1,774 @@
+"""Who may see and do what over HTTP, on the real monitor: each path for each role, and what attackers try."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import httpx
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from pydantic import SecretStr
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from exchange.governance.store import Store
+from exchange.identity import attempts
+from exchange.identity.accounts import Accounts
+from exchange.keys import generate_steward_keys
+from exchange.local.home import any_free
+from exchange.settings import Settings
+from monitor.api import gate
+from monitor.api.app import build
+from monitor.api.requests import Counter
+from monitor.figures import Figures
+from monitor.identity import Identity, now
+from monitor.registry.store import Store as Registry
+from tests.stack import Stack, running_stack, wait_for
+from tests.unit.exchange.topologies import GOOD, PERSON
+from tests.unit.monitor.test_api import EmptyClickHouse, Unwell
+
+VIEW = "population.person.basic"
+PASSWORD = "correct horse battery staple"
+CANARY = "Pa55-canary-0c1b2a"
+PEOPLE = """
+  school:
+    department: tax
+    label: {zh: 学校, en: School}
+people:
+  li-na:
+    label: {zh: 李娜, en: Li Na}
+    roles: {requester: [tax]}
+  wang-wei:
+    label: {zh: 王伟, en: Wang Wei}
+    roles: {steward: [police]}
+  zhou-jie:
+    label: {zh: 周杰, en: Zhou Jie}
+    roles: {steward: [police]}
+  zhao-min:
+    label: {zh: 赵敏, en: Zhao Min}
+    roles: {authority: [police]}
+  chen-hao:
+    label: {zh: 陈浩, en: Chen Hao}
+    roles: {operations: [police]}
+  sun-li:
+    label: {zh: 孙丽, en: Sun Li}
+    roles: {auditor: [police]}
+  wu-gang:
+    label: {zh: 吴刚, en: Wu Gang}
+    roles: {administrator: [police]}
+  other-steward:
+    label: {zh: 何, en: He}
+    roles: {steward: [tax], requester: [police]}
+  no-role:
+    label: {zh: 无, en: None}
+    roles: {}
+"""
+TEXT = GOOD[: GOOD.index("grants:")].rstrip("\n") + PEOPLE
+ROLE = {
+    "requester": "li-na",
+    "steward": "wang-wei",
+    "authority": "zhao-min",
+    "operations": "chen-hao",
+    "auditor": "sun-li",
+    "administrator": "wu-gang",
+    "foreign": "other-steward",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bus:
+    stack: Stack
+    folder: Path
+    tokens: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def url(self) -> str:
+        return self.stack.settings.endpoints().api
+
+    def accounts(self) -> Iterator[Accounts]:
+        with Store.of(self.stack.settings) as store:
+            yield Accounts(store, now)
+
+    def run(self, *words: str, given: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).parent / "exchange"), *words]
+        environment = os.environ | {"EXCHANGE_HOME": str(self.stack.home)} | environ
+        return subprocess.run(
+            command, env=environment, input=given, capture_output=True, text=True, timeout=180, check=False
+        )
+
+    def client(self, role: str = "") -> httpx.Client:
+        """Return a client with the token of the role's person, or with none."""
+        headers = {"Authorization": f"Bearer {self.tokens[ROLE[role]]}"} if role else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+
+    def browser(self) -> httpx.Client:
+        """Return a client that says whose page it shows, as browsers do."""
+        return httpx.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60, trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
+    """Yield a bus to which the topology is applied, and which has no user yet."""
+    folder = tmp_path_factory.mktemp("identity")
+    (folder / "topology.yaml").write_text(TEXT)
+    (folder / "avro" / "population").mkdir(parents=True)
+    (folder / "avro" / "population" / "person.avsc").write_text(json.dumps(PERSON))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXCHANGE_TOPOLOGY", str(folder / "topology.yaml"))
+        patch.setenv("EXCHANGE_CONTRACTS", str(folder / "avro"))
+        patch.setenv("EXCHANGE_SWEEP_EVERY_S", "3")
+        with running_stack() as stack:
+            bus = Bus(stack, folder)
+            keys = stack.home / "keys"
+            keys.mkdir(mode=0o700, exist_ok=True)
+            (keys / "police.pub").write_text(generate_steward_keys()[1] + "\n")
+            dsn = stack.create_database("identity")
+            stack.settings.secrets.put("POPULATION_DSN", dsn)
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                for table in ("person", "street"):
+                    connection.execute(
+                        f"CREATE TABLE {table} (id_number text PRIMARY KEY, full_name text, region_code text)"
+                    )
+                    connection.execute(f"ALTER TABLE {table} REPLICA IDENTITY FULL")
+            applied = bus.run("apply", "--yes")
+            assert applied.returncode == 0, applied.stderr
+            yield bus
+
+
+@pytest.fixture(scope="module")
+def bus(fresh: Bus) -> Bus:
+    """Return the same bus once it has users, and a token of each."""
+    open_before_the_first_user(fresh)
+    added = fresh.run("user", "add", "li-na", given=PASSWORD + "\n")
+    assert added.returncode == 0, added.stderr
+    assert PASSWORD not in added.stdout + added.stderr
+    with Store.of(fresh.stack.settings) as store:
+        accounts = Accounts(store, now)
+        for name in ("wang-wei", "no-role"):
+            accounts.add(name, PASSWORD)
+        for role, name in {**ROLE, "second": "zhou-jie"}.items():
+            held = ("steward", "requester") if role in ("foreign", "second") else (role,)
+            fresh.tokens[name] = accounts.new_token(name, held, "test", 3600)[1]
+    return fresh
+
+
+def open_before_the_first_user(bus: Bus) -> None:
+    with bus.client() as anyone:
+        assert anyone.get("/api/status").status_code == 200
+        me = anyone.get("/api/me")
+        assert (me.status_code, "exchange user add" in me.json()["detail"]) == (404, True)
+        assert anyone.get("/api/requests").status_code == 401
+        assert anyone.post("/api/requests", json={"subscriber": "school", "view": VIEW}).status_code == 401
+        assert anyone.post("/api/login", json={"name": "li-na", "password": "x"}).status_code == 401
+
+
+def log_in(client: httpx.Client, name: str = "li-na", password: str = PASSWORD) -> httpx.Response:
+    return client.post("/api/login", json={"name": name, "password": password})
+
+
+def forget_attempts(bus: Bus) -> None:
+    identity = Identity(bus.stack.settings)
+    for key in identity.redis.scan_iter("exchange:login:*"):
+        identity.redis.delete(key)
+    identity.close()
+
+
+@pytest.fixture
+def asked(bus: Bus) -> Iterator[dict[str, Any]]:
+    """Yield a submitted request, taken back at the end."""
+    with bus.client("requester") as li_na:
+        body = {"subscriber": "school", "view": VIEW, "purpose": "p", "legal_basis": "l"}
+        draft = li_na.post("/api/requests", json=body)
+        assert draft.status_code == 201, draft.text
+        at = f"/api/requests/{draft.json()['id']}"
+        submitted = li_na.post(f"{at}/submit", json={"version": 1})
+        assert submitted.status_code == 200, submitted.text
+        yield submitted.json()
+        now_ = li_na.get(at).json()
+        if now_["state"] in ("submitted", "granted", "returned"):
+            done = li_na.post(f"{at}/withdraw", headers={"If-Match": f'"{now_["version"]}"'})
+            assert done.status_code == 200, done.text
+
+
+# --- every path for every role ----------------------------------------------------------------------------
+
+ALL = "all"
+SEEN = ["requester", "steward", "authority", "operations", "auditor", "administrator", "foreign"]
+MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
+    # method, path, body, status by role; ALL: every role that is not named
+    ("GET", "/api/me", None, {ALL: 200}),
+    ("GET", "/api/status", None, {ALL: 200}),
+    ("GET", "/api/routes", None, {ALL: 200}),
+    ("GET", "/api/route?topic=a&view_topic=b", None, {ALL: 404}),
+    ("GET", "/api/accounts/balance", None, {ALL: 200}),
+    ("GET", "/api/refusals", None, {ALL: 200}),
+    ("GET", "/api/subscribers", None, {ALL: 200}),
+    ("GET", "/api/requests", None, {ALL: 200}),
+    ("GET", "/api/requests/{id}", None, {ALL: 200, "foreign": 404}),
+    ("GET", "/api/requests/999999", None, {ALL: 404}),
+    ("GET", "/api/decisions", None, {ALL: 403, "auditor": 200, "authority": 200, "administrator": 200}),
+    ("GET", "/api/not/there", None, {ALL: 404, "requester": 403, "steward": 403, "foreign": 403}),
+    ("POST", "/api/requests", {"subscriber": "school", "view": VIEW}, {ALL: 403, "requester": 409}),
+    ("POST", "/api/requests/{id}/submit", {"version": 2}, {ALL: 409}),
+    ("POST", "/api/requests/{id}/approve", {"version": 1}, {ALL: 403, "steward": 409}),
+    ("POST", "/api/requests/{id}/return", {"version": 2}, {ALL: 403, "steward": 409}),
+    ("POST", "/api/requests/{id}/withdraw", {"version": 1}, {ALL: 403, "requester": 409}),
+    ("POST", "/api/requests/{id}/end", {"version": 2, "reason": "r"}, {ALL: 409}),
+    ("POST", "/api/requests/{id}/renew", {}, {ALL: 403, "requester": 409}),
+    (
+        "POST",
+        "/api/requests/decisions",
+        {"decisions": [{"request": 999999, "act": "approve", "version": 1}]},
+        {ALL: 200},
+    ),
+    ("POST", "/api/login", {"name": "li-na"}, {ALL: 400}),
+    ("POST", "/api/logout", None, {ALL: 204}),
+]
+
+
+def cells(bus: Bus, number: int, tried: list[tuple[str, str, Any, dict[str, int]]]) -> list[str]:
+    """Try each path for each role, and without any; return what is not as the table has it."""
+    wrong = []
+    for role in ["", *SEEN]:
+        with bus.client(role) as client:
+            for method, path, body, by_role in tried:
+                wanted = by_role.get(role, by_role[ALL]) if role else 400 if path == "/api/login" else 401
+                answer = client.request(method, path.replace("{id}", str(number)), json=body)
+                if answer.status_code != wanted:
+                    wrong.append(f"{role or 'nobody'} {method} {path}: {answer.status_code}, not {wanted}")
+                if answer.is_error and answer.headers["content-type"] != "application/problem+json":
+                    wrong.append(f"{role or 'nobody'} {method} {path}: no problem document")
+    return wrong
+
+
+def test_each_path_answers_each_role_as_the_table_says(bus: Bus, asked: dict[str, Any]) -> None:
+    assert cells(bus, asked["id"], MATRIX) == []
+
+
+def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
+    with bus.client() as client:
+        document = client.get("/openapi.json").json()
+    there = {
+        (method.upper(), path)
+        for path, operations in document["paths"].items()
+        for method in operations
+        if path.startswith("/api")
+    }
+    tried = {(method, re.sub(r"\?.*", "", path)) for method, path, *_ in MATRIX}
+    expanded = {(m, re.sub(r"(\{id\})/\w+$", r"\1/{act}", p)) for m, p in tried}
+    assert there <= expanded
+
+
+def test_the_check_of_the_table_sees_a_gate_that_is_open(
+    bus: Bus, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a role too many at one path, in an application of this process."""
+    app = an_app(bus.stack.settings)
+    monkeypatch.setitem(gate.ACCESS, ("GET", "/api/decisions"), gate.EVERY_ROLE)
+    headers = {"Authorization": f"Bearer {bus.tokens['li-na']}"}
+    assert call(app, "GET", "/api/decisions", headers=headers).status_code == 200
+    monkeypatch.undo()
+    assert call(app, "GET", "/api/decisions", headers=headers).status_code == 403
+
+
+def test_a_path_that_nobody_thought_of_is_shut(bus: Bus) -> None:
+    assert gate.allowed_roles("GET", "/api/new/thing") == gate.SEES_ALL
+    assert gate.allowed_roles("DELETE", "/api/requests/1") == gate.SEES_ALL
+    assert gate.allowed_roles("GET", "/api/requests/1/2") == gate.SEES_ALL
+
+
+def test_refused_attempts_are_written_down_with_who_and_why(bus: Bus, asked: dict[str, Any]) -> None:
+    with bus.client("auditor") as sun_li:
+        refused = sun_li.post(f"/api/requests/{asked['id']}/approve", json={"version": asked["version"]})
+        assert refused.status_code == 403
+        told = sun_li.get(f"/api/decisions?request={asked['id']}&outcome=refused").json()["decisions"]
+        assert [(one["actor"], one["event"]) for one in told] == [("sun-li", "approve")]
+        assert "not steward" in told[0]["reason"]
+        table = sun_li.get("/api/decisions?format=csv")
+        assert table.headers["content-type"].startswith("text/csv")
+        assert table.text.splitlines()[0].startswith("sequence,at,actor")
+        assert "sun-li" in table.text
+
+
+def test_each_role_is_shown_what_is_its_own(bus: Bus, asked: dict[str, Any]) -> None:
+    listed = {}
+    for role in SEEN:
+        with bus.client(role) as client:
+            listed[role] = [one["id"] for one in client.get("/api/requests").json()["requests"]]
+            me = client.get("/api/me").json()
+            assert me["name"] == ROLE[role]
+            assert role == "foreign" or [one["role"] for one in me["roles"]] == [role]
+    assert asked["id"] not in listed.pop("foreign")
+    assert all(asked["id"] in found for found in listed.values())
+
+
+# --- one after the other ----------------------------------------------------------------------------------
+
+
+def test_a_request_is_granted_and_ended_over_http(bus: Bus, asked: dict[str, Any]) -> None:
+    at = f"/api/requests/{asked['id']}"
+    with bus.client("steward") as wang_wei:
+        shown = wang_wei.get(at)
+        granted = wang_wei.post(f"{at}/approve", headers={"If-Match": shown.headers["ETag"]})
+        assert (granted.status_code, granted.json()["state"]) == (200, "granted"), granted.text
+        assert granted.json()["notes"] == []
+        assert "school" in bus.stack.admin.readers_of(f"share.{VIEW}")
+        stale = wang_wei.post(f"{at}/end", headers={"If-Match": shown.headers["ETag"]}, json={"reason": "r"})
+        assert stale.status_code == 412
+        ended = wang_wei.post(f"{at}/end", json={"version": 3, "reason": "over"})
+        assert ended.json()["state"] == "revoked"
+    assert "school" not in bus.stack.admin.readers_of(f"share.{VIEW}")
+
+
+def test_several_are_decided_on_each_for_itself(bus: Bus, asked: dict[str, Any]) -> None:
+    decisions = [
+        {"request": 999_999, "act": "approve", "version": 1},
+        {"request": asked["id"], "act": "approve", "version": 1},
+        {"request": asked["id"], "act": "return", "version": 2, "reason": "purpose is missing"},
+    ]
+    with bus.client("steward") as wang_wei:
+        answer = wang_wei.post("/api/requests/decisions", json={"decisions": decisions}).json()
+    assert [one["status"] for one in answer["outcomes"]] == [404, 409, 200]
+    assert answer["outcomes"][2]["after"]["state"] == "returned"
+
+
+def at_once(*does: Callable[[], httpx.Response]) -> list[int]:
+    start, done = threading.Barrier(len(does)), []
+
+    def run(do: Callable[[], httpx.Response]) -> None:
+        start.wait(60)
+        done.append(do().status_code)
+
+    threads = [threading.Thread(target=run, args=(do,)) for do in does]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(180)
+    return sorted(done)
+
+
+def test_of_several_decisions_at_once_one_holds(bus: Bus, asked: dict[str, Any]) -> None:
+    """Two approvers beside a withdrawal, then an end beside another and a withdrawal, of one version each."""
+    at = f"/api/requests/{asked['id']}"
+    clients = [bus.client("steward"), bus.client("steward"), bus.client("requester")]
+    clients[1].headers["Authorization"] = f"Bearer {bus.tokens['zhou-jie']}"
+
+    def does(version: int, *words: str) -> list[int]:
+        body = {"version": version, "reason": "r"}
+        pairs = zip(clients, words, strict=True)
+        return at_once(
+            *(lambda c=c, word=word: c.post(f"{at}/{word}", json=body) for c, word in pairs)  # type: ignore[misc]
+        )
+
+    assert does(2, "approve", "approve", "withdraw") == [200, 409, 409]
+    if clients[2].get(at).json()["state"] == "granted":
+        assert does(3, "end", "end", "withdraw") == [200, 409, 409]
+    for client in clients:
+        client.close()
+    assert "school" not in bus.stack.admin.readers_of(f"share.{VIEW}")
+
+
+def test_a_grant_ends_on_its_day_without_a_command(bus: Bus, asked: dict[str, Any]) -> None:
+    at = f"/api/requests/{asked['id']}"
+    with bus.client("steward") as wang_wei:
+        assert wang_wei.post(f"{at}/approve", json={"version": 2}).json()["state"] == "granted"
+        with Store.of(bus.stack.settings) as store, store.change() as change:
+            import datetime as dt
+
+            held = change.request(asked["id"])
+            over = {"version": held.version + 1, "until": dt.date(2020, 1, 1)}
+            change.replace(held.model_copy(update=over))
+        wait_for(lambda: wang_wei.get(at).json()["state"] == "expired", "the sweep ends the grant")
+        wait_for(lambda: "school" not in bus.stack.admin.readers_of(f"share.{VIEW}"), "access is taken away")
+        wait_for(lambda: wang_wei.get("/api/status").json()["sweep"]["text"] == "ok", "the sweep is shown")
+
+
+def test_a_sweep_that_fails_is_shown(bus: Bus) -> None:
+    file = bus.folder / "topology.yaml"
+    with bus.client("operations") as chen_hao:
+        try:
+            file.write_text(TEXT.replace("resource: population.person", "resource: population.nobody", 1))
+            failed = wait_for(
+                lambda: (now_ := chen_hao.get("/api/status").json()["sweep"])["ok"] is False and now_,
+                "the failure in the status",
+            )
+            assert "topology.yaml" in failed["text"]
+            told = chen_hao.post("/api/requests", json={"subscriber": "school", "view": VIEW})
+            assert told.status_code == 503
+        finally:
+            file.write_text(TEXT)
+        wait_for(lambda: chen_hao.get("/api/status").json()["sweep"]["ok"], "it goes on")
+
+
+# --- sessions and tokens ----------------------------------------------------------------------------------
+
+
+def test_a_session_is_of_a_new_id_and_ends_by_logout(bus: Bus) -> None:
+    """Whatever id an attacker put into the browser before."""
+    forget_attempts(bus)
+    with bus.browser() as browser:
+        browser.cookies.set(gate.COOKIE, "planted-by-an-attacker")
+        first = log_in(browser)
+        assert (first.status_code, first.json()["name"]) == (200, "li-na"), first.text
+        cookie = first.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        session = cookie.partition(";")[0].partition("=")[2]
+        browser.cookies.clear()
+        browser.cookies.set(gate.COOKIE, session)
+        assert session != "planted-by-an-attacker"
+        assert browser.get("/api/me").json()["name"] == "li-na"
+        again = log_in(browser).headers["set-cookie"].partition(";")[0].partition("=")[2]
+        browser.cookies.clear()
+        browser.cookies.set(gate.COOKIE, session)
+        assert browser.get("/api/me").status_code == 401
+        browser.cookies.clear()
+        browser.cookies.set(gate.COOKIE, again)
+        assert browser.post("/api/logout").status_code == 204
+        browser.cookies.clear()
+        browser.cookies.set(gate.COOKIE, again)
+        assert browser.get("/api/me").status_code == 401
+
+
+def test_another_sites_page_changes_nothing(bus: Bus) -> None:
+    forget_attempts(bus)
+    body = {"subscriber": "school", "view": "population.person.none"}
+    with bus.browser() as browser:
+        assert log_in(browser).status_code == 200
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": ""},
+        ):
+            answer = browser.post("/api/requests", json=body, headers=headers)
+            assert (answer.status_code, "Origin" in answer.json()["detail"]) == (403, True), headers
+        assert browser.post("/api/requests", json=body).status_code == 409
+        login = httpx.post(
+            f"{bus.url}/api/login", json={"name": "li-na", "password": PASSWORD},
+            headers={"Origin": "https://evil.example"}, trust_env=False,
+        )  # fmt: skip
+        assert login.status_code == 403
+
+
+def test_what_is_expired_revoked_or_disabled_lets_nobody_in(bus: Bus) -> None:
+    with Store.of(bus.stack.settings) as store:
+        accounts = Accounts(store, now)
+        past = Accounts(store, lambda: now().replace(year=2020))
+        expired = past.new_token("sun-li", ("auditor",), "", 60)[1]
+        number, revoked = accounts.new_token("sun-li", ("auditor",), "", 60)
+        accounts.add("sun-li", PASSWORD)
+        session = accounts.open_session("sun-li", None, 60)
+        old = past.open_session("sun-li", None, 60)
+        tried = {"expired": expired, "unknown": "exb_" + "x" * 43, "empty": ""}
+
+        def status(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return httpx.get(f"{bus.url}/api/me", headers=headers, trust_env=False, timeout=60).status_code
+
+        def by_cookie(id_: str) -> int:
+            cookies = {gate.COOKIE: id_}
+            return httpx.get(f"{bus.url}/api/me", cookies=cookies, trust_env=False, timeout=60).status_code
+
+        assert {name: status(token) for name, token in tried.items()} == dict.fromkeys(tried, 401)
+        assert (status(revoked), by_cookie(session), by_cookie(old)) == (200, 200, 401)
+        accounts.revoke_token(number)
+        assert status(revoked) == 401
+        accounts.set_disabled("sun-li", True)
+        assert (status(bus.tokens["sun-li"]), by_cookie(session)) == (401, 401)
+        accounts.set_disabled("sun-li", False)
+        assert (status(bus.tokens["sun-li"]), by_cookie(session)) == (200, 401)
+        kept = json.dumps([accounts.users(), accounts.tokens()]) + dump(store)
+        assert not any(secret in kept for secret in (PASSWORD, expired, revoked, session))
+
+
+def dump(store: Store) -> str:
+    import sqlalchemy as sa
+
+    with store.beside() as connection:
+        tables = ("accounts", "sessions", "tokens")
+        return str([connection.execute(sa.text(f"SELECT * FROM {table}")).all() for table in tables])  # noqa: S608
+
+
+def test_a_token_is_for_its_roles_alone(bus: Bus) -> None:
+    made = bus.run("token", "new", "other-steward", "--role", "steward", "--json")
+    assert made.returncode == 0, made.stderr
+    token = json.loads(made.stdout)
+    headers = {"Authorization": f"Bearer {token['token']}"}
+    me = httpx.get(f"{bus.url}/api/me", headers=headers, trust_env=False, timeout=60).json()
+    assert [(one["role"], one["department"]) for one in me["roles"]] == [("steward", "tax")]
+    asked = bus.run("request", "new", "school", VIEW, "--as", "other-steward", EXCHANGE_TOKEN=token["token"])
+    assert (asked.returncode, "not requester" in asked.stderr) == (1, True)
+    approve = ("request", "approve", "1:1", "--as", "wang-wei")
+    other = bus.run(*approve, EXCHANGE_TOKEN=token["token"])
+    assert (other.returncode, "another person's" in other.stderr) == (1, True)
+    assert token["token"] not in asked.stderr + other.stderr
+    assert bus.run("token", "revoke", str(token["id"])).returncode == 0
+    after = bus.run("request", "new", "school", VIEW, "--as", "other-steward", EXCHANGE_TOKEN=token["token"])
+    assert "not valid" in after.stderr
+
+
+def test_commands_of_the_machine_see_the_figures(bus: Bus) -> None:
+    status = bus.run("status", "--json")
+    assert json.loads(status.stdout)["figures"]["at_ms"], status.stderr
+
+
+# --- guessing ---------------------------------------------------------------------------------------------
+
+
+def test_guessing_is_stopped_even_with_the_right_password(bus: Bus) -> None:
+    forget_attempts(bus)
+    with bus.client() as client:
+        tries = [log_in(client, password=f"wrong guess {n}").status_code for n in range(12)]
+        assert tries == [401] * attempts.PER_NAME_AND_ADDRESS + [429] * 2
+        right = log_in(client)
+        assert right.status_code == 429
+        assert int(right.headers["Retry-After"]) > 0
+        assert log_in(client, "wang-wei").status_code == 200
+    forget_attempts(bus)
+
+
+def test_a_role_is_needed_to_log_in(bus: Bus) -> None:
+    forget_attempts(bus)
+    with bus.client() as client:
+        answer = log_in(client, "no-role")
+        assert (answer.status_code, "no role" in answer.json()["detail"]) == (403, True)
+        assert log_in(client, "nobody-at-all").status_code == 401
+
+
+def test_without_redis_nobody_logs_in_by_a_password(bus: Bus) -> None:
+    away = bus.stack.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{any_free()}/0"})
+    answer = call(an_app(away), "POST", "/api/login", json={"name": "li-na", "password": PASSWORD})
+    assert answer.status_code == 503
+    assert "attempts" in answer.json()["detail"]
+
+
+def test_no_password_or_token_is_in_a_log_or_an_answer(bus: Bus) -> None:
+    forget_attempts(bus)
+    with bus.client() as client:
+        answers = [
+            log_in(client, password=CANARY).text,
+            log_in(client, CANARY).text,
+            client.post("/api/login", json={"name": "li-na", "password": [CANARY]}).text,
+            client.post("/api/login", content=f'{{"password": "{CANARY}",').text,
+            client.get("/api/me", headers={"Authorization": f"Bearer {CANARY}"}).text,
+        ]
+    refused = bus.run("user", "password", "li-na", given=CANARY[:5] + "\n")
+    assert refused.returncode == 1
+    said = "".join(answers) + refused.stderr + bus.stack.log("monitor")
+    for secret in (CANARY, PASSWORD, *bus.tokens.values()):
+        assert secret not in said
+    assert "login_refused" in said
+
+
+# --- invented calls ---------------------------------------------------------------------------------------
+
+CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
+EXAMPLES = int(os.environ.get("EXCHANGE_API_EXAMPLES", "2"))
+
+
+def invented(bus: Bus, role: str) -> int:
+    """Call every operation with invented requests; return how many were made."""
+    with bus.client() as client:
+        document = client.get("/openapi.json").json()
+    document["paths"] = {path: one for path, one in document["paths"].items() if path.startswith("/api/")}
+    made = 0
+    for operation in schemathesis.openapi.from_dict(document).get_all_operations():
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+            @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
+            @given(case=operation.ok().as_strategy(generation_mode=mode))
+            def ask(case: schemathesis.Case[Any]) -> None:
+                nonlocal made
+                if case.path == "/api/logout":
+                    return
+                headers = {"Authorization": f"Bearer {bus.tokens[ROLE[role]]}"} if role else {}
+                case.call_and_validate(base_url=bus.url, headers=headers, checks=CHECKS)
+                made += 1
+
+            ask()
+    return made
+
+
+@pytest.mark.parametrize("role", ["", "requester", "authority"])
+def test_the_interface_is_as_its_document_says(bus: Bus, role: str) -> None:
+    forget_attempts(bus)
+    assert invented(bus, role) > 0
+
+
+@pytest.mark.slow_faults
+@pytest.mark.parametrize("role", ["", *SEEN])
+def test_the_interface_is_as_its_document_says_for_all(
+    bus: Bus, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_attempts(bus)
+    monkeypatch.setattr(sys.modules[__name__], "EXAMPLES", 25)
+    assert invented(bus, role) > 0
+
+
+# --- at an identity provider ------------------------------------------------------------------------------
+
+PUBLIC = "http://bus.example"
+CLAIMS: list[dict[str, Any]] = [
+    {"sub": "li-na", "groups": ["tax-requesters"]},
+    {"sub": "sun-li", "groups": ["<b>unmapped</b>"]},
+    {"sub": "Not A Name", "groups": ["tax-requesters"]},
+]
+GROUPS = """
+groups:
+  tax-requesters:
+    roles: {requester: [tax]}
+"""
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    port = any_free()
+    claims = [word for one in CLAIMS for word in ("--user-claims", json.dumps(one))]
+    options = ["--port", str(port), "--require-nonce", "true", *claims]
+    command = [sys.executable, "-m", "oidc_provider_mock", *options]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/.well-known/openid-configuration", trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    try:
+        wait_for(answers, "the identity provider")
+        yield url
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+@pytest.fixture
+def app(bus: Bus, issuer: str, tmp_path: Path) -> Any:
+    """Return an application whose people log in at the provider, and whose topology maps a group."""
+    topology = tmp_path / "topology.yaml"
+    topology.write_text(TEXT.rstrip("\n") + GROUPS)
+    bus.stack.settings.secrets.put("EXCHANGE_OIDC_SECRET", "a secret of the client")
+    return an_app(
+        bus.stack.settings.model_copy(
+            update={
+                "topology": topology,
+                "oidc_issuer": issuer,
+                "oidc_client_id": "bus",
+                "oidc_public_url": PUBLIC,
+            }
+        )
+    )
+
+
+def an_app(settings_: Settings) -> Any:
+    counter = Counter(Identity(settings_))
+    figures = Figures(EmptyClickHouse(), lambda: 1_800_000_000_000)
+    return build(Unwell(), figures, Registry({}), SecretStr("pass"), counter)
+
+
+def call(app: Any, method: str, path: str, **given: Any) -> httpx.Response:
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=PUBLIC) as client:
+            return await client.request(method, path, **given)
+
+    return asyncio.run(asked())
+
+
+def to_provider(app: Any) -> tuple[str, str]:
+    """Return the provider's URL, and the state that the browser keeps as a cookie."""
+    left = call(app, "GET", "/api/login/oidc")
+    assert left.status_code == 303, left.text
+    return left.headers["location"], left.headers["set-cookie"].partition(";")[0].partition("=")[2]
+
+
+def come_back(app: Any, url: str, state: str, sub: str = "li-na", **changed: str) -> httpx.Response:
+    """Log in at the provider and bring back what it says, changed."""
+    told = httpx.post(url, data={"sub": sub}, trust_env=False)
+    assert told.status_code == 302, told.text
+    answered = dict(parse_qsl(urlsplit(told.headers["location"]).query))
+    return call(
+        app,
+        "GET",
+        "/api/login/oidc/callback",
+        params=answered | changed,
+        headers={"Cookie": f"exchange_login={state}"},
+    )
+
+
+def test_who_the_provider_knows_comes_in_with_the_roles_of_the_groups(bus: Bus, app: Any) -> None:
+    url, state = to_provider(app)
+    query = parse_qs(urlsplit(url).query)
+    assert query["code_challenge_method"] == ["S256"]
+    assert query["redirect_uri"] == [f"{PUBLIC}/api/login/oidc/callback"]
+    back = come_back(app, url, state)
+    assert (back.status_code, back.headers.get("location")) == (303, "/console/"), back.text
+    cookie = next(one for one in back.headers.get_list("set-cookie") if one.startswith(gate.COOKIE))
+    me = call(app, "GET", "/api/me", headers={"Cookie": cookie.partition(";")[0]})
+    assert me.json() == {"name": "li-na", "roles": [{"role": "requester", "department": "tax"}]}
+
+
+def test_without_a_mapped_role_a_page_says_so(bus: Bus, app: Any) -> None:
+    """`people` makes sun-li an auditor; where groups are mapped, they alone count."""
+    back = come_back(app, *to_provider(app), sub="sun-li")
+    assert back.status_code == 403
+    assert "Signed in as sun-li, groups: &lt;b&gt;unmapped&lt;/b&gt;" in back.text
+    assert gate.COOKIE not in str(back.headers)
+    assert come_back(app, *to_provider(app), sub="Not A Name").status_code == 401
+
+
+def test_a_login_is_of_one_browser_and_used_once(bus: Bus, app: Any) -> None:
+    url, state = to_provider(app)
+    other = to_provider(app)[1]
+    assert come_back(app, url, other).status_code == 401
+    assert come_back(app, url, state, state=other).status_code == 401
+    assert come_back(app, url, state).status_code == 303
+    assert come_back(app, url, state).status_code == 401
+    url, state = to_provider(app)
+    assert come_back(app, url, state, code="another").status_code == 401
+
+
+def test_a_token_that_the_provider_did_not_sign_for_this_login_lets_nobody_in(
+    bus: Bus, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the provider's answer has a signature of somebody else, or another login's nonce."""
+    from monitor import oidc
+
+    real = oidc._asked
+
+    def resigned(method: str, url: str, **given_: Any) -> dict[str, Any]:
+        answer = real(method, url, **given_)
+        if "id_token" in answer:
+            head, body, _signature = answer["id_token"].split(".")
+            answer["id_token"] = f"{head}.{body}.{'A' * 342}"
+        return answer
+
+    monkeypatch.setattr(oidc, "_asked", resigned)
+    assert come_back(app, *to_provider(app)).status_code == 401
+    monkeypatch.setattr(oidc, "_asked", real)
+    url, state = to_provider(app)
+    assert come_back(app, re.sub(r"nonce=[^&]+", "nonce=another", url), state).status_code == 401
+    url, state = to_provider(app)
+    broken = re.sub(r"code_challenge=[^&]+", f"code_challenge={'x' * 43}", url)
+    assert come_back(app, broken, state).status_code == 401
