@@ -69,6 +69,24 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "end": "exchange.commands.request:end",
         "sweep": "exchange.commands.request:sweep",
     },
+    "catalogue": {
+        "new": "exchange.commands.catalogue:new",
+        "edit": "exchange.commands.catalogue:edit",
+        "submit": "exchange.commands.catalogue:submit",
+        "withdraw": "exchange.commands.catalogue:withdraw",
+        "publish": "exchange.commands.catalogue:publish",
+        "return": "exchange.commands.catalogue:return_entry",
+        "retire": "exchange.commands.catalogue:retire",
+        "list": "exchange.commands.catalogue:list_entries",
+        "search": "exchange.commands.catalogue:search",
+        "show": "exchange.commands.catalogue:show",
+        "check": "exchange.commands.catalogue:check",
+        "sources": "exchange.commands.catalogue:sources",
+        "settle": "exchange.commands.catalogue:settle",
+        "sweep": "exchange.commands.catalogue:sweep",
+        "export": "exchange.commands.catalogue:export",
+        "import": "exchange.commands.catalogue:import_entries",
+    },
     "quarantine": {
         "list": "exchange.commands.quarantine:list_refused",
         "show": "exchange.commands.quarantine:show",
@@ -114,6 +132,13 @@ _GROUP_HELP: Final = {
       exchange request new tax population.person.school --as li-na --purpose 核验 --legal-basis 第六条
       exchange request approve 7 --as wang-wei --version 2
       exchange request list --state submitted
+    """,
+    "catalogue": """The catalogue of resources: written by stewards, published by the share authority.
+
+    Examples:
+      exchange catalogue new population.person --as wang-wei --library-kind base --library 人口
+      exchange catalogue search 身份号码
+      exchange catalogue check
     """,
     "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
 

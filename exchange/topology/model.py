@@ -410,13 +410,18 @@ class Person(Model):
 
 
 class Governance(Model):
-    """Within which time requests are decided, in working days of the Chinese calendar."""
+    """Within which time something is decided or mended, in working days of the Chinese calendar."""
 
     steward_days: Annotated[int, Field(ge=1, le=250)] = Field(
         default=10, description="Working days that a steward has."
     )
     authority_days: Annotated[int, Field(ge=1, le=250)] = Field(
         default=5, description="Working days that the share authority has."
+    )
+    catalogue_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=20,
+        description="Working days within which an entry of the catalogue follows a change of its table or "
+        "contract.",
     )
     reminder_days: Annotated[int, Field(ge=0, le=250)] = Field(
         default=2, description="Working days before a deadline from which it is reminded of."
@@ -454,7 +459,9 @@ class Topology(Model):
     people: dict[PrincipalName, Person] = Field(
         default={}, description="Who asks for views and who decides; see docs/requests.md."
     )
-    governance: Governance = Field(default=Governance(), description="Deadlines of requests.")
+    governance: Governance = Field(
+        default=Governance(), description="Deadlines of requests and of the catalogue."
+    )
 
     def databases(self) -> dict[str, System]:
         """Return the systems that are databases."""
