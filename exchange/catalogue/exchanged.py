@@ -105,7 +105,7 @@ def _contradictions(row: Row, sheet: Sheet) -> Iterable[str]:
         if name not in known:
             yield f"unknown column {did_you_mean(name[:80], known)}"
         elif name in declared and value not in ("", declared[name]):
-            yield f"{name}: the bus has {declared[name]!r}; topology.yaml or the contract changes it, not this"
+            yield f"{name}: the bus has {declared[name]!r}; topology.yaml or the contract says so"
     if row.fields is None:
         return
     have = {path for path, _ in sheet.leaves()}

@@ -29,6 +29,7 @@ def _rank(sheet: Sheet, wanted: list[str]) -> int:
 
 def _texts(sheet: Sheet) -> Iterator[str]:
     yield from (sheet.name, sheet.department_zh, sheet.department_en, *sheet.declared().values())
+    yield from (sheet.contract.label_zh, sheet.contract.label_en)
     if sheet.entry is not None:
         yield from (str(value) for value in sheet.entry.told.model_dump().values())
     for path, field in sheet.leaves():

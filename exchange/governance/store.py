@@ -1,5 +1,4 @@
-"""The store of requests and the catalogue: SQLite (WAL) in the home, or PostgreSQL by the secret
-EXCHANGE_GOVERNANCE_DSN.
+"""The store of requests and the catalogue: SQLite in the home, or PostgreSQL by EXCHANGE_GOVERNANCE_DSN.
 
 One change at a time: each begins by locking the counter of decisions, so that their numbers have no gap and
 are the order in which they happened. A request is written only over the version that was read.
