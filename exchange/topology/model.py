@@ -423,6 +423,12 @@ class Governance(Model):
         description="Working days within which an entry of the catalogue follows a change of its table or "
         "contract.",
     )
+    objection_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=10, description="Working days within which a steward answers an objection to a value."
+    )
+    correction_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=10, description="Working days within which an answered objection is corrected or rejected."
+    )
     reminder_days: Annotated[int, Field(ge=0, le=250)] = Field(
         default=2, description="Working days before a deadline from which it is reminded of."
     )
@@ -460,7 +466,7 @@ class Topology(Model):
         default={}, description="Who asks for views and who decides; see docs/requests.md."
     )
     governance: Governance = Field(
-        default=Governance(), description="Deadlines of requests and of the catalogue."
+        default=Governance(), description="Deadlines of requests, objections and the catalogue."
     )
 
     def databases(self) -> dict[str, System]:
