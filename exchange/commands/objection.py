@@ -68,20 +68,22 @@ def new(
     from exchange.cluster import ADMIN
     from exchange.governance import objected
     from exchange.governance.objection_desk import Objected
-    from exchange.plan import raw_topic, view_topic
+    from exchange.plan import view_topic
 
     partition, offset = _place(place)
     claim = _text(claim_file, "--claim-file")
     with _opened() as opened, _relayed(opened):
-        opened.desk.expect_may_object(actor, subscriber, view, tuple(field))
-        name, _, last = view.rpartition(".")
-        resource = opened.topology.resources[opened.topology.views[view].resource]
-        client = opened.settings.kafka_client(subscriber)
-        header = objected.shown(client, view_topic(name, last), partition, offset, f"{subscriber}.objections")
-        raw = raw_topic(resource.system, resource.table)
-        change = objected.change_of(opened.settings.kafka_client(ADMIN), raw, partition, header)
-        about = Objected(subscriber, view, partition, offset, change, tuple(field), claim)
-        _answer(as_json, opened.desk.new(actor, about, _now()), opened.topology)
+
+        def find() -> Place:
+            name, _, last = view.rpartition(".")
+            client = opened.settings.kafka_client(subscriber)
+            group = f"{subscriber}.objections"
+            header = objected.shown(client, view_topic(name, last), partition, offset, group)
+            raw = _raw_topic(opened.topology, name)
+            return objected.change_of(opened.settings.kafka_client(ADMIN), raw, partition, header)
+
+        about = Objected(subscriber, view, partition, offset, tuple(field), claim)
+        _answer(as_json, opened.desk.new(actor, about, find, _now()), opened.topology)
 
 
 def answer(id_: Id, actor: Actor, version: Version, text_file: TextFile, as_json: Json = False) -> None:
@@ -136,19 +138,15 @@ def correct(
     from exchange.cluster import ADMIN
     from exchange.governance import objected
     from exchange.governance.objection import Event
-    from exchange.plan import raw_topic
 
     with _opened() as opened, _relayed(opened):
-        one = opened.desk.one(id_)
-        resource = opened.topology.resources.get(one.resource)
-        if resource is None:
-            msg = f"objection {id_}: '{one.resource}' is not among the resources any more"
-            raise GovernanceError(msg)
-        raw = raw_topic(resource.system, resource.table)
-        client = opened.settings.kafka_client(ADMIN)
-        later = objected.later_changes(client, raw, one.partition, one.change)
-        chosen = _chosen(id_, later, position)
-        after = opened.desk.act(actor, id_, Event.CORRECT, version, _now(), correction=chosen)
+
+        def find(one: Objection) -> Place:
+            raw = _raw_topic(opened.topology, one.resource)
+            client = opened.settings.kafka_client(ADMIN)
+            return _chosen(id_, objected.later_changes(client, raw, one.partition, one.change), position)
+
+        after = opened.desk.act(actor, id_, Event.CORRECT, version, _now(), find=find)
         _answer(as_json, after, opened.topology)
 
 
@@ -254,6 +252,14 @@ def _chosen(id_: int, later: list[Place], position: str) -> Place:
         msg = f"objection {id_}: --position is none of the row's later changes; leave it out for the last"
         raise GovernanceError(msg)
     return chosen[-1]
+
+
+def _raw_topic(topology: Topology, name: str) -> str:
+    from exchange.governance import authority
+    from exchange.plan import raw_topic
+
+    authority.expect_known(topology, resource=name)
+    return raw_topic(topology.resources[name].system, topology.resources[name].table)
 
 
 def _place(text: str) -> tuple[int, int]:

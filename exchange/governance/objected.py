@@ -7,14 +7,14 @@ partition in their order. Of raw records only the header and the key are looked 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from exchange.change import Op, Position, RecordHeader
-from exchange.encoding.wire import unframe
+from exchange.encoding.wire import schema_id, unframe
 from exchange.errors import GovernanceError, TransientError
 from exchange.governance.objection import Place
 from exchange.librdkafka import PARTITION_EOF, explain, quiet_logger
@@ -130,19 +130,19 @@ class _Reader:
         self._consumer.close()
 
     def span(self) -> tuple[int, int]:
-        """Return the first offset and the end. Raises: as `explain`."""
-        try:
-            first, end = self._consumer.get_watermark_offsets(self._at(0), timeout=_ANSWER_S)
-        except KafkaException as error:
-            raise explain(self.topic, error.args[0]) from None
+        """Return the first offset and the end. Raises: as `_asked`."""
+        span = self._asked(lambda: self._consumer.get_watermark_offsets(self._at(0), timeout=_ANSWER_S))
+        if span is None:
+            raise TransientError(self._silent())
+        first, end = span
         return first, end
 
     def offset_at(self, time_ms: int) -> int:
-        """Return the first offset whose record is not older, the end where all are. Raises: as `explain`."""
-        try:
-            (at,) = self._consumer.offsets_for_times([self._at(max(0, time_ms))], timeout=_ANSWER_S)
-        except KafkaException as error:
-            raise explain(self.topic, error.args[0]) from None
+        """Return the first offset whose record is not older, the end where all are. Raises: as `_asked`."""
+        wanted = [self._at(max(0, time_ms))]
+        (at,) = self._asked(lambda: self._consumer.offsets_for_times(wanted, timeout=_ANSWER_S))
+        if at.error is not None:
+            raise explain(self.topic, at.error)
         return int(at.offset) if at.offset >= 0 else self.span()[1]
 
     def changes(self, offset: int) -> Iterator[Found]:
@@ -151,7 +151,7 @@ class _Reader:
             header, key, at = header_of(message), message.key(), message.offset()
             if header is None or not isinstance(key, bytes) or at is None:
                 continue
-            yield Found(at, header, unframe(key)[1])
+            yield Found(at, header, key if schema_id(key) is None else unframe(key)[1])
 
     def messages(self, offset: int) -> Iterator[Message]:
         """Yield the records from an offset to the end. Raises: as `explain`, and when Kafka is silent."""
@@ -169,8 +169,27 @@ class _Reader:
                 return
             else:
                 raise explain(self.topic, error)
-        msg = f"{self.topic}: Kafka gave no answer within {_ANSWER_S:.0f} s"
-        raise TransientError(msg)
+        raise TransientError(self._silent())
+
+    def _asked(self, call: Callable[[], Any]) -> Any:
+        """Return what Kafka answers. Raises: as `explain`; GovernanceError for no such partition."""
+        try:
+            return call()
+        except KafkaException as error:
+            problem = error.args[0]
+        if problem.code() != KafkaError._UNKNOWN_PARTITION:  # noqa: SLF001 - a public constant
+            raise explain(self.topic, problem)
+        try:
+            topic = self._consumer.list_topics(self.topic, timeout=_ANSWER_S).topics[self.topic]
+        except KafkaException as error:
+            raise explain(self.topic, error.args[0]) from None
+        if topic.error is not None:
+            raise explain(self.topic, topic.error)
+        msg = f"{self.topic} has no partition {self.partition}; there are {len(topic.partitions)}, from 0"
+        raise GovernanceError(msg)
+
+    def _silent(self) -> str:
+        return f"{self.topic}: Kafka gave no answer within {_ANSWER_S:.0f} s"
 
     def _at(self, offset: int) -> TopicPartition:
         return TopicPartition(self.topic, self.partition, offset)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from exchange.errors import GovernanceError
 from exchange.governance import authority
@@ -20,18 +20,18 @@ from exchange.suggest import did_you_mean
 from exchange.topology.model import Topology
 
 _LONGEST_NAME: Final = 63
+FoundT = TypeVar("FoundT")
 _OBJECTIONS: Final = Versioned("objections", Objection, "objection")
 
 
 @dataclass(frozen=True, slots=True)
 class Objected:
-    """What a new objection is about: a record of a view, the change that it shows, and fields of it."""
+    """What a new objection is about: a record of a view, and fields of it."""
 
     subscriber: str
     view: str
     partition: int
     offset: int
-    change: Place
     fields: tuple[str, ...]
     claim: str
 
@@ -61,28 +61,13 @@ class ObjectionDesk:
             msg = f"name the fields that are wrong; {view} shows {', '.join(shown)}"
             raise GovernanceError(msg)
 
-    def new(self, actor: str, about: Objected, now: dt.datetime) -> Objection:
+    def new(self, actor: str, about: Objected, find: Callable[[], Place], now: dt.datetime) -> Objection:
         """Store an objection.
+
+        find: returns the change that the record shows; called once it is clear that the actor may object.
 
         Raises: GovernanceError when the actor or the subscriber may not, or the same is objected to already.
         """
-
-        def do(change: Change) -> Objection:
-            self.expect_may_object(actor, about.subscriber, about.view, about.fields)
-            _expect_first(about, _OBJECTIONS.all(change))
-            objection = Objection(
-                subscriber=about.subscriber,
-                view=about.view,
-                fields=about.fields,
-                partition=about.partition,
-                offset=about.offset,
-                change=about.change,
-                claim=about.claim,
-                filer=actor,
-                since=now,
-            )
-            return _OBJECTIONS.add(change, objection)
-
         tried = _tried(actor, "new", 0, 1, now).model_copy(
             update={
                 "subscriber": about.subscriber[:_LONGEST_NAME],
@@ -90,6 +75,29 @@ class ObjectionDesk:
                 "about": "objection",
             }
         )
+
+        def look() -> Place:
+            self.expect_may_object(actor, about.subscriber, about.view, about.fields)
+            return find()
+
+        place = self._looked(tried, look)
+
+        def do(change: Change) -> Objection:
+            self.expect_may_object(actor, about.subscriber, about.view, about.fields)
+            _expect_first(about, place, _OBJECTIONS.all(change))
+            objection = Objection(
+                subscriber=about.subscriber,
+                view=about.view,
+                fields=about.fields,
+                partition=about.partition,
+                offset=about.offset,
+                change=place,
+                claim=about.claim,
+                filer=actor,
+                since=now,
+            )
+            return _OBJECTIONS.add(change, objection)
+
         return self._noted(tried, do)
 
     def act(
@@ -101,29 +109,30 @@ class ObjectionDesk:
         now: dt.datetime,
         *,
         answer: str = "",
-        correction: Place | None = None,
+        find: Callable[[Objection], Place] | None = None,
     ) -> Objection:
         """Do something to the version of an objection that was shown; return the next one.
 
+        find: returns the change that corrects it; called once the actor may decide.
+
         Raises: GovernanceError when it is refused; the attempt is noted with the reason.
         """
+        tried = _tried(actor, event, id_, version, now)
+
+        def look() -> Place | None:
+            with self._store.change() as change:
+                objection = self._shown(change, actor, id_, event, version)
+            return None if find is None else find(objection)
+
+        correction = self._looked(tried, look)
 
         def do(change: Change) -> Objection:
-            authority.expect_person(self._topology, actor)
-            objection = _OBJECTIONS.one(change, id_)
-            who = step_of(objection, event).who
-            authority.expect_role(self._topology, actor, who, objection.subscriber, objection.view)
-            if objection.version != version:
-                msg = (
-                    f"objection {id_} is at version {objection.version}, and version {version} was shown; "
-                    f"look at it again with `exchange objection show {id_}`"
-                )
-                raise GovernanceError(msg)
+            objection = self._shown(change, actor, id_, event, version)
             after = advance(objection, event, actor, now, answer=answer, correction=correction)
             _OBJECTIONS.replace(change, after)
             return after
 
-        return self._noted(_tried(actor, event, id_, version, now), do)
+        return self._noted(tried, do)
 
     def all(self) -> list[Objection]:
         """Return all objections, oldest first."""
@@ -140,6 +149,29 @@ class ObjectionDesk:
         authority.expect_person(self._topology, actor)
         if actor != objection.filer:
             authority.expect_role(self._topology, actor, Who.STEWARD, objection.subscriber, objection.view)
+
+    def _shown(self, change: Change, actor: str, id_: int, event: Event, version: int) -> Objection:
+        """Return an objection. Raises: GovernanceError unless the actor may do this to that version of it."""
+        authority.expect_person(self._topology, actor)
+        objection = _OBJECTIONS.one(change, id_)
+        who = step_of(objection, event).who
+        authority.expect_role(self._topology, actor, who, objection.subscriber, objection.view)
+        if objection.version != version:
+            msg = (
+                f"objection {id_} is at version {objection.version}, and version {version} was shown; "
+                f"look at it again with `exchange objection show {id_}`"
+            )
+            raise GovernanceError(msg)
+        return objection
+
+    def _looked(self, tried: Decision, look: Callable[[], FoundT]) -> FoundT:
+        """Return what `look` finds, outside of any transaction; note why it was refused and raise that."""
+        try:
+            return look()
+        except GovernanceError as error:
+            with self._store.change() as change:
+                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
+            raise
 
     def _noted(self, tried: Decision, do: Callable[[Change], Objection]) -> Objection:
         """Return what `do` makes; note it, or note why it was refused and then raise that."""
@@ -171,9 +203,9 @@ def corrected(store: Store) -> list[Objection]:
         return [one for one in _OBJECTIONS.all(change) if one.state == State.CORRECTED]
 
 
-def _expect_first(about: Objected, known: list[Objection]) -> None:
+def _expect_first(about: Objected, place: Place, known: list[Objection]) -> None:
     for other in known:
-        same = (other.subscriber, other.view, other.change) == (about.subscriber, about.view, about.change)
+        same = (other.subscriber, other.view, other.change) == (about.subscriber, about.view, place)
         if same and other.state not in ENDS and set(other.fields) & set(about.fields):
             msg = f"objection {other.id} is to the same fields of the same change ({other.state})"
             raise GovernanceError(msg)

@@ -314,7 +314,7 @@ def test_the_journey_of_an_entry_by_commands(
     assert answer("search", "常住")["resources"][0]["resource"] == RESOURCE
     assert "公民身份号码 ID number: grade 4, id_number, DE00032" in run("show", RESOURCE)
     assert "noted: population.street" in run("sweep")
-    assert [(one.event, one.outcome) for one in in_kafka(stack, 7)] == [
+    assert [(one.event, one.outcome) for one in in_kafka(stack, "entry", 7)] == [
         ("new", "done"),
         ("submit", "refused"),
         ("edit", "done"),
@@ -325,13 +325,14 @@ def test_the_journey_of_an_entry_by_commands(
     ]
 
 
-def in_kafka(stack: Stack, count: int) -> list[Decision]:
-    """Return the decisions that are committed in Kafka, once there are so many."""
+def in_kafka(stack: Stack, word: str, count: int) -> list[Decision]:
+    """Return the decisions about entries, or objections, in Kafka, once there are so many."""
     with closing(CommittedReader(stack.settings.kafka_client("admin"), [DECISIONS_TOPIC])) as reader:
         found: list[Decision] = []
 
         def all_read() -> bool:
-            found.extend(Decision.model_validate_json(message.value() or b"") for message in reader.read())
+            read = (Decision.model_validate_json(message.value() or b"") for message in reader.read())
+            found.extend(one for one in read if one.about.startswith(word))
             return len(found) >= count
 
         wait_for(all_read, "the decisions in Kafka")
