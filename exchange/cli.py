@@ -81,6 +81,35 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "list": "exchange.commands.token:list_tokens",
         "revoke": "exchange.commands.token:revoke",
     },
+    "catalogue": {
+        "new": "exchange.commands.catalogue:new",
+        "edit": "exchange.commands.catalogue:edit",
+        "submit": "exchange.commands.catalogue:submit",
+        "withdraw": "exchange.commands.catalogue:withdraw",
+        "publish": "exchange.commands.catalogue:publish",
+        "return": "exchange.commands.catalogue:return_entry",
+        "retire": "exchange.commands.catalogue:retire",
+        "list": "exchange.commands.catalogue:list_entries",
+        "search": "exchange.commands.catalogue:search",
+        "show": "exchange.commands.catalogue:show",
+        "check": "exchange.commands.catalogue:check",
+        "sources": "exchange.commands.catalogue:sources",
+        "settle": "exchange.commands.catalogue:settle",
+        "sweep": "exchange.commands.catalogue:sweep",
+        "export": "exchange.commands.catalogue:export",
+        "import": "exchange.commands.catalogue:import_entries",
+    },
+    "objection": {
+        "new": "exchange.commands.objection:new",
+        "list": "exchange.commands.objection:list_objections",
+        "show": "exchange.commands.objection:show",
+        "answer": "exchange.commands.objection:answer",
+        "reject": "exchange.commands.objection:reject",
+        "correct": "exchange.commands.objection:correct",
+        "withdraw": "exchange.commands.objection:withdraw",
+        "corrections": "exchange.commands.objection:corrections",
+        "sweep": "exchange.commands.objection:sweep",
+    },
     "quarantine": {
         "list": "exchange.commands.quarantine:list_refused",
         "show": "exchange.commands.quarantine:show",
@@ -149,6 +178,20 @@ _GROUP_HELP: Final = {
       exchange token new li-na --note "nightly report"
       exchange token list
       exchange token revoke 4
+    """,
+    "catalogue": """The catalogue of resources: written by stewards, published by the share authority.
+
+    Examples:
+      exchange catalogue new population.person --as wang-wei --library-kind base --library 人口
+      exchange catalogue search 身份号码
+      exchange catalogue check
+    """,
+    "objection": """Objections to delivered values: filed by subscribers, answered by the source's steward.
+
+    Examples:
+      exchange objection new tax population.person.tax 2:1500 --as li-na --field status --claim-file claim.txt
+      exchange objection correct 7 --as wang-wei --version 2
+      exchange objection corrections tax
     """,
     "quarantine": """Refused records: what was refused and why, and sending them again after a fix.
 

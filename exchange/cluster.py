@@ -38,6 +38,7 @@ from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    CORRECTIONS_TOPIC,
     DECISIONS_TOPIC,
     MADE_TOPIC,
     PARKED_TOPIC,
@@ -106,6 +107,7 @@ BUS_TOPICS: Final = (
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),
     TopicSpec(ACCOUNTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(90 * DAY_MS)}),
     TopicSpec(DECISIONS_TOPIC, 1, _FOR_GOOD),
+    TopicSpec(CORRECTIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(SCHEMAS_TOPIC, 1, _COMPACTED),
 )
 """The bus's own topics, which are there before any topology is applied."""

@@ -34,7 +34,7 @@ _RECORD_ATTRIBUTES: Final = frozenset(
     {"type", "name", "namespace", "doc", "label", "contractVersion", "key", "fields"}
 )
 _FIELD_ATTRIBUTES: Final = frozenset(
-    {"name", "type", "doc", "default", "classification", "sensitivity", "label", "rules", "source"}
+    {"name", "type", "doc", "default", "classification", "sensitivity", "label", "rules", "source", "element"}
 )
 _TYPE_ATTRIBUTES: Final = {
     "enum": frozenset({"type", "name", "doc", "symbols"}),
@@ -46,6 +46,7 @@ _DECIMAL_ATTRIBUTES: Final = _LOGICAL_ATTRIBUTES | {"precision", "scale"}
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 """A name as Avro takes it."""
 
+_ELEMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", re.ASCII)
 _KEY_KINDS: Final = frozenset({"string", "uuid", "int", "long", "date"})
 _MAX_PRECISION: Final = 76
 """The widest decimal ClickHouse and most subscribers can hold."""
@@ -207,6 +208,7 @@ class Reader:
             label_en=en,
             rules=self._rules(place / "rules", entry.get("rules", []), type_),
             source=str(source),
+            element=self._element(place, entry),
         )
 
     def _classification(self, place: _Place, entry: dict[str, Any]) -> int:
@@ -227,6 +229,13 @@ class Reader:
         told = f"unknown sensitivity {did_you_mean(str(sensitivity), SENSITIVITIES)}"
         self._problem(place / "sensitivity", told)
         return None
+
+    def _element(self, place: _Place, entry: dict[str, Any]) -> str:
+        element = entry.get("element", "")
+        if isinstance(element, str) and (_ELEMENT.fullmatch(element) or "element" not in entry):
+            return element
+        self._problem(place / "element", "element: expected the code of a data element, like DE00032")
+        return ""
 
     def _rules(self, place: _Place, declared: Any, type_: FieldType) -> tuple[Rule, ...]:
         if not isinstance(declared, list):

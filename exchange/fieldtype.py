@@ -103,7 +103,8 @@ class ContractField:
     """One field of a contract, at the top or inside a nested record.
 
     classification: 1 (public) to 4 (core); sensitivity: what kind of sensitive value it holds, or None;
-    source: the table's column, or the member of the JSON object where the field is nested.
+    source: the table's column, or the member of the JSON object where the field is nested; element: code of
+    the data element of a standard that it holds, or empty.
     """
 
     name: str
@@ -114,6 +115,7 @@ class ContractField:
     label_en: str
     rules: tuple[Rule, ...] = field(default=(), compare=False)
     source: str = ""
+    element: str = field(default="", compare=False)
 
     @property
     def sensitive(self) -> bool:

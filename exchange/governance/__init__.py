@@ -1,4 +1,4 @@
-"""Requests and grants: who may have which view; asked for, decided, granted, ended.
+"""Requests and grants, and objections to what was delivered: asked for, decided, ended.
 
 request.py   the table of states and events, and the request as a value     pure
 clock.py     working days, deadlines, reminders                             pure
@@ -7,4 +7,10 @@ store.py     SQLite or PostgreSQL, one writer at a time, with an outbox
 relay.py     the outbox into `_exchange.decisions`, each entry once
 desk.py      all of it put together, for commands
 desired.py   approved grants as part of what `exchange apply` wants
+versioned.py rows with a version in further tables of the store
+
+objection.py       the table of states and events of an objection                pure
+objection_desk.py  what people do with objections
+objected.py        the record, its change and later changes of the row, in Kafka
+corrections.py     markers in `_exchange.corrections`
 """

@@ -32,23 +32,32 @@ def expect_role(topology: Topology, actor: str, who: Who, subscriber: str, view:
     A requester's is the subscriber's department; the others' is the one that owns the view's source.
     """
     expect_person(topology, actor)
-    if who == Who.BUS:
-        msg = f"only the bus itself does this, not '{actor}'"
-        raise NotAllowedError(msg)
     if who == Who.REQUESTER:
         expect_known(topology, subscriber=subscriber)
         department = topology.subscribers[subscriber].department
     else:
         expect_known(topology, view=view)
         department = topology.steward_department(topology.views[view].resource)
+    expect_held(topology, actor, who, department)
+
+
+def expect_held(topology: Topology, actor: str, who: Who, department: str) -> None:
+    """Raise NotAllowedError unless a person holds a role for a department."""
+    expect_person(topology, actor)
+    if who == Who.BUS:
+        msg = f"only the bus itself does this, not '{actor}'"
+        raise NotAllowedError(msg)
     held = {str(role): departments for role, departments in topology.people[actor].roles.items()}
     if department not in held.get(who.value, ()):
         msg = f"'{actor}' is not {who.value} of department {department}; people of the topology say who is"
         raise NotAllowedError(msg)
 
 
-def expect_known(topology: Topology, *, subscriber: str = "", view: str = "") -> None:
-    """Raise GovernanceError unless a subscriber, a view or both are declared."""
+def expect_known(topology: Topology, *, subscriber: str = "", view: str = "", resource: str = "") -> None:
+    """Raise GovernanceError unless a subscriber, a view or a resource is declared."""
+    if resource and resource not in topology.resources:
+        msg = f"'{resource}' is not among the resources ({', '.join(sorted(topology.resources))})"
+        raise GovernanceError(msg)
     if subscriber and subscriber not in topology.subscribers:
         msg = f"'{subscriber}' is not among the subscribers ({', '.join(sorted(topology.subscribers))})"
         raise GovernanceError(msg)

@@ -73,13 +73,22 @@ def deadline(request: Request, rules: Governance) -> Deadline | None:
     days = {State.SUBMITTED: rules.steward_days, State.AT_AUTHORITY: rules.authority_days}.get(request.state)
     if days is None:
         return None
-    day = add_workdays(request.since.astimezone(ZONE).date(), days, rules)
+    return deadline_from(request.since, days, rules)
+
+
+def deadline_from(since: dt.datetime, days: int, rules: Governance) -> Deadline:
+    """Return the last of so many working days from a moment on."""
+    day = add_workdays(since.astimezone(ZONE).date(), days, rules)
     return Deadline(day, not is_known(day))
 
 
 def notice(request: Request, now: dt.datetime, rules: Governance) -> Notice:
     """Return what is due of a request at a moment."""
-    due = deadline(request, rules)
+    return notice_of(deadline(request, rules), now, rules)
+
+
+def notice_of(due: Deadline | None, now: dt.datetime, rules: Governance) -> Notice:
+    """Return what a deadline asks for at a moment."""
     if due is None:
         return Notice.NONE
     today = now.astimezone(ZONE).date()

@@ -53,7 +53,7 @@ def _write(producer: Producer, batch: list[Decision]) -> None:
     for decision in batch:
         producer.produce(
             DECISIONS_TOPIC,
-            key=str(decision.request).encode(),
+            key=(decision.about or str(decision.request)).encode(),
             value=decision.model_dump_json().encode(),
             partition=0,
         )

@@ -1,4 +1,4 @@
-"""The store of requests: SQLite (WAL) in the home, or PostgreSQL by the secret EXCHANGE_GOVERNANCE_DSN.
+"""The store of requests and the catalogue: SQLite in the home, or PostgreSQL by EXCHANGE_GOVERNANCE_DSN.
 
 One change at a time: each begins by locking the counter of decisions, so that their numbers have no gap and
 are the order in which they happened. A request is written only over the version that was read.
@@ -51,9 +51,10 @@ _COUNTERS: Final = sa.Table(
 
 
 class Decision(Model):
-    """What somebody did to a request, or tried to.
+    """What somebody did to a request, an entry of the catalogue or an objection, or tried to.
 
-    outcome: done or refused; state: of the request afterwards; reason: why refused, returned or revoked.
+    about: what it is about where it is no request, like `entry population.person`; request is 0 then.
+    outcome: done or refused; state: of it afterwards; reason: why refused, returned or revoked.
     """
 
     sequence: int = 0
@@ -67,6 +68,7 @@ class Decision(Model):
     subscriber: str = ""
     view: str = ""
     reason: str = ""
+    about: str = ""
 
 
 class Change:
@@ -74,6 +76,11 @@ class Change:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The connection that it is made on, for the tables of other modules."""
+        return self._connection
 
     def request(self, id_: int) -> Request:
         """Return a request. Raises: NoRequestError when there is none."""
@@ -92,7 +99,7 @@ class Change:
 
     def add(self, request: Request) -> Request:
         """Store a new request and return it with its number."""
-        stored = request.model_copy(update={"id": self._next("requests")})
+        stored = request.model_copy(update={"id": self.next("requests")})
         self._connection.execute(sa.insert(_REQUESTS).values(**_row(stored)))
         return stored
 
@@ -109,7 +116,7 @@ class Change:
 
     def note(self, decision: Decision) -> None:
         """Put a decision in the outbox, behind all before it."""
-        numbered = decision.model_copy(update={"sequence": self._next("decisions")})
+        numbered = decision.model_copy(update={"sequence": self.next("decisions")})
         row = {"sequence": numbered.sequence, "document": numbered.model_dump_json()}
         self._connection.execute(sa.insert(_DECISIONS).values(row))
 
@@ -128,7 +135,8 @@ class Change:
         counter = _COUNTERS.c.name == "decisions"
         self._connection.execute(sa.update(_COUNTERS).where(counter).values(last=_COUNTERS.c.last))
 
-    def _next(self, counter: str) -> int:
+    def next(self, counter: str) -> int:
+        """Return the next number of a counter."""
         query = sa.update(_COUNTERS).where(_COUNTERS.c.name == counter).values(last=_COUNTERS.c.last + 1)
         self._connection.execute(query)
         return int(

@@ -418,13 +418,24 @@ class Group(Model):
 
 
 class Governance(Model):
-    """Within which time requests are decided, in working days of the Chinese calendar."""
+    """Within which time something is decided or mended, in working days of the Chinese calendar."""
 
     steward_days: Annotated[int, Field(ge=1, le=250)] = Field(
         default=10, description="Working days that a steward has."
     )
     authority_days: Annotated[int, Field(ge=1, le=250)] = Field(
         default=5, description="Working days that the share authority has."
+    )
+    catalogue_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=20,
+        description="Working days within which an entry of the catalogue follows a change of its table or "
+        "contract.",
+    )
+    objection_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=10, description="Working days within which a steward answers an objection to a value."
+    )
+    correction_days: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=10, description="Working days within which an answered objection is corrected or rejected."
     )
     reminder_days: Annotated[int, Field(ge=0, le=250)] = Field(
         default=2, description="Working days before a deadline from which it is reminded of."
@@ -467,7 +478,9 @@ class Topology(Model):
         description="Groups of the identity provider: where any is declared, whoever logs in there has the "
         "roles of the groups, and none from `people`; see docs/identity.md.",
     )
-    governance: Governance = Field(default=Governance(), description="Deadlines of requests.")
+    governance: Governance = Field(
+        default=Governance(), description="Deadlines of requests, objections and the catalogue."
+    )
     alerts: Alerting = Field(default=Alerting(), description="When to alert, and whom; see docs/alerts.md.")
 
     def databases(self) -> dict[str, System]:

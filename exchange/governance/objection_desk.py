@@ -1,0 +1,223 @@
+"""What people do with objections: each attempt judged, stored and noted in one transaction.
+
+What is noted has neither claim nor answer: they may quote values, and stay in the store.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from exchange.errors import GovernanceError
+from exchange.governance import authority
+from exchange.governance.objection import ENDS, Event, Objection, Place, State, advance, step_of
+from exchange.governance.request import Who
+from exchange.governance.store import Change, Decision, Store
+from exchange.governance.versioned import Versioned
+from exchange.suggest import did_you_mean
+from exchange.topology.model import Topology
+
+_LONGEST_NAME: Final = 63
+FoundT = TypeVar("FoundT")
+_OBJECTIONS: Final = Versioned("objections", Objection, "objection")
+
+
+@dataclass(frozen=True, slots=True)
+class Objected:
+    """What a new objection is about: a record of a view, and fields of it."""
+
+    subscriber: str
+    view: str
+    partition: int
+    offset: int
+    fields: tuple[str, ...]
+    claim: str
+
+
+class ObjectionDesk:
+    """Takes objections in, and what is answered to them."""
+
+    def __init__(self, store: Store, topology: Topology, today: dt.date) -> None:
+        """`topology`: with the grants that were approved."""
+        self._store = store
+        self._topology = topology
+        self._today = today
+
+    def expect_may_object(self, actor: str, subscriber: str, view: str, fields: tuple[str, ...]) -> None:
+        """Raise GovernanceError unless somebody of the subscriber objects to what it may read."""
+        authority.expect_known(self._topology, subscriber=subscriber, view=view)
+        authority.expect_role(self._topology, actor, Who.REQUESTER, subscriber, view)
+        if view not in self._topology.granted_views(subscriber, self._today):
+            msg = f"'{subscriber}' has no grant of '{view}'; an objection is to what one may read"
+            raise GovernanceError(msg)
+        shown = self._topology.views[view].fields
+        for name in fields:
+            if name not in shown:
+                msg = f"view {view} shows no field {did_you_mean(name[:80], shown)}"
+                raise GovernanceError(msg)
+        if not fields:
+            msg = f"name the fields that are wrong; {view} shows {', '.join(shown)}"
+            raise GovernanceError(msg)
+
+    def new(self, actor: str, about: Objected, find: Callable[[], Place], now: dt.datetime) -> Objection:
+        """Store an objection.
+
+        find: returns the change that the record shows; called once it is clear that the actor may object.
+
+        Raises: GovernanceError when the actor or the subscriber may not, or the same is objected to already.
+        """
+        tried = _tried(actor, "new", 0, 1, now).model_copy(
+            update={
+                "subscriber": about.subscriber[:_LONGEST_NAME],
+                "view": about.view[: 3 * _LONGEST_NAME],
+                "about": "objection",
+            }
+        )
+
+        def look() -> Place:
+            self.expect_may_object(actor, about.subscriber, about.view, about.fields)
+            return find()
+
+        place = self._looked(tried, look)
+
+        def do(change: Change) -> Objection:
+            self.expect_may_object(actor, about.subscriber, about.view, about.fields)
+            _expect_first(about, place, _OBJECTIONS.all(change))
+            objection = Objection(
+                subscriber=about.subscriber,
+                view=about.view,
+                fields=about.fields,
+                partition=about.partition,
+                offset=about.offset,
+                change=place,
+                claim=about.claim,
+                filer=actor,
+                since=now,
+            )
+            return _OBJECTIONS.add(change, objection)
+
+        return self._noted(tried, do)
+
+    def act(
+        self,
+        actor: str,
+        id_: int,
+        event: Event,
+        version: int,
+        now: dt.datetime,
+        *,
+        answer: str = "",
+        find: Callable[[Objection], Place] | None = None,
+    ) -> Objection:
+        """Do something to the version of an objection that was shown; return the next one.
+
+        find: returns the change that corrects it; called once the actor may decide.
+
+        Raises: GovernanceError when it is refused; the attempt is noted with the reason.
+        """
+        tried = _tried(actor, event, id_, version, now)
+
+        def look() -> Place | None:
+            with self._store.change() as change:
+                objection = self._shown(change, actor, id_, event, version)
+            return None if find is None else find(objection)
+
+        correction = self._looked(tried, look)
+
+        def do(change: Change) -> Objection:
+            objection = self._shown(change, actor, id_, event, version)
+            after = advance(objection, event, actor, now, answer=answer, correction=correction)
+            _OBJECTIONS.replace(change, after)
+            return after
+
+        return self._noted(tried, do)
+
+    def all(self) -> list[Objection]:
+        """Return all objections, oldest first."""
+        with self._store.change() as change:
+            return _OBJECTIONS.all(change)
+
+    def one(self, id_: int) -> Objection:
+        """Return an objection. Raises: GovernanceError when there is none."""
+        with self._store.change() as change:
+            return _OBJECTIONS.one(change, id_)
+
+    def expect_may_read(self, actor: str, objection: Objection) -> None:
+        """Raise GovernanceError unless somebody filed an objection, or decides on it: it may quote values."""
+        authority.expect_person(self._topology, actor)
+        if actor != objection.filer:
+            authority.expect_role(self._topology, actor, Who.STEWARD, objection.subscriber, objection.view)
+
+    def _shown(self, change: Change, actor: str, id_: int, event: Event, version: int) -> Objection:
+        """Return an objection. Raises: GovernanceError unless the actor may do this to that version of it."""
+        authority.expect_person(self._topology, actor)
+        objection = _OBJECTIONS.one(change, id_)
+        who = step_of(objection, event).who
+        authority.expect_role(self._topology, actor, who, objection.subscriber, objection.view)
+        if objection.version != version:
+            msg = (
+                f"objection {id_} is at version {objection.version}, and version {version} was shown; "
+                f"look at it again with `exchange objection show {id_}`"
+            )
+            raise GovernanceError(msg)
+        return objection
+
+    def _looked(self, tried: Decision, look: Callable[[], FoundT]) -> FoundT:
+        """Return what `look` finds, outside of any transaction; note why it was refused and raise that."""
+        try:
+            return look()
+        except GovernanceError as error:
+            with self._store.change() as change:
+                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
+            raise
+
+    def _noted(self, tried: Decision, do: Callable[[Change], Objection]) -> Objection:
+        """Return what `do` makes; note it, or note why it was refused and then raise that."""
+        refused: GovernanceError | None = None
+        with self._store.change() as change:
+            try:
+                with change.connection.begin_nested():
+                    after = do(change)
+            except GovernanceError as error:
+                refused = error
+                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
+            else:
+                done = {
+                    "outcome": "done",
+                    "state": after.state.value,
+                    "subscriber": after.subscriber,
+                    "view": after.view,
+                    "about": f"objection {after.id}",
+                }
+                change.note(tried.model_copy(update=done))
+        if refused is not None:
+            raise refused
+        return after
+
+
+def corrected(store: Store) -> list[Objection]:
+    """Return the objections that were corrected, oldest first."""
+    with store.change() as change:
+        return [one for one in _OBJECTIONS.all(change) if one.state == State.CORRECTED]
+
+
+def _expect_first(about: Objected, place: Place, known: list[Objection]) -> None:
+    for other in known:
+        same = (other.subscriber, other.view, other.change) == (about.subscriber, about.view, place)
+        if same and other.state not in ENDS and set(other.fields) & set(about.fields):
+            msg = f"objection {other.id} is to the same fields of the same change ({other.state})"
+            raise GovernanceError(msg)
+
+
+def _tried(actor: str, event: str, id_: int, version: int, now: dt.datetime) -> Decision:
+    return Decision(
+        at=now.isoformat(),
+        actor=actor[:_LONGEST_NAME],
+        event=str(event),
+        request=0,
+        version=version,
+        outcome="",
+        about=f"objection {id_}",
+    )
