@@ -26,6 +26,13 @@ REDIS_PASSWORD: Final = "EXCHANGE_REDIS_PASSWORD"  # noqa: S105
 POSTGRES_PASSWORD: Final = "EXCHANGE_POSTGRES_PASSWORD"  # noqa: S105
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+KAFKA_RISKS: Final = (
+    "open_by_default",
+    "plaintext_listener",
+    "auto_create_topics",
+    "unclean_election",
+    "few_copies",
+)
 _ADDRESSES: Final = {
     "registry_url": ("http://", "https://"),
     "api_url": ("http://", "https://"),
@@ -72,6 +79,14 @@ class Settings(BaseSettings):
         default=None,
         description="Authority that issued Kafka's certificates, in PEM; unset: those this machine trusts.",
     )
+    kafka_min_insync_replicas: int | None = Field(
+        default=None,
+        ge=1,
+        description="Copies that count as written; unset: 2 from three brokers on, else 1.",
+    )
+    kafka_accept_risks: str = Field(
+        default="", description="Checks of `exchange doctor --kafka` that are no reason to stop, with commas."
+    )
     registry_url: str | None = Field(default=None, description="External registry; unset: the monitor's.")
     redis_url: str | None = Field(default=None, description="External Redis; unset: the embedded one.")
     clickhouse_url: str | None = Field(default=None, description="External ClickHouse; unset: embedded chDB.")
@@ -101,6 +116,14 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return level
 
+    @field_validator("kafka_accept_risks")
+    @classmethod
+    def _known_risks(cls, names: str) -> str:
+        if not {name.strip() for name in names.split(",")} <= {"", *KAFKA_RISKS}:
+            msg = f"wanted are some of {', '.join(KAFKA_RISKS)}, with commas"
+            raise ValueError(msg)
+        return names
+
     @field_validator(*_ADDRESSES)
     @classmethod
     def _an_address(cls, address: str | None, info: ValidationInfo) -> str | None:
@@ -114,6 +137,11 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The home directory as an absolute path."""
         return self.home.expanduser().absolute()
+
+    @property
+    def accepted_risks(self) -> frozenset[str]:
+        """The checks of Kafka that are no reason to stop."""
+        return frozenset(name.strip() for name in self.kafka_accept_risks.split(",")) - {""}
 
     @property
     def endpoints_file(self) -> Path:

@@ -6,6 +6,8 @@ so it is given the authority too.
 
 from __future__ import annotations
 
+import hashlib
+import time
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 from exchange.cluster import Cluster
 from exchange.errors import PartError
 from exchange.settings import Settings
+from exchange.tls import handshake
 from exchange.tls.files import TlsFiles
 
 HEAP: Final = ("-Xms128m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError")
@@ -28,6 +31,9 @@ JVM: Final = (*HEAP, "-XX:+UseSerialGC")
 _NODE: Final = "1"
 _KEYSTORE: Final = "listener.name.client.ssl.keystore.location"
 _TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
+_IN_A_ROW: Final = 12
+"""Several times the network threads, which are three."""
 _SECURED: Final = "CLIENT:SASL_SSL"
 
 
@@ -62,9 +68,9 @@ def in_force(root: Path) -> Path | None:
 
 
 def reload_certificate(settings: Settings) -> None:
-    """Have the running Kafka show the certificate that now is in its file; connections that exist go on.
+    """Return when the running Kafka shows the certificate that now is in its file; old connections go on.
 
-    Raises: ConfigError when the certificate is not fit; PartError when Kafka refuses it or does not answer.
+    Raises: ConfigError when the certificate is not fit; PartError when Kafka does not take it.
     """
     files = TlsFiles(settings.root)
     files.check_kafka()
@@ -76,7 +82,33 @@ def reload_certificate(settings: Settings) -> None:
         answers[broker].result(timeout=_TIMEOUT_S + 5)
     except (KafkaException, TimeoutError) as error:
         why = error.args[0].name() if isinstance(error, KafkaException) else "no answer"
-        msg = (
-            f"Kafka: the new certificate is not taken ({why}); `exchange down` and `exchange up` bring it in"
-        )
-        raise PartError(msg) from None
+        raise _not_taken(why) from None
+    _await_shown(settings.endpoints().kafka, files)
+
+
+def _await_shown(server: str, files: TlsFiles) -> None:
+    """Return when new connections are shown the certificate: the controller's word comes a moment before.
+
+    Kafka's network threads take it one after another, and new connections go to them in turn.
+    """
+    wanted = files.kafka_sha256()
+    context = handshake.client_context(files.ca)
+    deadline = time.monotonic() + _TIMEOUT_S
+    in_a_row = 0
+    while in_a_row < _IN_A_ROW:
+        try:
+            shown = handshake.shown_certificate(server, context)
+        except OSError as error:
+            raise _not_taken(type(error).__name__) from None
+        in_a_row = in_a_row + 1 if hashlib.sha256(shown).hexdigest() == wanted else 0
+        if time.monotonic() > deadline:
+            why = f"the old one is still shown after {_TIMEOUT_S:.0f} s"
+            raise _not_taken(why)
+        if not in_a_row:
+            time.sleep(_POLL_S)
+
+
+def _not_taken(why: str) -> PartError:
+    return PartError(
+        f"Kafka: the new certificate is not taken ({why}); `exchange down` and `exchange up` bring it in"
+    )

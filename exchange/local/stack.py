@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from exchange import selfcheck
 from exchange.apply import access
 from exchange.cluster import BUS_TOPICS, Cluster
 from exchange.errors import ConfigError, ExchangeError, PartError
@@ -320,11 +321,16 @@ def _failure(part: Part, home: Home, what: str) -> PartError:
 
 
 def _prepare_kafka(settings: Settings) -> None:
-    """Make what the monitor needs before it can start: the bus's own topics, its user and its access."""
+    """Make the bus's own topics, the monitor's user and its access; then look whether Kafka is safe.
+
+    Raises: ConfigError when Kafka is not set up safely.
+    """
+    selfcheck.check_certificate(settings)
     cluster = Cluster(settings)
     cluster.ensure_topics(BUS_TOPICS)
     cluster.ensure_scram_user(access.MONITOR)
     cluster.ensure_acls(access.monitor_rules())
+    selfcheck.check_cluster(settings, [access.MONITOR])
 
 
 def _check_other(settings: Settings, progress: Progress) -> None:

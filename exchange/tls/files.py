@@ -102,6 +102,11 @@ class TlsFiles:
             return None
         return authority.describe(read_private(self.kafka), str(self.kafka))
 
+    def kafka_sha256(self) -> str | None:
+        """Return the fingerprint of Kafka's certificate, None where it has none."""
+        found = self.kafka_described()
+        return found.sha256 if found is not None else None
+
     def kafka_days_left(self) -> int | None:
         """Return the days that Kafka's certificate still has, None where it has none."""
         found = self.kafka_described()

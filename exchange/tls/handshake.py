@@ -77,6 +77,20 @@ def refusal(server: str, context: ssl.SSLContext, ca_file: Path | None) -> str |
     return None
 
 
+def shown_certificate(server: str, context: ssl.SSLContext) -> bytes:
+    """Return the certificate in DER that a server shows to a new connection.
+
+    Raises: OSError when it does not answer, or is not believed.
+    """
+    split = urlsplit(f"//{server}")
+    host = split.hostname or ""
+    with (
+        socket.create_connection((host, split.port or 9092), timeout=_TIMEOUT_S) as raw,
+        context.wrap_socket(raw, server_hostname=host) as connection,
+    ):
+        return connection.getpeercert(binary_form=True) or b""
+
+
 def speaks_tls(server: str) -> bool:
     """Whether a server answers in TLS, whoever it is; nothing is sent to it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
