@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from exchange.errors import ConfigError
 
-_TIMEOUT_S: Final = 5.0
+_TIMEOUT_S: Final = 10.0
 # X509_verify_cert's codes. Source: OpenSSL, x509_vfy.h.
 _NOT_YET: Final = 9
 _EXPIRED: Final = 10

@@ -1,9 +1,10 @@
-"""TLS of the embedded Kafka: who is let in, who is refused and how, a certificate renewed."""
+"""A safe Kafka: who is let in by TLS, who is refused, a certificate renewed, settings refused."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
+import json
 import socket
 import ssl
 import struct
@@ -24,15 +25,16 @@ from confluent_kafka.admin import AdminClient
 from exchange import cli
 from exchange.cluster import TopicSpec
 from exchange.errors import ConfigError, PartError
-from exchange.local import kafka_tls, probe
-from exchange.local.home import Home
+from exchange.local import kafka, kafka_tls, probe
+from exchange.local.home import Home, any_free
 from exchange.local.stack import status, up
 from exchange.quotas import client_quotas, set_client_quotas
-from exchange.settings import Settings
+from exchange.selfcheck import check_cluster
+from exchange.settings import KAFKA_RISKS, Settings
 from exchange.subscriber.client_config import client_config, render
 from exchange.tls import authority, handshake
 from exchange.tls.files import TlsFiles, split, write_private
-from tests.stack import Stack, running_stack
+from tests.stack import Stack, remove, running_stack
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +67,10 @@ def connected(stack: Stack, context: ssl.SSLContext | None = None) -> Iterator[s
         yield client
 
 
-def lets_in(client: dict[str, Any]) -> bool:
+def lets_in(client: dict[str, Any], timeout_s: float = 60) -> bool:
     """Whether Kafka and a client with these properties agree to speak with each other."""
     try:
-        AdminClient(client | {"log_level": 0}).list_topics(timeout=5)
+        AdminClient(client | {"log_level": 0}).list_topics(timeout=timeout_s)
     except KafkaException:
         return False
     return True
@@ -105,7 +107,7 @@ def test_what_a_subscriber_is_given_names_the_authority_and_no_key(secured: Stac
 
 def test_a_client_that_does_not_speak_tls_is_refused_and_told_so(secured: Stack) -> None:
     plain = secured.settings.model_copy(update={"kafka_security_protocol": "SASL_PLAINTEXT"})
-    assert not lets_in(plain.kafka_client("admin"))
+    assert not lets_in(plain.kafka_client("admin"), 5)
     silence = probe.kafka(plain)
     assert silence is not None
     assert "it speaks TLS there" in silence.reason
@@ -155,7 +157,7 @@ def test_another_authority_is_refused_with_one_clear_reason(secured: Stack, tmp_
     write_private(other, authority.make_authority("other", dt.datetime.now(dt.UTC)).certificate)
     misled = secured.settings.model_copy(update={"kafka_ca_file": other})
     client = misled.kafka_client("admin")
-    assert not lets_in(client)
+    assert not lets_in(client, 5)
     assert lets_in(client | {"enable.ssl.certificate.verification": False})  # control: nothing else refuses
     silence = probe.kafka(misled)
     assert silence is not None
@@ -202,7 +204,7 @@ def test_another_host_with_the_same_certificate_is_refused(secured: Stack) -> No
     ca = TlsFiles(secured.home).ca
     with forwarded(server_of(secured), "127.0.0.2") as elsewhere:
         client = secured.settings.kafka_client("admin") | {"bootstrap.servers": elsewhere}
-        assert not lets_in(client)
+        assert not lets_in(client, 5)
         assert lets_in(client | {"ssl.endpoint.identification.algorithm": "none"})  # control
         with pytest.raises(ConfigError, match=r"for other hosts than 127\.0\.0\.2"):
             handshake.check_servers(elsewhere, ca)
@@ -283,3 +285,87 @@ def test_no_private_key_is_anywhere_but_in_its_own_file(secured: Stack) -> None:
         for secret in secrets
         if len(secret) > 40
     )
+
+
+# -- what is refused however it is secured
+
+
+LEAKS = {
+    "allow.everyone.if.no.acl.found": "true",
+    "auto.create.topics.enable": "true",
+    "unclean.leader.election.enable": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def insecure() -> Iterator[Settings]:
+    """A Kafka with every setting wrong that is looked at, and a listener that is open to all."""
+    right, port = kafka._properties, any_free([])
+
+    def wrong(*given: Any) -> str:
+        lines = dict(line.split("=", 1) for line in right(*given).splitlines())
+        lines["listeners"] += f",OPEN://0.0.0.0:{port}"
+        lines["advertised.listeners"] += f",OPEN://127.0.0.1:{port}"
+        lines["listener.security.protocol.map"] += ",OPEN:PLAINTEXT"
+        return "".join(f"{name}={value}\n" for name, value in (lines | LEAKS).items())
+
+    home = Path(tempfile.mkdtemp(prefix="exchange-test-"))
+    settings = Settings(home=home, kafka_accept_risks=",".join(KAFKA_RISKS))
+    try:
+        Home(home).make()
+        Home(home).keep_from_usual_ports()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kafka, "_properties", wrong)
+            up(settings, parts=["kafka"])  # accepted, and therefore not refused
+        yield settings.model_copy(update={"kafka_accept_risks": "", "kafka_min_insync_replicas": 2})
+    finally:
+        remove(settings)
+
+
+SEEN = {
+    "open_by_default": "user monitor may look at a topic for which it has no rule",
+    "plaintext_listener": "broker 1: listener OPEN speaks PLAINTEXT on 0.0.0.0; wanted is SASL_SSL",
+    "auto_create_topics": "broker 1: auto.create.topics.enable=true; wanted is false",
+    "unclean_election": "broker 1: unclean.leader.election.enable=true; wanted is false",
+    "few_copies": "topic _exchange.plan: 1 replica; wanted are 3",
+}
+
+
+def test_a_kafka_with_unsafe_settings_is_refused_with_each_of_them(insecure: Settings) -> None:
+    assert set(SEEN) == set(KAFKA_RISKS)
+    with pytest.raises(ConfigError) as refused:
+        up(insecure, parts=["kafka"])
+    lines = str(refused.value).splitlines()
+    for check, seen in SEEN.items():
+        assert [line for line in lines if line.startswith(f"  {check}: {seen}") and ". Mend: " in line], check
+    assert lines[-1].endswith("EXCHANGE_KAFKA_ACCEPT_RISKS=" + ",".join(sorted(SEEN)))
+
+
+@pytest.mark.parametrize("check", SEEN)
+def test_a_risk_that_is_taken_by_name_leaves_the_others_refused(insecure: Settings, check: str) -> None:
+    taken = insecure.model_copy(update={"kafka_accept_risks": check})
+    with pytest.raises(ConfigError) as refused:
+        check_cluster(taken, ["monitor"])
+    assert f"  {check}: " not in str(refused.value)
+    assert all(f"  {other}: " in str(refused.value) for other in SEEN if other != check)
+
+
+def test_the_doctor_says_all_of_it_and_nothing_of_a_safe_kafka(
+    insecure: Settings, secured: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def examined(settings: Settings, **given: str) -> tuple[int, dict[str, Any]]:
+        for name, value in ({"EXCHANGE_HOME": str(settings.root)} | given).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["exchange", "doctor", "--kafka", "--json"])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
+
+    code, told = examined(secured.settings)
+    assert (code, told["ok"]) == (0, True)
+    assert [one["check"] for one in told["findings"]] == ["certificate"]
+    code, told = examined(insecure, EXCHANGE_KAFKA_MIN_INSYNC_REPLICAS="2")
+    assert (code, told["ok"]) == (2, False)
+    assert {one["check"] for one in told["findings"]} == set(SEEN)
+    assert all(one["why"] and one["mend"] for one in told["findings"])
