@@ -324,9 +324,9 @@ def test_nothing_works_on_a_kafka_that_does_not_deny_by_default(opened: Bus) -> 
     told = "user monitor may look at a topic for which it has no rule"
     assert told in opened.refusal()
     taken = opened.settings.model_copy(update={"kafka_accept_risks": "open_by_default"})
-    assert apply(taken, opened.load(), opened.contracts()) is not None
+    assert apply(taken, opened.load(TOPOLOGY), opened.contracts()) is not None
     with pytest.raises(ConfigError, match="open_by_default: user worker may look at a topic"):
-        Runner(opened.settings, "unsafe").run()
+        Runner(opened.settings, "unsafe", accept_refusals=False).run()
     with pytest.raises(ConfigError, match="open_by_default: user connector-applied_a may look at a topic"):
         Connector(opened.settings, "applied_a").run()
 
