@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "revoke": "exchange.commands.revoke:revoke",
         "revoke-verify": "exchange.commands.revoke:revoke_verify",
         "restore": "exchange.commands.revoke:restore",
+        "watch": "exchange.commands.watch:watch",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
         "doctor": "exchange.commands.doctor:doctor",

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     kafka_accept_risks: str = Field(
         default="", description="Checks of `exchange doctor --kafka` that are no reason to stop, with commas."
     )
+    kafka_authorizer_log: Path | None = Field(
+        default=None, description="Kafka's authorizer log, for `exchange watch`; unset: the embedded Kafka's."
+    )
     registry_url: str | None = Field(default=None, description="External registry; unset: the monitor's.")
     redis_url: str | None = Field(default=None, description="External Redis; unset: the embedded one.")
     clickhouse_url: str | None = Field(default=None, description="External ClickHouse; unset: embedded chDB.")

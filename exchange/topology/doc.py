@@ -29,6 +29,7 @@ from exchange.topology.model import (
     Topology,
     WebhookDelivery,
 )
+from exchange.topology.watch import DenialsRule, OffHoursRule, RereadRule, VolumeRule
 from exchange.view import RowCondition, ViewSpec
 
 _HEAD = """\
@@ -60,6 +61,10 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("grants", Grant),
     ("people", Person),
     ("governance", Governance),
+    ("watch: denials", DenialsRule),
+    ("watch: volume", VolumeRule),
+    ("watch: reading again", RereadRule),
+    ("watch: out of hours", OffHoursRule),
     ("label", Label),
 )
 
@@ -123,6 +128,8 @@ def _union(models: tuple[Any, ...]) -> str:
     """Return what the models of a union are called."""
     if System in models:
         return "system"
+    if DenialsRule in models:
+        return "rule"
     return "delivery" if PostgresDelivery in models else "mask"
 
 

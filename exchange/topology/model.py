@@ -27,6 +27,7 @@ from exchange.plan import (
     slot_name,
     view_topic,
 )
+from exchange.topology.watch import AnyWatchRule
 from exchange.view import ViewSpec
 
 
@@ -455,6 +456,9 @@ class Topology(Model):
         default={}, description="Who asks for views and who decides; see docs/requests.md."
     )
     governance: Governance = Field(default=Governance(), description="Deadlines of requests.")
+    watch: dict[Name, AnyWatchRule] = Field(
+        default={}, description="What of a subscriber's use is told, or stopped, by `exchange watch`."
+    )
 
     def databases(self) -> dict[str, System]:
         """Return the systems that are databases."""
