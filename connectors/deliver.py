@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from connectors.viewdelivery import ViewDelivery
-from exchange import heartbeat, log
+from exchange import heartbeat, log, selfcheck
 from exchange.errors import ExchangeError, PlanError, RestartError, TransientError
 from exchange.plan import PlannedDelivery, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
@@ -57,6 +57,7 @@ class Deliverer:
         Raises: ExchangeError when a person must act; RestartError when a new process must go on;
         FencedError when another process took over.
         """
+        selfcheck.check_certificate(self._settings)
         client = self._settings.kafka_client(principal(self._subscriber))
         while not self._stopping.is_set():
             try:

@@ -30,7 +30,7 @@ from connectors.source import Batch, Source
 from connectors.sources import READ_ANEW, SOURCES, WATCHES
 from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
-from exchange import heartbeat, log
+from exchange import heartbeat, log, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
@@ -70,6 +70,7 @@ class Connector:
         self._client = settings.kafka_client(principal(system))
         self._pulse = _Pulse(settings, writer_id(system))
         self._door: Door | None = None
+        self._checked = False
         self._committed = False
         self._guard: Guard | None = None
 
@@ -84,6 +85,7 @@ class Connector:
         FencedError when another connector took over.
         """
         try:
+            selfcheck.check_certificate(self._settings)
             self._run_rounds()
         finally:
             if self._door is not None:
@@ -148,6 +150,9 @@ class Connector:
         """Run rounds under the plan in force; a plan with other tables needs a new process."""
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
+            if not self._checked:
+                selfcheck.check_denies(self._settings, self._client)
+                self._checked = True
             system = _system(plan, self._system)
             guard = self._guarded(system)
             if system.kind == "http" and self._door is None:

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "revoke": "exchange.commands.revoke:revoke",
         "revoke-verify": "exchange.commands.revoke:revoke_verify",
         "restore": "exchange.commands.revoke:restore",
+        "watch": "exchange.commands.watch:watch",
         "connect": "exchange.commands.connect:connect",
         "resnapshot": "exchange.commands.connect:resnapshot",
         "doctor": "exchange.commands.doctor:doctor",
@@ -128,6 +129,12 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "list": "exchange.commands.parked:list_parked",
         "redrive": "exchange.commands.parked:redrive",
     },
+    "ca": {
+        "init": "exchange.commands.ca:init",
+        "issue": "exchange.commands.ca:issue",
+        "renew": "exchange.commands.ca:renew",
+        "show": "exchange.commands.ca:show",
+    },
     "keys": {
         "create": "exchange.commands.keys:create",
         "list": "exchange.commands.keys:list_keys",
@@ -218,6 +225,14 @@ _GROUP_HELP: Final = {
     Examples:
       exchange parked list tax
       exchange parked redrive tax
+    """,
+    "ca": """TLS in Kafka: an authority of one's own, and the certificates that it issues.
+
+    Examples:
+      exchange ca init
+      exchange ca issue --host kafka-1.example.org --out kafka-1.pem
+      exchange ca renew
+      exchange ca show
     """,
     "keys": """Key pairs of source stewards, for whom refused records are sealed.
 

@@ -6,12 +6,14 @@ ports they found to `<home>/endpoints.json`; a setting that names an external pa
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import secrets as random_secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +30,13 @@ METRICS_TOKEN: Final = "EXCHANGE_METRICS_TOKEN"  # noqa: S105
 OIDC_SECRET: Final = "EXCHANGE_OIDC_SECRET"  # noqa: S105
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+KAFKA_RISKS: Final = (
+    "open_by_default",
+    "plaintext_listener",
+    "auto_create_topics",
+    "unclean_election",
+    "few_copies",
+)
 _ADDRESSES: Final = {
     "registry_url": ("http://", "https://"),
     "api_url": ("http://", "https://"),
@@ -44,6 +53,10 @@ class Endpoints(Model):
     """Addresses of the parts, as `exchange up` found or was given them."""
 
     kafka: str = Field(description="Bootstrap servers, host:port[,host:port].")
+    kafka_ca: str | None = Field(
+        default=None,
+        description="The embedded Kafka speaks TLS: the authority in PEM that issued its certificate.",
+    )
     registry: str = Field(description="Base URL of the schema registry.")
     api: str = Field(description="Base URL of the monitor's JSON API.")
     redis: str = Field(description="redis:// URL, without password.")
@@ -64,10 +77,26 @@ class Settings(BaseSettings):
     topology: Path = Field(default=Path("topology.yaml"), description="The bus, declared.")
     contracts: Path = Field(default=Path("avro"), description="Directory of the contracts.")
     kafka_bootstrap: str | None = Field(default=None, description="External Kafka; unset: the embedded one.")
-    kafka_security_protocol: Literal["SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="SASL_PLAINTEXT", description="SASL_SSL for any real network."
+    kafka_security_protocol: Literal["SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
+        default=None,
+        description="Unset: SASL_SSL, but SASL_PLAINTEXT to an external Kafka on this very machine and to an "
+        "embedded one without a certificate.",
     )
-    kafka_ca_file: Path | None = Field(default=None, description="CA certificate for SASL_SSL.")
+    kafka_ca_file: Path | None = Field(
+        default=None,
+        description="Authority that issued Kafka's certificates, in PEM; unset: those this machine trusts.",
+    )
+    kafka_min_insync_replicas: int | None = Field(
+        default=None,
+        ge=1,
+        description="Copies that count as written; unset: 2 from three brokers on, else 1.",
+    )
+    kafka_accept_risks: str = Field(
+        default="", description="Checks of `exchange doctor --kafka` that are no reason to stop, with commas."
+    )
+    kafka_authorizer_log: Path | None = Field(
+        default=None, description="Kafka's authorizer log, for `exchange watch`; unset: the embedded Kafka's."
+    )
     registry_url: str | None = Field(default=None, description="External registry; unset: the monitor's.")
     redis_url: str | None = Field(default=None, description="External Redis; unset: the embedded one.")
     clickhouse_url: str | None = Field(default=None, description="External ClickHouse; unset: embedded chDB.")
@@ -119,6 +148,14 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return level
 
+    @field_validator("kafka_accept_risks")
+    @classmethod
+    def _known_risks(cls, names: str) -> str:
+        if not {name.strip() for name in names.split(",")} <= {"", *KAFKA_RISKS}:
+            msg = f"wanted are some of {', '.join(KAFKA_RISKS)}, with commas"
+            raise ValueError(msg)
+        return names
+
     @field_validator(*_ADDRESSES)
     @classmethod
     def _an_address(cls, address: str | None, info: ValidationInfo) -> str | None:
@@ -132,6 +169,11 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """The home directory as an absolute path."""
         return self.home.expanduser().absolute()
+
+    @property
+    def accepted_risks(self) -> frozenset[str]:
+        """The checks of Kafka that are no reason to stop."""
+        return frozenset(name.strip() for name in self.kafka_accept_risks.split(",")) - {""}
 
     @property
     def endpoints_file(self) -> Path:
@@ -159,6 +201,8 @@ class Settings(BaseSettings):
             "clickhouse": self.clickhouse_url,
         }
         found |= {part: address for part, address in given.items() if address is not None}
+        if self.kafka_bootstrap is not None:
+            found.pop("kafka_ca", None)
         try:
             return Endpoints.model_validate(found)
         except ValidationError as error:
@@ -175,7 +219,7 @@ class Settings(BaseSettings):
 
         Raises: ConfigError when Kafka's address or the password is missing.
         """
-        servers, secret = self.endpoints().kafka, kafka_secret(principal)
+        endpoints, secret = self.endpoints(), kafka_secret(principal)
         password = self.secrets.find(secret)
         if password is None:
             msg = (
@@ -185,18 +229,49 @@ class Settings(BaseSettings):
             )
             raise ConfigError(msg)
         client: dict[str, Any] = {
-            "bootstrap.servers": servers,
-            "security.protocol": self.kafka_security_protocol,
+            "bootstrap.servers": endpoints.kafka,
+            "security.protocol": self.kafka_protocol(endpoints),
             "sasl.mechanism": "SCRAM-SHA-512",
             "sasl.username": principal,
             "sasl.password": password.get_secret_value(),
         }
+        ca_file = self.kafka_authority(endpoints)
+        return client | ({"ssl.ca.location": str(ca_file)} if ca_file is not None else {})
+
+    def kafka_protocol(self, endpoints: Endpoints) -> str:
+        """Return every client's security protocol: TLS unless Kafka is here or a setting says otherwise."""
+        if self.kafka_security_protocol is not None:
+            return self.kafka_security_protocol
+        if self.kafka_bootstrap is None:
+            return "SASL_SSL" if endpoints.kafka_ca is not None else "SASL_PLAINTEXT"
+        return "SASL_PLAINTEXT" if all(map(is_here, endpoints.kafka.split(","))) else "SASL_SSL"
+
+    def kafka_authority(self, endpoints: Endpoints) -> Path | None:
+        """Return the file with the only authority that clients believe, None for those this machine trusts.
+
+        Raises: ConfigError when there is no such file.
+        """
         if self.kafka_ca_file is not None:
             if not self.kafka_ca_file.is_file():
                 msg = f"EXCHANGE_KAFKA_CA_FILE: {self.kafka_ca_file} is no file; wanted is a CA in PEM"
                 raise ConfigError(msg)
-            client["ssl.ca.location"] = str(self.kafka_ca_file)
-        return client
+            return self.kafka_ca_file
+        if endpoints.kafka_ca is None:
+            return None
+        found = Path(endpoints.kafka_ca)
+        if not found.is_file():
+            msg = f"{found}: the embedded Kafka's authority is missing; put it back, or copy it from a client"
+            raise ConfigError(msg)
+        return found
+
+
+def is_here(server: str) -> bool:
+    """Whether a server, as host or host:port, is this very machine."""
+    host = urlsplit(f"//{server.strip()}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_settings() -> Settings:

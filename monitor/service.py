@@ -16,7 +16,7 @@ from typing import Any, Final
 import uvicorn
 from pydantic import JsonValue
 
-from exchange import log
+from exchange import log, selfcheck
 from exchange.alerting.alert import Alert
 from exchange.alerting.rules import Alerting
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
@@ -56,6 +56,7 @@ class Service:
     """One monitor. Parts run in threads of their own and report how they are to `parts`."""
 
     def __init__(self, settings: Settings) -> None:
+        selfcheck.check_certificate(settings)
         client = settings.kafka_client(PRINCIPAL)
         self._started_at_ms = _now_ms()
         self._stop = threading.Event()

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Any, Final
 
-from exchange import heartbeat, log
+from exchange import heartbeat, log, selfcheck
 from exchange.errors import PlanError, RestartError, TransientError
 from exchange.keys import ViewKeys
 from exchange.plan import PublishedPlan
@@ -35,8 +35,9 @@ class Runner:
 
     1 masking keys; without them nothing starts
     2 the plan; waited for as long as there is none, or Kafka is away
-    3 the worker, until it is told to stop
-    4 meanwhile, each second: a heartbeat, and a look for a newer plan. One with the same topics is taken at
+    3 a look whether that Kafka denies by default
+    4 the worker, until it is told to stop
+    5 meanwhile, each second: a heartbeat, and a look for a newer plan. One with the same topics is taken at
       the next round; one with others ends the worker, to be started anew
     """
 
@@ -61,9 +62,11 @@ class Runner:
     def run(self) -> None:
         """Work until stopped.
 
-        Raises: RestartError when a new process must go on; PlanError, PartError when a person must act.
+        Raises: RestartError when a new process must go on; ConfigError, PlanError, PartError when a person
+            must act.
         """
         sys.setswitchinterval(_SWITCH_S)
+        selfcheck.check_certificate(self._settings)
         with PlanTopic(self._client) as plans, self._registry:
             plan = self._first_plan(plans)
             if plan is None:
@@ -90,12 +93,13 @@ class Runner:
             raise RestartError(msg)
 
     def _first_plan(self, plans: PlanTopic) -> PublishedPlan | None:
-        """Wait for a plan; None when told to stop meanwhile."""
+        """Wait for a plan on a Kafka that denies by default; None when told to stop meanwhile."""
         said = ""
         while not self._stopping.is_set():
             try:
                 plan = plans.read()
                 if plan is not None:
+                    selfcheck.check_denies(self._settings, self._client)
                     return plan
                 waiting_for = str(no_plan())
             except TransientError as error:

@@ -16,7 +16,7 @@ from connectors.pull.cursor import CursorCodec
 from connectors.pull.door import Door
 from connectors.pull.page import Puller
 from connectors.pull.pool import Pool
-from exchange import heartbeat, log
+from exchange import heartbeat, log, selfcheck
 from exchange.errors import TransientError
 from exchange.plan_topic import PlanTopic, no_plan
 from exchange.registry import Registry
@@ -55,9 +55,10 @@ class PullServer:
     def run(self) -> None:
         """Serve until stopped.
 
-        Raises: ConfigError when the address cannot be listened on; PlanError without a plan, or with one that
-        this version does not understand.
+        Raises: ConfigError when the address cannot be listened on, or Kafka is not believed; PlanError
+        without a plan, or with one that this version does not understand.
         """
+        selfcheck.check_certificate(self._settings)
         secrets = self._settings.secrets
         listening = listen(self._address, "pull", "--listen")
         with Registry(self._settings.endpoints().registry) as registry:

@@ -17,10 +17,11 @@ import secrets as random_secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
 
+from exchange import selfcheck
 from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
@@ -38,7 +39,7 @@ from exchange.keys import ViewKeys, read_key
 from exchange.plan import REVOCATIONS_TOPIC, PublishedPlan
 from exchange.plan_build import build_plan
 from exchange.revocations import Revocation, read_revocations
-from exchange.settings import Settings
+from exchange.settings import Settings, kafka_secret
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec
 
@@ -113,6 +114,7 @@ class Work:
         databases = source.wanted(self._topology, self._contracts)
         parts = self._topics, self._schemas
         now = look(self._settings, self._cluster, self._ledger, parts, databases)
+        self._see_kafka(seen, now.users)
         self._see_revoked(seen, now.topics, now.last_plan.plan)
         granted = access.rules(self._topology, self._today)
         self._see_access(seen, granted, now.acls, now.users)
@@ -134,6 +136,18 @@ class Work:
                 _views(now.last_plan.plan), self._topology.views, _readers(now.acls), _readers(granted)
             )
         return seen
+
+    def _see_kafka(self, seen: Survey, users: Mapping[str, object]) -> None:
+        """Look whether Kafka itself is safe; a user of the bus tries that, where one is there already."""
+        known = (
+            name
+            for name in (access.MONITOR, access.WORKER)
+            if name in users and self._settings.secrets.find(kafka_secret(name)) is not None
+        )
+        try:
+            selfcheck.check_cluster(self._settings, islice(known, 1))
+        except ConfigError as error:
+            seen.problems.append(str(error))
 
     def mark(self) -> None:
         """Write down by what those objects are known that an apply made which broke off just then."""

@@ -47,11 +47,13 @@ def consume(
       exchange consume school-office population.person.school --follow
     """
     from exchange.registry import Registry
+    from exchange.selfcheck import check_certificate
     from exchange.settings import Settings
     from exchange.subscriber.reader import Start, ViewReader
 
     settings = Settings()
     begin = Start.parse(start)
+    check_certificate(settings)
     with (
         Registry(settings.endpoints().registry) as registry,
         ViewReader(settings.kafka_client(subscriber), registry, subscriber, view, begin) as reader,

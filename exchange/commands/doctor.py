@@ -1,4 +1,4 @@
-"""`exchange doctor`: is a source fit to be captured."""
+"""`exchange doctor`: is a source fit to be captured, and is Kafka set up safely."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from exchange.errors import ConfigError
+
 if TYPE_CHECKING:
     from exchange.doctor.finding import Finding
 
@@ -17,7 +19,12 @@ _FINDINGS: Final = 2
 
 
 def doctor(
-    system: Annotated[str, typer.Argument(help="System to examine, as topology.yaml names it.")],
+    system: Annotated[
+        str | None, typer.Argument(help="System to examine, as topology.yaml names it.")
+    ] = None,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Examine Kafka's settings in the place of a system.")
+    ] = False,
     table: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,17 +35,41 @@ def doctor(
 ) -> None:
     """Examine a source: what is in the way of its capture, what may harm it, why, and what mends it.
 
-    Only looks; the statements are for the department's own administrator. Needs no Kafka.
+    Only looks; the statements are for the department's own administrator. Needs no Kafka. With --kafka it is
+    Kafka that is examined: settings by which records leak or get lost; the other commands refuse to start on
+    those that are errors here.
+
     Exit codes: 0 nothing to mend, 1 the examination itself failed, 2 there are errors or warnings.
 
     Examples:
       exchange doctor population
       exchange doctor population --table public.household --json
+      exchange doctor --kafka
     """
+    if (system is None) is not kafka:
+        msg = "name one system, or say --kafka"
+        raise ConfigError(msg)
+    found = _of_system(system, tuple(table or ())) if system is not None else _of_kafka()
+    _tell(system or "kafka", "fit to be captured" if system else "set up safely", found, as_json=as_json)
+
+
+def _of_kafka() -> list[Finding]:
+    from exchange.apply import access
+    from exchange.doctor.kafka import examine
+    from exchange.selfcheck import check_certificate
+    from exchange.settings import Settings, kafka_secret
+
+    settings = Settings()
+    check_certificate(settings)
+    asking = (access.MONITOR, access.WORKER)
+    known = [name for name in asking if settings.secrets.find(kafka_secret(name)) is not None]
+    return list(examine(settings, known[:1]))
+
+
+def _of_system(system: str, tables: tuple[str, ...]) -> list[Finding]:
     from exchange import topology
     from exchange.doctor import EXAMINERS
-    from exchange.doctor.finding import Level, Patient
-    from exchange.errors import ConfigError
+    from exchange.doctor.finding import Patient
     from exchange.files.contracts import load_contracts
     from exchange.settings import Settings
     from exchange.suggest import did_you_mean
@@ -53,17 +84,20 @@ def doctor(
     if examine is None:
         msg = f"{system}: sources of kind {declared.systems[system].kind} cannot be examined"
         raise ConfigError(msg)
-    patient = Patient(system, declared, contracts, tuple(table or ()))
-    found = sorted(examine(patient, settings.secrets), key=lambda finding: list(Level).index(finding.level))
+    return list(examine(Patient(system, declared, contracts, tables), settings.secrets))
+
+
+def _tell(examined: str, verdict: str, findings: list[Finding], *, as_json: bool) -> None:
+    from exchange.doctor.finding import Level
+
+    found = sorted(findings, key=lambda finding: list(Level).index(finding.level))
     to_mend = [finding for finding in found if finding.level is not Level.NOTE]
     if as_json:
-        document = {"system": system, "ok": not to_mend, "findings": [asdict(finding) for finding in found]}
+        document = {"system": examined, "ok": not to_mend, "findings": [asdict(finding) for finding in found]}
         sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("".join(map(_told, found)))
-        sys.stdout.write(
-            f"{system}: {len(to_mend)} to mend\n" if to_mend else f"{system}: fit to be captured\n"
-        )
+        sys.stdout.write(f"{examined}: {len(to_mend)} to mend\n" if to_mend else f"{examined}: {verdict}\n")
     if to_mend:
         raise typer.Exit(_FINDINGS)
 

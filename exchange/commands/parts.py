@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from exchange.counting import counted
 from exchange.errors import ConfigError
 from exchange.subscriber.client_config import Format
 
@@ -25,6 +26,9 @@ def up(
         list[str] | None,
         typer.Argument(help="kafka, redis, postgres, monitor; all of them where none is named."),
     ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Kafka speaks TLS, from now on; certificates are made if need be.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON object.")] = False,
 ) -> None:
     """Start Kafka, Redis, PostgreSQL and the monitor in the background, and wait until all answer.
@@ -36,6 +40,7 @@ def up(
     Examples:
       exchange up
       exchange up kafka redis
+      exchange up --tls
       EXCHANGE_HOME=/srv/exchange exchange up --json
     """
     from exchange import local
@@ -46,11 +51,14 @@ def up(
     if unknown:
         msg = f"no part is called {', '.join(unknown)}; there are {', '.join(ALL_PARTS)}"
         raise ConfigError(msg)
-    endpoints = local.up(Settings(), _say, parts or ALL_PARTS)
+    settings = Settings()
+    if tls:
+        settings = settings.model_copy(update={"kafka_security_protocol": "SASL_SSL"})
+    endpoints = local.up(settings, _say, parts or ALL_PARTS)
     if as_json:
         sys.stdout.write(endpoints.model_dump_json(indent=2) + "\n")
         return
-    for name, address in endpoints.model_dump().items():
+    for name, address in endpoints.model_dump(exclude_none=True).items():
         sys.stdout.write(f"{name:<11} {address}\n")
 
 
@@ -181,9 +189,20 @@ def _as_text(parts: list[PartStatus], figures: Any) -> str:
         lines.append(f"{part.part:<16} {part.state:<14} {pid:>8}  {part.address or '-'}")
         if part.reason:
             lines.append(f"{'':<16} {part.reason}")
+        if part.certificate_days_left is not None:
+            lines.append(f"{'':<16} {_certificate(part.certificate_days_left)}")
     if figures is not None:
         lines += ["", figures_text(figures).rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _certificate(days_left: int) -> str:
+    from exchange.tls.files import RENEW_BEFORE_DAYS
+
+    if days_left < 0:
+        return "TLS: its certificate has ENDED; `exchange ca renew`"
+    hint = "; `exchange ca renew`" if days_left < RENEW_BEFORE_DAYS else ""
+    return f"TLS: its certificate ends in {counted(days_left, 'day')}{hint}"
 
 
 def _say(message: str) -> None:

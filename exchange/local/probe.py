@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from exchange.cluster import ADMIN
 from exchange.local.postgres import SUPERUSER
 from exchange.settings import POSTGRES_PASSWORD, REDIS_PASSWORD, Settings, kafka_secret
+from exchange.tls import handshake
 
 _TIMEOUT_S: Final = 3.0
 
@@ -42,7 +43,19 @@ def kafka(settings: Settings) -> Silence | None:
         reasons = {problem.name() for problem in seen} or {error.args[0].name()}
         if "_AUTHENTICATION" in reasons:
             return _refused(kafka_secret(ADMIN))
-        return Silence("no answer: " + ", ".join(sorted(reasons)))
+        return Silence(_tls_reason(settings) or "no answer: " + ", ".join(sorted(reasons)))
+    return None
+
+
+def _tls_reason(settings: Settings) -> str | None:
+    """Return what TLS has to do with it that Kafka does not answer; None when nothing."""
+    endpoints = settings.endpoints()
+    server = endpoints.kafka.split(",")[0]
+    if settings.kafka_protocol(endpoints) == "SASL_SSL":
+        authority = settings.kafka_authority(endpoints)
+        return handshake.refusal(server, handshake.client_context(authority), authority)
+    if handshake.speaks_tls(server):
+        return "it speaks TLS there; set EXCHANGE_KAFKA_SECURITY_PROTOCOL=SASL_SSL and EXCHANGE_KAFKA_CA_FILE"
     return None
 
 

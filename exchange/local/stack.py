@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from exchange import selfcheck
 from exchange.apply import access
 from exchange.cluster import BUS_TOPICS, Cluster
-from exchange.errors import ExchangeError, PartError
-from exchange.local import kafka, postgres, probe, process, redis
+from exchange.errors import ConfigError, ExchangeError, PartError
+from exchange.local import kafka, kafka_tls, postgres, probe, process, redis
 from exchange.local.home import Home, Progress, is_free
 from exchange.local.probe import Silence
 from exchange.local.process import Running
 from exchange.model import Model
 from exchange.settings import REGISTRY_PASSWORD, Endpoints, Settings
+from exchange.tls.files import TlsFiles
 
 ALL_PARTS: Final = ("kafka", "redis", "postgres", "monitor")
 OWN_COMMAND: Final = (sys.executable, "-m", "exchange.cli")
@@ -61,6 +63,7 @@ class PartStatus(Model):
     address: str | None
     pid: int | None
     reason: str | None
+    certificate_days_left: int | None = None
 
 
 def _launch_kafka(home: Home, settings: Settings, progress: Progress) -> Running:
@@ -107,7 +110,9 @@ def up(
             _choose_ports(part, home, settings)
         _publish(home, settings)
         base = [part for part in wanted if part.name != "monitor"]
+        _refuse_other_protocol(home, settings)
         fresh = {part.name for part in base if _launch(part, home, settings, progress)}
+        _publish(home, settings)  # again: a Kafka that was started just now may speak TLS
         for part in base:
             _await(part, home, settings, progress, fresh=part.name in fresh)
         if "kafka" in parts:
@@ -212,6 +217,8 @@ def _publish(home: Home, settings: Settings) -> None:
     addresses = {"clickhouse": f"chdb:{home.root / 'clickhouse'}"}
     if "kafka" in ports:
         addresses["kafka"] = f"127.0.0.1:{ports['kafka']}"
+        if (authority := kafka_tls.in_force(home.root)) is not None:
+            addresses["kafka_ca"] = str(authority)
     if "redis" in ports:
         addresses["redis"] = f"redis://127.0.0.1:{ports['redis']}/0"
     if "postgres" in ports:
@@ -219,6 +226,17 @@ def _publish(home: Home, settings: Settings) -> None:
     if "monitor" in ports:
         addresses["api"] = addresses["registry"] = f"http://127.0.0.1:{ports['monitor']}"
     home.write(Path(settings.endpoints_file).name, json.dumps(addresses, indent=1) + "\n")
+
+
+def _refuse_other_protocol(home: Home, settings: Settings) -> None:
+    """Raise ConfigError when Kafka runs already, with TLS where none is wanted or the other way round."""
+    wanted = settings.kafka_security_protocol
+    if wanted is None or settings.kafka_bootstrap is not None or home.running("kafka") is None:
+        return
+    speaks = "SASL_SSL" if kafka_tls.in_force(home.root) is not None else "SASL_PLAINTEXT"
+    if speaks != wanted:
+        msg = f"Kafka: runs already, with {speaks} where {wanted} is wanted; run `exchange down` first"
+        raise ConfigError(msg)
 
 
 def _launch(part: Part, home: Home, settings: Settings, progress: Progress) -> bool:
@@ -303,11 +321,16 @@ def _failure(part: Part, home: Home, what: str) -> PartError:
 
 
 def _prepare_kafka(settings: Settings) -> None:
-    """Make what the monitor needs before it can start: the bus's own topics, its user and its access."""
+    """Make the bus's own topics, the monitor's user and its access; then look whether Kafka is safe.
+
+    Raises: ConfigError when Kafka is not set up safely.
+    """
+    selfcheck.check_certificate(settings)
     cluster = Cluster(settings)
     cluster.ensure_topics(BUS_TOPICS)
     cluster.ensure_scram_user(access.MONITOR)
     cluster.ensure_acls(access.monitor_rules())
+    selfcheck.check_cluster(settings, [access.MONITOR])
 
 
 def _check_other(settings: Settings, progress: Progress) -> None:
@@ -342,7 +365,12 @@ def _part_status(part: Part, home: Home, settings: Settings) -> PartStatus:
         address=address,
         pid=running.pid if running is not None else None,
         reason=reason,
+        certificate_days_left=_days_left(settings) if part.name == "kafka" and not external else None,
     )
+
+
+def _days_left(settings: Settings) -> int | None:
+    return TlsFiles(settings.root).kafka_days_left() if kafka_tls.in_force(settings.root) else None
 
 
 def _own_status(name: str, home: Home) -> PartStatus:

@@ -30,6 +30,7 @@ from exchange.topology.model import (
     Topology,
     WebhookDelivery,
 )
+from exchange.topology.watch import DenialsRule, OffHoursRule, RereadRule, VolumeRule
 from exchange.view import RowCondition, ViewSpec
 
 _HEAD = """\
@@ -65,6 +66,10 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("rules of alerts", AlertRule),
     ("channels of alerts: webhook", WebhookChannel),
     ("channels of alerts: mail", MailChannel),
+    ("watch: denials", DenialsRule),
+    ("watch: volume", VolumeRule),
+    ("watch: reading again", RereadRule),
+    ("watch: out of hours", OffHoursRule),
     ("label", Label),
 )
 
@@ -130,6 +135,8 @@ def _union(models: tuple[Any, ...]) -> str:
         return "system"
     if MailChannel in models:
         return "channel"
+    if DenialsRule in models:
+        return "rule"
     return "delivery" if PostgresDelivery in models else "mask"
 
 

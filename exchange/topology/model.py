@@ -28,6 +28,7 @@ from exchange.plan import (
     slot_name,
     view_topic,
 )
+from exchange.topology.watch import AnyWatchRule
 from exchange.view import ViewSpec
 
 
@@ -482,6 +483,9 @@ class Topology(Model):
         default=Governance(), description="Deadlines of requests, objections and the catalogue."
     )
     alerts: Alerting = Field(default=Alerting(), description="When to alert, and whom; see docs/alerts.md.")
+    watch: dict[Name, AnyWatchRule] = Field(
+        default={}, description="What of a subscriber's use is told, or stopped, by `exchange watch`."
+    )
 
     def databases(self) -> dict[str, System]:
         """Return the systems that are databases."""

@@ -22,6 +22,7 @@ from exchange.topology.delivery import delivery_problems
 from exchange.topology.model import HttpSystem, System, Topology
 from exchange.topology.people import people_problems
 from exchange.topology.push import push_problems
+from exchange.topology.watch import watch_problems
 from exchange.view import ViewSpec, compile_view
 
 MAX_TOPIC_LENGTH: Final = 249
@@ -290,6 +291,12 @@ def check_people(given: Given) -> Iterator[Finding]:
     yield from (Finding(*told) for told in people_problems(given.topology, given.declared("departments")))
 
 
+def check_watch(given: Given) -> Iterator[Finding]:
+    """See what exchange/topology/watch.py says of rules."""
+    told = watch_problems(given.topology.watch, given.declared("subscribers"))
+    yield from (Finding(*one) for one in told)
+
+
 CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_references,
     check_systems,
@@ -303,4 +310,5 @@ CHECKS: Final[tuple[Callable[[Given], Iterator[Finding]], ...]] = (
     check_grants,
     check_deliveries,
     check_people,
+    check_watch,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from connectors.runner import Connector
 from exchange import topology
 from exchange.apply import access
 from exchange.apply.schemas import Schemas
@@ -30,6 +32,8 @@ from exchange.errors import ConfigError, PartError
 from exchange.files import yaml_source
 from exchange.librdkafka import send
 from exchange.plan_topic import read_plan
+from exchange.selfcheck import check_cluster, check_denies
+from streams.runner import Runner
 from tests.integration.applied import (
     CONTRACT,
     INTERNAL,
@@ -304,6 +308,35 @@ def test_rules_added_by_hand_to_a_subscriber_do_not_linger(bus: Bus) -> None:
 
 
 # --- what is refused --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(bus: Bus) -> Iterator[Bus]:
+    """A Kafka that lets everybody look at every topic."""
+    bus.apply()
+    for_all = [Acl("*", "topic", "*", "literal", "describe_configs")]
+    bus.stack.admin.ensure_acls(for_all)
+    yield bus
+    bus.stack.admin.remove_acls(for_all)
+
+
+def test_nothing_works_on_a_kafka_that_does_not_deny_by_default(opened: Bus) -> None:
+    told = "user monitor may look at a topic for which it has no rule"
+    assert told in opened.refusal()
+    taken = opened.settings.model_copy(update={"kafka_accept_risks": "open_by_default"})
+    assert apply(taken, opened.load(TOPOLOGY), opened.contracts()) is not None
+    with pytest.raises(ConfigError, match="open_by_default: user worker may look at a topic"):
+        Runner(opened.settings, "unsafe", accept_refusals=False).run()
+    with pytest.raises(ConfigError, match="open_by_default: user connector-applied_a may look at a topic"):
+        Connector(opened.settings, "applied_a").run()
+
+
+def test_what_a_kafka_that_denies_is_asked_is_no_reason_to_stop(bus: Bus) -> None:
+    """Control: the same looks find nothing, for every kind of user."""
+    bus.apply()
+    for name in (access.MONITOR, access.WORKER, access.connector("applied_a"), "reader-one"):
+        check_denies(bus.settings, bus.settings.kafka_client(name))
+    check_cluster(bus.settings, [access.MONITOR])
 
 
 def test_a_missing_steward_key_is_told_with_its_command(bus: Bus) -> None:

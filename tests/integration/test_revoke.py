@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
 
+from exchange import heartbeat
 from exchange.apply import work
 from exchange.apply.flush import Flush
 from exchange.apply.revoke import Wish, restore, revoke
@@ -21,13 +25,18 @@ from exchange.apply.work import apply
 from exchange.certificate import KEY_SECRET, Signer, as_text, verify
 from exchange.cluster import Acl
 from exchange.commands import revoke as command
+from exchange.commands import watch as watch_command
 from exchange.errors import ConfigError, PartError, SealError
+from exchange.governance.clock import ZONE
 from exchange.librdkafka import AUTHENTICATION, write
 from exchange.plan import REVOCATIONS_TOPIC
 from exchange.plan_topic import read_plan
 from exchange.revocations import Revocation, key_of, read_revocations
-from tests.integration.applied import TOPOLOGY, Bus, ready_bus
+from exchange.watch import service
+from exchange.watch.service import Watch
+from tests.integration.applied import CONTRACT, TOPOLOGY, Bus, ready_bus
 from tests.stack import Stack, wait_for
+from tests.unit.exchange.topologies import CONTRACTS, GOOD
 
 NEAR, FAR = "applied.person.near", "applied.person.far"
 NEAR_TOPIC = f"share.{NEAR}"
@@ -373,3 +382,200 @@ class _Believes:
 
     def verify(self, _signature: bytes, _content: bytes) -> None:
         """Say nothing against it."""
+
+
+# --- by a rule --------------------------------------------------------------------------------------------
+
+
+MONDAY = dt.datetime(2026, 3, 2, 10, 0, tzinfo=ZONE)
+MINUTE = dt.timedelta(minutes=1)
+RULES = """\
+watch:
+  much: {kind: volume, records: 500, within_minutes: 10}
+  again: {kind: reread, action: suspend, records: 50}
+  late: {kind: off_hours, opens: '08:30', closes: '18:00'}
+  curious: {kind: denials, count: 3, within_minutes: 10}
+"""
+
+
+@pytest.fixture
+def watch(bus: Bus) -> Watch:
+    """Return a watch that has seen nothing yet."""
+    declared = bus.load(TOPOLOGY + RULES)
+    watching = Watch(bus.settings, lambda: declared)
+    with closing(heartbeat.connect(bus.settings)) as redis:
+        for key in redis.scan_iter("exchange:watch:*"):
+            redis.delete(key)
+    for who in ("reader-one", "reader-two"):
+        commit(bus, who, 0)
+    assert watching.look(MONDAY) == []
+    return watching
+
+
+def commit(bus: Bus, who: str, offset: int) -> None:
+    """Have a subscriber's group stand at an offset."""
+    consumer = Consumer(bus.settings.kafka_client(who) | {"group.id": f"{who}.watched"})
+    consumer.commit(offsets=[TopicPartition(NEAR_TOPIC, 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def alarmed(watch: Watch, at: dt.datetime) -> list[tuple[str, str]]:
+    return [(alarm.rule, alarm.subscriber) for alarm in watch.look(at)]
+
+
+def use_normally(bus: Bus, watch: Watch) -> list[tuple[str, str]]:
+    """Return what is told of a reader that goes forward, in hours, and no further than is allowed."""
+    for round_ in range(1, 6):
+        commit(bus, "reader-one", 90 * round_)
+        if told := alarmed(watch, MONDAY + round_ * MINUTE):
+            return told
+    return []
+
+
+def test_normal_use_is_never_told(bus: Bus, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert use_normally(bus, watch) == []
+    commit(bus, "reader-one", 0)
+    assert ("again", "reader-one") in alarmed(watch, MONDAY + 6 * MINUTE)  # control: this is told
+    restore(bus.settings, Wish("reader-one", NEAR, "test", "over"), for_good=True)
+    bus.apply()
+    with monkeypatch.context() as fault:  # a watch that takes every step forward for one back
+        fault.setattr(service, "counted_by", lambda _rule, seen, _calendar: seen.amount)
+        assert use_normally(bus, watch) != []
+
+
+def test_who_goes_back_is_suspended_in_the_rules_name_until_it_is_restored(bus: Bus, watch: Watch) -> None:
+    commit(bus, "reader-two", 100)
+    assert alarmed(watch, MONDAY + MINUTE) == []
+    commit(bus, "reader-two", 0)
+    assert alarmed(watch, MONDAY + 2 * MINUTE) == [("again", "reader-two")]
+    assert readers(bus) == {"reader-one"}
+    found = known(bus)[KEY_ONE_OF_TWO]
+    assert (found.kind, found.actor) == ("suspended", "rule:again")
+    assert "1 times gone back to read again in 60 min" in found.reason
+    assert found.certificate is not None
+    assert_stays_revoked(bus)
+    restore(bus.settings, Wish("reader-two", NEAR, "Li Wei", "was agreed"), for_good=False)
+    bus.apply()
+    commit(bus, "reader-two", 40)
+    assert alarmed(watch, MONDAY + 3 * MINUTE) == []
+    assert readers(bus) == {"reader-one", "reader-two"}
+
+
+def test_a_suspension_that_kafka_does_not_carry_out_is_owed(
+    bus: Bus, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(bus, "reader-two", 100)
+    watch.look(MONDAY + MINUTE)
+    commit(bus, "reader-two", 0)
+    with monkeypatch.context() as away:
+
+        def refuse(*_given: Any) -> None:
+            msg = "Kafka does not answer"
+            raise PartError(msg)
+
+        away.setattr(service, "revoke", refuse)
+        assert alarmed(watch, MONDAY + 2 * MINUTE) == [("again", "reader-two")]
+    assert readers(bus) == {"reader-one", "reader-two"}
+    assert alarmed(watch, MONDAY + 3 * MINUTE) == []
+    assert readers(bus) == {"reader-one"}
+
+
+def test_too_much_is_told_once_a_window_and_what_an_alarm_is_for_goes_on(bus: Bus, watch: Watch) -> None:
+    commit(bus, "reader-one", 400)
+    assert alarmed(watch, MONDAY + MINUTE) == []
+    commit(bus, "reader-one", 600)
+    assert alarmed(watch, MONDAY + 2 * MINUTE) == [("much", "reader-one")]
+    commit(bus, "reader-one", 1200)
+    assert alarmed(watch, MONDAY + 3 * MINUTE) == []
+    assert "reader-one" in readers(bus)
+
+
+def test_what_was_read_while_nobody_watched_is_not_counted(bus: Bus, watch: Watch) -> None:
+    commit(bus, "reader-one", 100_000)
+    assert alarmed(watch, MONDAY + 10 * MINUTE) == []
+
+
+def test_reading_at_night_is_told(bus: Bus, watch: Watch) -> None:
+    night = MONDAY.replace(hour=23)
+    assert alarmed(watch, night) == []
+    commit(bus, "reader-one", 5)
+    assert alarmed(watch, night + MINUTE) == [("late", "reader-one")]
+
+
+def test_asking_for_what_one_may_not_have_is_told(bus: Bus, watch: Watch) -> None:
+    consumer = Consumer(bus.settings.kafka_client("reader-two") | {"group.id": "reader-two.curious"})
+    for _ in range(3):
+        consumer.list_topics("raw.applied_a.public.person", 30)
+    consumer.close()
+    told: list[tuple[str, str]] = []
+
+    def is_told() -> bool:
+        told.extend(alarmed(watch, MONDAY))
+        return bool(told)
+
+    wait_for(is_told, "the denials are told")
+    assert told == [("curious", "reader-two")]
+    assert "reader-two" in readers(bus)
+
+
+def test_without_redis_nothing_is_judged_and_that_is_told(
+    bus: Bus, watch: Watch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind = bus.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    without = Watch(blind, lambda: bus.load(TOPOLOGY + RULES))
+    thread = threading.Thread(target=without.run)
+    thread.start()
+    wait_for(lambda: "watch_is_blind" in "".join(capsys.readouterr()), "it says that it is blind")
+    without.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert readers(bus) == {"reader-one", "reader-two"}
+    commit(bus, "reader-two", 100)
+    watch.look(MONDAY + MINUTE)
+    commit(bus, "reader-two", 0)
+    assert alarmed(watch, MONDAY + 2 * MINUTE) == [("again", "reader-two")]  # control: with it, it is
+
+
+def test_the_command_watches_until_it_is_told_to_stop(bus: Bus, watch: Watch, tmp_path: Path) -> None:
+    """The fixture is here for its clean slate; the process that watches is another one."""
+    file, avsc = tmp_path / "t.yaml", tmp_path / "avro" / "applied" / "person.avsc"
+    avsc.parent.mkdir(parents=True)
+    avsc.write_text(json.dumps(CONTRACT), encoding="utf-8")
+    file.write_text(TOPOLOGY + RULES, encoding="utf-8")
+    given = {"HOME": bus.settings.root, "TOPOLOGY": file, "CONTRACTS": avsc.parents[1]}
+    environment = os.environ | {f"EXCHANGE_{name}": str(value) for name, value in given.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exchange.cli", "watch"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        with closing(heartbeat.connect(bus.settings)) as redis:
+            key = "exchange:heartbeat:watch:watch"
+            wait_for(lambda: redis.get(key), "it watches")
+            commit(bus, "reader-two", 100)
+            wait_for(lambda: ("reader-two.watched", 100) in looked_at(redis), "the position is seen")
+            commit(bus, "reader-two", 0)
+            wait_for(lambda: readers(bus) == {"reader-one"}, "the view is suspended")
+            wait_for(lambda: json.loads(redis.get(key) or b"{}").get("alarms"), "the alarm is shown")
+    finally:
+        process.terminate()
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert "abnormal_use" in told
+
+
+def looked_at(redis: Any) -> set[tuple[str, int]]:
+    """Return group and position of partition 0 as the watch last saw them."""
+    _, places = json.loads(redis.get("exchange:watch:seen") or b"[0, []]")
+    return {(group, offset) for group, _topic, partition, offset in places if partition == 0}
+
+
+def test_a_topology_without_rules_is_nothing_to_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text(GOOD, encoding="utf-8")
+    monkeypatch.setenv("EXCHANGE_TOPOLOGY", str(file))
+    monkeypatch.setattr("exchange.files.contracts.load_contracts", lambda _path: CONTRACTS)
+    monkeypatch.setenv("EXCHANGE_HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="there is no rule under `watch`"):
+        watch_command.watch()

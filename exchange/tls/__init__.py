@@ -1,0 +1,1 @@
+"""Certificates: an authority of one's own, what it issues, and a look at what a server shows."""
