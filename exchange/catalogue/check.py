@@ -44,8 +44,8 @@ def lacks(
     for sheet in shelf:
         entry = sheet.entry
         if entry is None or entry.state == State.RETIRED:
-            what = "has no entry" if entry is None else "is shared, and its entry is retired"
-            told = f"{sheet.name} {what}; `exchange catalogue sweep` or `exchange catalogue new` drafts one"
+            what = "has no entry" if entry is None else "is declared, and its entry is retired"
+            told = f"{sheet.name} {what}; `exchange catalogue new {sheet.name}` drafts one"
             found.append(Lack("missing", sheet.name, told))
             continue
         due = deadline(sheet, rules)

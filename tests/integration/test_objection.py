@@ -301,13 +301,21 @@ def test_an_objection_by_commands_and_its_marker_without_a_word_of_the_claim(
     assert "none of the row's later" in run(
         "correct", "1", "--as", "wang-wei", "--version", "1", "--position", "x", code=1
     )
-    assert "corrected" in run("correct", "1", "--as", "wang-wei", "--version", "1")
-    listed = run("corrections", SUBSCRIBER, "--json")
-    (marker,) = json.loads(listed.splitlines()[0])["corrections"]
+
+    def markers() -> list[dict[str, Any]]:
+        listed = run("corrections", SUBSCRIBER, "--json")
+        found_: list[dict[str, Any]] = json.loads(listed.splitlines()[0])["corrections"]
+        return found_
+
+    with monkeypatch.context() as crash:  # planted: it ends behind the decision, before the marker is written
+        crash.setattr(corrections, "announce", lambda *_: 0)
+        assert "corrected" in run("correct", "1", "--as", "wang-wei", "--version", "1")
+        assert markers() == []
+    run("sweep")
+    (marker,) = markers()
     assert (marker["objection"], marker["partition"]) == (1, 1)
     assert (marker["wrong"], marker["corrected"]) == tuple(f"{7:016x}/0/64/{n}.0" for n in (1, 6))
     run("list")
-    run("sweep")
     assert not any(SECRET in text for text in told)
     assert SECRET in run("show", "1", "--as", "wang-wei")
     assert [(x.event, x.outcome) for x in in_kafka(records, "objection", 5)] == [
