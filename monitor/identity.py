@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
+import secrets as random_secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from exchange import log
 from exchange.contract import Contract
-from exchange.errors import ExchangeError, LoginError
+from exchange.errors import ConfigError, ExchangeError, LoginError
 from exchange.files.contracts import load_contracts
 from exchange.governance.desired import merged
 from exchange.governance.request import State
@@ -38,6 +40,8 @@ from exchange.topology.model import Topology
 
 _CACHE_S: Final = 1.0
 _REDIS_TIMEOUT_S: Final = 2.0
+
+_log = log.get(__name__)
 
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -93,7 +97,7 @@ class Identity:
         self.declared = Declared(settings)
         self.redis = _redis(settings)
         self.attempts = Attempts(self.redis)
-        self._machine = settings.secrets.ensure(MACHINE_TOKEN).get_secret_value()
+        self._machine = _machine_token(settings)
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._granted: tuple[float, Topology] | None = None
@@ -164,6 +168,15 @@ class Identity:
 def now() -> dt.datetime:
     """Return the time."""
     return dt.datetime.now().astimezone()
+
+
+def _machine_token(settings: Settings) -> str:
+    """Return the machine's token, made where there is none; nobody's where it cannot be kept."""
+    try:
+        return settings.secrets.ensure(MACHINE_TOKEN).get_secret_value()
+    except ConfigError as error:
+        _log.warning("no_machine_token", state=str(error))
+        return random_secrets.token_urlsafe(32)
 
 
 def _with_roles(caller: Caller) -> Caller:

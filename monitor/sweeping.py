@@ -21,6 +21,8 @@ from monitor.api.models import PartHealth
 from monitor.identity import Identity, now
 
 _LOOK_S: Final = 0.5
+_AGAIN_S: Final = 10.0
+"""After a failure, such as of a relay that a command's took over from."""
 
 _log = log.get(__name__)
 
@@ -47,12 +49,13 @@ class Sweeping:
         while not self._stop.is_set():
             is_woken = self._wake.wait(_LOOK_S)
             is_due = time.monotonic() >= next_s
+            self._wake.clear()
             if not (is_woken or is_due) or not exists(self._identity.settings):
                 continue
-            self._wake.clear()
-            self._note(self._done(is_due=is_due or not self.state.ok))
-            if is_due:
-                next_s = time.monotonic() + self._identity.settings.sweep_every_s
+            self._note(self._done(is_due=is_due))
+            if is_due or not self.state.ok:
+                every_s = self._identity.settings.sweep_every_s
+                next_s = time.monotonic() + (every_s if self.state.ok else min(every_s, _AGAIN_S))
 
     def _done(self, *, is_due: bool) -> PartHealth:
         settings = self._identity.settings

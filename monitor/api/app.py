@@ -117,7 +117,7 @@ def _add_figures(app: FastAPI, figures: Figures, identity: Identity | None) -> N
         seen, found = _sight(identity, call), figures.routes(asked.window_s)
         return found if seen is None else sight.of_routes(found, seen)
 
-    @app.get("/api/route", tags=["monitor"])
+    @app.get("/api/route", tags=["monitor"], responses={404: {"model": Problem}})
     def route(asked: Annotated[RouteParams, Query()], call: Request) -> RouteDetail:
         """Show one route with its figures over time."""
         seen, found = _sight(identity, call), figures.route(asked)

@@ -124,7 +124,7 @@ class Gate:
             raise Refused(
                 401, "a login (POST /api/login) or a token is wanted", {"WWW-Authenticate": "Bearer"}
             )
-        if not _is_loopback(asked) or asked.method not in _SAFE or asked.url.path not in _OPEN:
+        if not _is_of_this_machine(asked) or asked.method not in _SAFE or asked.url.path not in _OPEN:
             raise Refused(401, _BEGIN, {"WWW-Authenticate": "Bearer"})
         if asked.url.path == "/api/me":
             raise Refused(404, _BEGIN)
@@ -186,8 +186,14 @@ def _is_api(path: Any) -> bool:
     return path == "/api" or str(path).startswith("/api/")
 
 
-def _is_loopback(asked: Request) -> bool:
+def _is_of_this_machine(asked: Request) -> bool:
+    """Return whether a call comes from here and means here: a page of a name that leads here does not."""
+    client = asked.client.host if asked.client is not None else ""
+    return _is_loopback(client) and _is_loopback(asked.url.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return asked.client is not None and ipaddress.ip_address(asked.client.host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
