@@ -24,6 +24,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from exchange.errors import ConfigError, LoginError, TransientError
+from exchange.governance.desk import BUS
 from exchange.identity.caller import MACHINE, Known
 from exchange.settings import OIDC_SECRET, Settings
 
@@ -160,7 +161,7 @@ class Provider:
             if told.get("sub") == claims["sub"]:
                 claims = told | claims
         name = claims.get(names)
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name == MACHINE:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (MACHINE, BUS):
             msg = (
                 f"the provider's claim '{names}' is no name of people here: lower-case letters, digits, _ "
                 "and - are wanted; EXCHANGE_OIDC_NAME_CLAIM names another claim"

@@ -19,6 +19,7 @@ from exchange.topology.model import (
     FilesSystem,
     Governance,
     Grant,
+    Group,
     HttpSystem,
     Person,
     PostgresDelivery,
@@ -59,6 +60,7 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("delivery: webhook", WebhookDelivery),
     ("grants", Grant),
     ("people", Person),
+    ("groups", Group),
     ("governance", Governance),
     ("label", Label),
 )

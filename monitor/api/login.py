@@ -139,7 +139,7 @@ def _open(
         session,
         max_age=lasts_s,
         path="/",
-        secure=asked.url.scheme == "https",
+        secure=asked.scope["scheme"] == "https",
         httponly=True,
         samesite="strict",
     )

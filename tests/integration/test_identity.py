@@ -289,6 +289,16 @@ def test_the_check_of_the_table_sees_a_gate_that_is_open(
     assert call(app, "GET", "/api/decisions", headers=headers).status_code == 403
 
 
+def test_no_name_of_the_server_leads_round_the_gate(bus: Bus) -> None:
+    """Frameworks put the URL together from the Host header: its path must not be the one that is looked up."""
+    with bus.client() as client:
+        for host in ("x/api/login?", "x/api/login#", "x/api/login;", "127.0.0.1/api/login?"):
+            for path in ("/api/status", "/api/requests", "/api/decisions", "/api/login/../status"):
+                assert client.get(path, headers={"Host": host}).status_code in (400, 401), (host, path)
+        assert client.get("/api%2Fstatus").status_code in (400, 401, 404)
+        assert client.get("//api/status").status_code == 404
+
+
 def test_a_path_that_nobody_thought_of_is_shut(bus: Bus) -> None:
     assert gate.allowed_roles("GET", "/api/new/thing") == gate.SEES_ALL
     assert gate.allowed_roles("DELETE", "/api/requests/1") == gate.SEES_ALL

@@ -60,8 +60,8 @@ def seen_json(topology: Topology, roles: Roles) -> str:
 
 def a_route(topic: str, view_topic: str) -> Route:
     return Route(
-        topic=topic, view_topic=view_topic, resource="r", plan_version=1, rate_per_s=1, delivered=1, filtered=0,
-        records=1, refused={"length": 7}, delay_ms=None, last_made_at_ms=None, deliveries=(),
+        topic=topic, view_topic=view_topic, resource="r", plan_version=1, rate_per_s=1, delivered=1,
+        filtered=0, records=1, refused={"length": 7}, delay_ms=None, last_made_at_ms=None, deliveries=(),
     )  # fmt: skip
 
 
