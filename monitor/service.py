@@ -20,7 +20,7 @@ from exchange.errors import ConfigError, ExchangeError, PartError, TransientErro
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
-from monitor.api.requests import Counter
+from monitor.api.requests import OnlineDesk
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
@@ -65,9 +65,9 @@ class Service:
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
         self._identity = Identity(settings)
-        self._counter = Counter(self._identity)
-        self._sweeping = Sweeping(self._identity, self._counter.turn, self._stop)
-        self._counter.relay_soon = self._sweeping.soon
+        self._online = OnlineDesk(self._identity)
+        self._sweeping = Sweeping(self._identity, self._online.turn, self._stop)
+        self._online.soon = self._sweeping.soon
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 
@@ -77,7 +77,7 @@ class Service:
         Raises: ConfigError when the port is taken; PartError or ConfigError when a part can never work.
         """
         listening = listen(host, port)
-        app = build(self, self._figures, self._store, self._registry_password, self._counter)
+        app = build(self, self._figures, self._store, self._registry_password, self._online)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,

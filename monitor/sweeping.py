@@ -36,10 +36,12 @@ class Sweeping:
         self._turn = turn
         self._stop = stop
         self._wake = threading.Event()
+        self._is_wanted = False
         self.state = PartHealth(ok=True, text="nothing to sweep: there are no requests")
 
-    def soon(self) -> None:
-        """Have what was decided brought into Kafka, behind the answer."""
+    def soon(self, sweep: bool) -> None:
+        """Have what was decided brought into Kafka, behind the answer; and a sweep where access failed."""
+        self._is_wanted = self._is_wanted or sweep
         self._wake.set()
 
     def session(self, ready: Callable[[], None]) -> None:
@@ -48,8 +50,9 @@ class Sweeping:
         next_s = time.monotonic()
         while not self._stop.is_set():
             is_woken = self._wake.wait(_LOOK_S)
-            is_due = time.monotonic() >= next_s
             self._wake.clear()
+            is_due = self._is_wanted or time.monotonic() >= next_s
+            self._is_wanted = False
             if not (is_woken or is_due) or not exists(self._identity.settings):
                 continue
             self._note(self._done(is_due=is_due))

@@ -87,7 +87,7 @@ class Gate:
 
         Raises: Refused.
         """
-        # As the router has it; `asked.url` is put together from the Host header, which is the caller's to write.
+        # As the router has it: `asked.url` is made from the Host header too, which is the caller's to write.
         path, method = asked.scope["path"], asked.method
         if path in PUBLIC:
             expect_same_origin(asked, strict=False)

@@ -41,7 +41,7 @@ from exchange.settings import Settings
 from monitor import oidc
 from monitor.api import gate
 from monitor.api.app import build
-from monitor.api.requests import Counter
+from monitor.api.requests import OnlineDesk
 from monitor.figures import Figures
 from monitor.identity import Identity, now
 from monitor.registry.store import Store as Registry
@@ -290,7 +290,7 @@ def test_the_check_of_the_table_sees_a_gate_that_is_open(
 
 
 def test_no_name_of_the_server_leads_round_the_gate(bus: Bus) -> None:
-    """Frameworks put the URL together from the Host header: its path must not be the one that is looked up."""
+    """Frameworks make the URL from the Host header too: its path must not be the one that is looked up."""
     with bus.client() as client:
         for host in ("x/api/login?", "x/api/login#", "x/api/login;", "127.0.0.1/api/login?"):
             for path in ("/api/status", "/api/requests", "/api/decisions", "/api/login/../status"):
@@ -693,9 +693,9 @@ def app(bus: Bus, issuer: str, tmp_path: Path) -> Any:
 
 
 def an_app(settings_: Settings) -> Any:
-    counter = Counter(Identity(settings_))
+    online = OnlineDesk(Identity(settings_))
     figures = Figures(EmptyClickHouse(), lambda: 1_800_000_000_000)
-    return build(Unwell(), figures, Registry({}), SecretStr("pass"), counter)
+    return build(Unwell(), figures, Registry({}), SecretStr("pass"), online)
 
 
 def call(app: Any, method: str, path: str, **given: Any) -> httpx.Response:
