@@ -56,18 +56,22 @@ class Sweeping:
             if not (is_woken or is_due) or not exists(self._identity.settings):
                 continue
             self._note(self._done(is_due=is_due))
-            if is_due or not self.state.ok:
-                every_s = self._identity.settings.sweep_every_s
-                next_s = time.monotonic() + (every_s if self.state.ok else min(every_s, _AGAIN_S))
+            if is_due:
+                next_s = time.monotonic() + self._identity.settings.sweep_every_s
+            if not self.state.ok:
+                next_s = min(next_s, time.monotonic() + _AGAIN_S)
 
     def _done(self, *, is_due: bool) -> PartHealth:
-        settings = self._identity.settings
         try:
-            client = settings.kafka_client(ADMIN)
+            store = self._identity.store()
+            with store.change() as change:
+                if not change.decisions(0, 1):  # there are users, and no request yet
+                    return self.state
+            client = self._identity.settings.kafka_client(ADMIN)
             try:
                 return self._swept() if is_due else self.state
             finally:
-                relay(self._identity.store(), client)
+                relay(store, client)
         except ExchangeError as error:
             return PartHealth(ok=False, text=str(error))
 
