@@ -54,26 +54,26 @@ class Declared:
         self._lock = threading.Lock()
         self._signature: Signature = ()
         self._good: tuple[Topology, Mapping[str, Contract]] | None = None
-        self._problem: ExchangeError | None = None
+        self._problem: str | None = None
 
     def current(self) -> tuple[Topology, Mapping[str, Contract]]:
-        """Return what the files say now. Raises: ConfigError or ContractError when they are wrong."""
+        """Return what the files say now. Raises: ConfigError when they are wrong."""
         with self._lock:
             self._refresh()
-            if self._problem is not None or self._good is None:
-                raise self._problem or LoginError("the topology was not read yet; try again")
-            return self._good
+            if self._problem is None and self._good is not None:
+                return self._good
+            raise ConfigError(self._problem or "the topology was not read")
 
     def known(self) -> Topology:
         """Return the last topology that was right, so that a slip of the pen shuts nobody out.
 
-        Raises: ConfigError or ContractError when there was none since the start.
+        Raises: ConfigError when there was none since the start.
         """
         with self._lock:
             self._refresh()
-            if self._good is None:
-                raise self._problem or LoginError("the topology was not read yet; try again")
-            return self._good[0]
+            if self._good is not None:
+                return self._good[0]
+            raise ConfigError(self._problem or "the topology was not read")
 
     def _refresh(self) -> None:
         signature = _signature(self._settings)
@@ -83,7 +83,7 @@ class Declared:
             contracts = load_contracts(self._settings.contracts)
             topology = read(self._settings.topology, contracts, today()).topology
         except ExchangeError as error:
-            self._problem = error
+            self._problem = str(error)
         else:
             self._good, self._problem = (topology, contracts), None
         self._signature = signature
