@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
+import secrets as random_secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from exchange import log
 from exchange.contract import Contract
-from exchange.errors import ExchangeError, LoginError
+from exchange.errors import ConfigError, ExchangeError, LoginError
 from exchange.files.contracts import load_contracts
 from exchange.governance.desired import merged
 from exchange.governance.request import State
@@ -39,6 +41,8 @@ from exchange.topology.model import Topology
 _CACHE_S: Final = 1.0
 _REDIS_TIMEOUT_S: Final = 2.0
 
+_log = log.get(__name__)
+
 Signature = tuple[tuple[str, int, int], ...]
 
 
@@ -50,26 +54,26 @@ class Declared:
         self._lock = threading.Lock()
         self._signature: Signature = ()
         self._good: tuple[Topology, Mapping[str, Contract]] | None = None
-        self._problem: ExchangeError | None = None
+        self._problem: str | None = None
 
     def current(self) -> tuple[Topology, Mapping[str, Contract]]:
-        """Return what the files say now. Raises: ConfigError or ContractError when they are wrong."""
+        """Return what the files say now. Raises: ConfigError when they are wrong."""
         with self._lock:
             self._refresh()
-            if self._problem is not None or self._good is None:
-                raise self._problem or LoginError("the topology was not read yet; try again")
-            return self._good
+            if self._problem is None and self._good is not None:
+                return self._good
+            raise ConfigError(self._problem or "the topology was not read")
 
     def known(self) -> Topology:
         """Return the last topology that was right, so that a slip of the pen shuts nobody out.
 
-        Raises: ConfigError or ContractError when there was none since the start.
+        Raises: ConfigError when there was none since the start.
         """
         with self._lock:
             self._refresh()
-            if self._good is None:
-                raise self._problem or LoginError("the topology was not read yet; try again")
-            return self._good[0]
+            if self._good is not None:
+                return self._good[0]
+            raise ConfigError(self._problem or "the topology was not read")
 
     def _refresh(self) -> None:
         signature = _signature(self._settings)
@@ -79,7 +83,7 @@ class Declared:
             contracts = load_contracts(self._settings.contracts)
             topology = read(self._settings.topology, contracts, today()).topology
         except ExchangeError as error:
-            self._problem = error
+            self._problem = str(error)
         else:
             self._good, self._problem = (topology, contracts), None
         self._signature = signature
@@ -93,7 +97,7 @@ class Identity:
         self.declared = Declared(settings)
         self.redis = _redis(settings)
         self.attempts = Attempts(self.redis)
-        self._machine = settings.secrets.ensure(MACHINE_TOKEN).get_secret_value()
+        self._machine = _machine_token(settings)
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._granted: tuple[float, Topology] | None = None
@@ -164,6 +168,15 @@ class Identity:
 def now() -> dt.datetime:
     """Return the time."""
     return dt.datetime.now().astimezone()
+
+
+def _machine_token(settings: Settings) -> str:
+    """Return the machine's token, made where there is none; nobody's where it cannot be kept."""
+    try:
+        return settings.secrets.ensure(MACHINE_TOKEN).get_secret_value()
+    except ConfigError as error:
+        _log.warning("no_machine_token", state=str(error))
+        return random_secrets.token_urlsafe(32)
 
 
 def _with_roles(caller: Caller) -> Caller:

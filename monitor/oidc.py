@@ -24,12 +24,14 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from exchange.errors import ConfigError, LoginError, TransientError
+from exchange.governance.desk import BUS
 from exchange.identity.caller import MACHINE, Known
 from exchange.settings import OIDC_SECRET, Settings
 
 STATE_S: Final = 600
-_ALGORITHMS: Final = ["RS256", "PS256", "ES256", "ES384", "EdDSA"]
+_ALGORITHMS: Final = ["RS256", "PS256", "ES256", "ES384"]
 """Signatures with a public key alone: `none` and those with a shared secret are refused."""
+_NEEDED: Final = {"authorization_endpoint", "token_endpoint", "jwks_uri"}
 _LEEWAY_S: Final = 60
 _FRESH_S: Final = 300
 _TIMEOUT_S: Final = 10.0
@@ -52,9 +54,8 @@ class Provider:
         self._return_url = settings.oidc_public_url.rstrip("/") + "/api/login/oidc/callback"
         self._redis = client
         self._lock = threading.Lock()
-        self._read_at = -float(_FRESH_S)
-        self._metadata: dict[str, Any] = {}
-        self._keys = KeySet([])
+        self._read_at = 0.0
+        self._read: tuple[dict[str, Any], KeySet] | None = None
 
     @property
     def is_https(self) -> bool:
@@ -160,7 +161,7 @@ class Provider:
             if told.get("sub") == claims["sub"]:
                 claims = told | claims
         name = claims.get(names)
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name == MACHINE:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (MACHINE, BUS):
             msg = (
                 f"the provider's claim '{names}' is no name of people here: lower-case letters, digits, _ "
                 "and - are wanted; EXCHANGE_OIDC_NAME_CLAIM names another claim"
@@ -174,15 +175,22 @@ class Provider:
     def _known(self, *, anew: bool = False) -> tuple[dict[str, Any], KeySet]:
         """Return the provider's metadata and keys, asked for every few minutes, or anew."""
         with self._lock:
-            if not anew and time.monotonic() - self._read_at < _FRESH_S:
-                return self._metadata, self._keys
+            if self._read is not None and not anew and time.monotonic() - self._read_at < _FRESH_S:
+                return self._read
             metadata = _asked("GET", f"{self._issuer}/.well-known/openid-configuration")
             if str(metadata.get("issuer", "")).rstrip("/") != self._issuer:
                 msg = "the provider calls itself otherwise than EXCHANGE_OIDC_ISSUER does; mend the setting"
                 raise ConfigError(msg)
-            keys = KeySet.import_key_set(_asked("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
-            self._metadata, self._keys, self._read_at = metadata, keys, time.monotonic()
-            return metadata, keys
+            if missing := sorted(_NEEDED - metadata.keys()):
+                msg = f"the provider's openid-configuration has no {', '.join(missing)}"
+                raise ConfigError(msg)
+            try:
+                keys = KeySet.import_key_set(_asked("GET", metadata["jwks_uri"]))  # type: ignore[arg-type]
+            except (JoseError, KeyError, ValueError) as error:
+                msg = f"the provider's keys cannot be read ({type(error).__name__})"
+                raise ConfigError(msg) from None
+            self._read, self._read_at = (metadata, keys), time.monotonic()
+            return self._read
 
 
 def _asked(method: str, url: str, **given: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
-from monitor.api.requests import Counter
+from monitor.api.requests import OnlineDesk
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.retention import Retention
 from monitor.figures import Figures
@@ -75,9 +75,9 @@ class Service:
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
         self._identity = Identity(settings)
-        self._counter = Counter(self._identity)
-        self._sweeping = Sweeping(self._identity, self._counter.turn, self._stop)
-        self._counter.relay_soon = self._sweeping.soon
+        self._online = OnlineDesk(self._identity)
+        self._sweeping = Sweeping(self._identity, self._online.turn, self._stop)
+        self._online.soon = self._sweeping.soon
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._alerts = Desk(settings, self._seen, self._rules, self._stop)
         self._lineage: Lineage | None = None
@@ -92,7 +92,7 @@ class Service:
         Raises: ConfigError when the port is taken; PartError or ConfigError when a part can never work.
         """
         listening = listen(host, port)
-        app = build(self, self._figures, self._store, self._registry_password, self._counter)
+        app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",

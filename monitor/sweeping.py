@@ -21,6 +21,8 @@ from monitor.api.models import PartHealth
 from monitor.identity import Identity, now
 
 _LOOK_S: Final = 0.5
+_AGAIN_S: Final = 10.0
+"""After a failure, such as of a relay that a command's took over from."""
 
 _log = log.get(__name__)
 
@@ -34,10 +36,12 @@ class Sweeping:
         self._turn = turn
         self._stop = stop
         self._wake = threading.Event()
+        self._is_wanted = False
         self.state = PartHealth(ok=True, text="nothing to sweep: there are no requests")
 
-    def soon(self) -> None:
-        """Have what was decided brought into Kafka, behind the answer."""
+    def soon(self, sweep: bool) -> None:
+        """Have what was decided brought into Kafka, behind the answer; and a sweep where access failed."""
+        self._is_wanted = self._is_wanted or sweep
         self._wake.set()
 
     def session(self, ready: Callable[[], None]) -> None:
@@ -46,22 +50,28 @@ class Sweeping:
         next_s = time.monotonic()
         while not self._stop.is_set():
             is_woken = self._wake.wait(_LOOK_S)
-            is_due = time.monotonic() >= next_s
+            self._wake.clear()
+            is_due = self._is_wanted or time.monotonic() >= next_s
+            self._is_wanted = False
             if not (is_woken or is_due) or not exists(self._identity.settings):
                 continue
-            self._wake.clear()
-            self._note(self._done(is_due=is_due or not self.state.ok))
+            self._note(self._done(is_due=is_due))
             if is_due:
                 next_s = time.monotonic() + self._identity.settings.sweep_every_s
+            if not self.state.ok:
+                next_s = min(next_s, time.monotonic() + _AGAIN_S)
 
     def _done(self, *, is_due: bool) -> PartHealth:
-        settings = self._identity.settings
         try:
-            client = settings.kafka_client(ADMIN)
+            store = self._identity.store()
+            with store.change() as change:
+                if not change.decisions(0, 1):  # there are users, and no request yet
+                    return self.state
+            client = self._identity.settings.kafka_client(ADMIN)
             try:
                 return self._swept() if is_due else self.state
             finally:
-                relay(self._identity.store(), client)
+                relay(store, client)
         except ExchangeError as error:
             return PartHealth(ok=False, text=str(error))
 

@@ -18,7 +18,9 @@ def monitor(
     ] = None,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. The API has no login: keep it on a network you trust."),
+        typer.Option(
+            help="Address to listen on. Off this machine the API answers nobody before `exchange user add`."
+        ),
     ] = "127.0.0.1",
 ) -> None:
     """Serve the schema registry and the JSON API, and keep the accounts in ClickHouse, until SIGTERM.

@@ -17,6 +17,7 @@ def figures_text(figures: Mapping[str, Any]) -> str:
     lines = [
         *_alerts(figures.get("alerts")),
         *_parts(figures["parts"]),
+        *_sweep(figures.get("sweep")),
         *_workers(figures["workers"], known=figures["parts"].get("redis", {}).get("ok", False)),
         *_balance(figures["balance"], figures["balance_minutes"] / 60),
         *_routes(figures["routes"], figures["routes_window_s"] / 60),
@@ -35,6 +36,12 @@ def _parts(parts: Mapping[str, Any]) -> Iterator[str]:
     for name, health in parts.items():
         if not health["ok"]:
             yield f"monitor: {name}: {health['text']}"
+
+
+def _sweep(sweep: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield that grants may hold past their day, where the last sweep of them failed."""
+    if sweep is not None and not sweep["ok"]:
+        yield f"monitor: the last sweep of requests failed: {sweep['text']}"
 
 
 def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[str]:

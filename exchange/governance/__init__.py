@@ -8,6 +8,7 @@ relay.py     the outbox into `_exchange.decisions`, each entry once
 desk.py      all of it put together, for commands
 desired.py   approved grants as part of what `exchange apply` wants
 versioned.py rows with a version in further tables of the store
+force.py     what was decided, made access and brought into Kafka; the sweep
 
 objection.py       the table of states and events of an objection                pure
 objection_desk.py  what people do with objections

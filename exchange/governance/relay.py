@@ -11,41 +11,57 @@ A crash at any point leaves either nothing or all of a transaction, and the next
 
 from __future__ import annotations
 
+import random
+import time
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from exchange.errors import TransientError
 from exchange.governance.store import Decision, Store
-from exchange.librdkafka import PARTITION_EOF, explain, quiet_logger
+from exchange.librdkafka import FENCED, PARTITION_EOF, explain, quiet_logger
 from exchange.plan import DECISIONS_TOPIC
 
 _ID: Final = "governance-decisions"
 _ANSWER_S: Final = 20.0
 _BATCH: Final = 500
 _LOOK_BACK: Final = 100
+_TURNS: Final = 6
+_MOMENT_S: Final = (0.2, 1.5)
 
 
 def relay(store: Store, client: dict[str, Any]) -> int:
     """Write all decisions that are not in Kafka yet; return how many.
 
+    Where all are there nobody is taken over from; who is taken over from looks again a moment later.
+
     client: librdkafka properties of the cluster's admin.
 
     Raises: TransientError when Kafka does not answer, PartError when it refuses.
     """
+    for turn in range(_TURNS):
+        try:
+            return _relay(store, client) if _after(store, last_sequence(client), 1) else 0
+        except KafkaException as error:
+            if error.args[0].code() not in FENCED or turn == _TURNS - 1:
+                raise explain(DECISIONS_TOPIC, error.args[0]) from None
+        time.sleep(random.uniform(*_MOMENT_S))  # noqa: S311 - so that two do not meet again
+    raise AssertionError
+
+
+def _relay(store: Store, client: dict[str, Any]) -> int:
     producer = Producer(client | {"transactional.id": _ID, "acks": "all"}, logger=quiet_logger())
-    try:
-        producer.init_transactions(_ANSWER_S)
-        written, last = 0, last_sequence(client)
-        while True:
-            with store.change() as change:
-                batch = change.decisions(last, _BATCH)
-            if not batch:
-                return written
-            _write(producer, batch)
-            written, last = written + len(batch), batch[-1].sequence
-    except KafkaException as error:
-        raise explain(DECISIONS_TOPIC, error.args[0]) from None
+    producer.init_transactions(_ANSWER_S)
+    written, last = 0, last_sequence(client)
+    while batch := _after(store, last, _BATCH):
+        _write(producer, batch)
+        written, last = written + len(batch), batch[-1].sequence
+    return written
+
+
+def _after(store: Store, last: int, limit: int) -> list[Decision]:
+    with store.change() as change:
+        return change.decisions(last, limit)
 
 
 def _write(producer: Producer, batch: list[Decision]) -> None:

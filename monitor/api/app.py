@@ -27,7 +27,7 @@ from monitor.api.models import (
     Status,
     SubscriberPosition,
 )
-from monitor.api.requests import Counter
+from monitor.api.requests import OnlineDesk
 from monitor.balance import Balance
 from monitor.figures import Figures
 from monitor.identity import Identity
@@ -62,11 +62,11 @@ def build(
     figures: Figures,
     registry: Store,
     registry_password: SecretStr,
-    counter: Counter | None = None,
+    online: OnlineDesk | None = None,
 ) -> FastAPI:
     """Return the application. Handlers run in a thread pool: ClickHouse never holds up the event loop.
 
-    counter: who may call, and what they do with requests; without it the figures alone, for whoever has them.
+    online: who may call, and what they do with requests; without it the figures alone, for whoever has them.
     """
     app = FastAPI(
         title="Exchange bus monitor",
@@ -78,11 +78,11 @@ def build(
         responses={code: {"model": Problem} for code in (400, 503)},
     )
     problem.install(app)
-    identity = None if counter is None else counter.identity
-    if counter is not None:
-        app.add_middleware(Gate, identity=counter.identity)
-        login.add(app, counter.identity)
-        requests.add(app, counter)
+    identity = None if online is None else online.identity
+    if online is not None:
+        app.add_middleware(Gate, identity=online.identity)
+        login.add(app, online.identity)
+        requests.add(app, online)
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)
     _add_metrics(app, overview, figures, identity)
@@ -121,7 +121,7 @@ def _add_figures(app: FastAPI, figures: Figures, identity: Identity | None) -> N
         seen, found = _sight(identity, call), figures.routes(asked.window_s)
         return found if seen is None else sight.of_routes(found, seen)
 
-    @app.get("/api/route", tags=["monitor"])
+    @app.get("/api/route", tags=["monitor"], responses={404: {"model": Problem}})
     def route(asked: Annotated[RouteParams, Query()], call: Request) -> RouteDetail:
         """Show one route with its figures over time."""
         seen, found = _sight(identity, call), figures.route(asked)

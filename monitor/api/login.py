@@ -23,6 +23,8 @@ _STATE_COOKIE: Final = "exchange_login"
 _AT_PROVIDER: Final = "/api/login/oidc"
 _PAGE_HEADERS: Final = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store"}
 
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {code: {"model": Problem} for code in (401, 403, 429)}
+
 _log = log.get(__name__)
 
 
@@ -67,7 +69,7 @@ def add(app: FastAPI, identity: Identity) -> None:
 
 
 def _add_password(app: FastAPI, identity: Identity) -> None:
-    @app.post("/api/login", tags=["identity"], responses={401: {"model": Problem}, 429: {"model": Problem}})
+    @app.post("/api/login", tags=["identity"], responses=_REFUSED)
     def login(given: Login, asked: Request, response: Response) -> Me:
         """Open a session, whose cookie comes with the answer."""
         address = asked.client.host if asked.client is not None else ""
@@ -139,7 +141,7 @@ def _open(
         session,
         max_age=lasts_s,
         path="/",
-        secure=asked.url.scheme == "https",
+        secure=asked.scope["scheme"] == "https",
         httponly=True,
         samesite="strict",
     )

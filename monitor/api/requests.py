@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Header, Path, Query, Request, Response
@@ -15,7 +15,7 @@ from exchange.cluster import ADMIN
 from exchange.errors import ExchangeError, StaleError
 from exchange.governance.desk import Asked, Desk
 from exchange.governance.force import CHANGING_ACCESS, described, give_access
-from exchange.governance.request import Event
+from exchange.governance.request import Event, State
 from exchange.governance.request import Request as Stored
 from exchange.governance.store import Decision
 from exchange.identity.caller import Caller, acting, sees_request
@@ -56,24 +56,27 @@ _PAGE: Final = 500
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the request.")]
 
 
-class Counter:
-    """What people do at the desk by way of the API, one after the other, each brought into force at once."""
+class OnlineDesk:
+    """The desk by way of the API: what is decided gives or takes access before the answer."""
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.turn = threading.Lock()
         """Held while access in Kafka is made what the grants say."""
-        self.relay_soon: Callable[[], None] = lambda: None
-        """Has the outbox brought into Kafka, behind the answer."""
+        self.soon: Callable[[bool], None] = lambda _sweep: None
+        """Has the outbox brought into Kafka behind the answer, and a sweep done where access failed."""
 
     def desk(self, caller: Caller) -> Desk:
         """Return the desk at which the caller has their roles, by the topology as it is now."""
         topology, contracts = self.identity.declared.current()
         return Desk(self.identity.store(), acting(topology, caller), contracts)
 
-    def shown(self, caller: Caller, request: Stored) -> bool:
-        """Return whether the caller may see a request."""
-        return sees_request(self.identity.declared.known(), caller, request)
+    def shown(self, caller: Caller, states: Iterable[State] = ()) -> list[Stored]:
+        """Return the requests that the caller may see, newest first."""
+        topology = self.identity.declared.known()
+        with self.identity.store().change() as change:
+            found = change.requests(states)
+        return [one for one in reversed(found) if sees_request(topology, caller, one)]
 
     def described(self, request: Stored) -> Described:
         """Return a request as it is shown."""
@@ -90,7 +93,7 @@ class Counter:
         try:
             after = do(desk)
         finally:
-            self.relay_soon()
+            self.soon(False)
         notes = self._give_access(after.subscriber) if after.state in CHANGING_ACCESS else []
         return Done(**self.described(after).model_dump(), notes=tuple(notes))
 
@@ -100,54 +103,49 @@ class Counter:
             with self.turn:
                 told = give_access(self.identity.settings, topology, [subscriber])
         except ExchangeError as error:
+            self.soon(True)
             return [f"{error}; the next sweep tries again"]
         return [f"not in force: {one}" for one in told]
 
 
-def add(app: FastAPI, counter: Counter) -> None:
+def add(app: FastAPI, online: OnlineDesk) -> None:
     """Add requests and decisions."""
-    _add_reading(app, counter)
-    _add_doing(app, counter)
-    _add_decisions(app, counter.identity)
+    _add_reading(app, online)
+    _add_doing(app, online)
+    _add_decisions(app, online.identity)
 
 
-def _add_reading(app: FastAPI, counter: Counter) -> None:
+def _add_reading(app: FastAPI, online: OnlineDesk) -> None:
     @app.get("/api/requests", tags=["requests"], responses=_ERRORS)
     def requests(given: Annotated[RequestsParams, Query()], asked: Request) -> Requests:
         """List requests, newest first: a requester's own departments', a steward's sources'."""
-        caller = caller_of(asked)
-        found = [
-            one
-            for one in reversed(counter.desk(caller).all(list(given.state)))
-            if counter.shown(caller, one) and given.takes(one)
-        ]
+        found = [one for one in online.shown(caller_of(asked), given.state) if given.takes(one)]
         page = found[given.offset : given.offset + given.limit]
-        return Requests(total=len(found), requests=tuple(counter.described(one) for one in page))
+        return Requests(total=len(found), requests=tuple(online.described(one) for one in page))
 
     @app.get("/api/requests/{id}", tags=["requests"], responses=_ERRORS)
     def request(id: Number, asked: Request, response: Response) -> Described:
         """Show one request, with the version that a decision on it names."""
-        caller = caller_of(asked)
-        found = counter.desk(caller).one(id)
-        if not counter.shown(caller, found):
+        found = next((one for one in online.shown(caller_of(asked)) if one.id == id), None)
+        if found is None:
             raise Refused(404, f"there is no request {id}, or it is not yours to see")
         response.headers["ETag"] = f'"{found.version}"'
-        return counter.described(found)
+        return online.described(found)
 
 
-def _add_doing(app: FastAPI, counter: Counter) -> None:
+def _add_doing(app: FastAPI, online: OnlineDesk) -> None:
     @app.post("/api/requests", tags=["requests"], status_code=201, responses=_ERRORS)
     def new(draft: Draft, asked: Request) -> Done:
         """Draft a request for a view."""
         wanted = Asked(**draft.model_dump())
         caller = caller_of(asked)
-        return counter.carry_out(caller, lambda desk: desk.new(caller.name, wanted, now()))
+        return online.carry_out(caller, lambda desk: desk.new(caller.name, wanted, now()))
 
     @app.post("/api/requests/decisions", tags=["requests"], responses=_ERRORS)
     def decide(given: SeveralDecisions, asked: Request) -> Outcomes:
         """Decide on several requests, each for itself: what one is refused does not stop the others."""
         caller = caller_of(asked)
-        return Outcomes(outcomes=tuple(_outcome(counter, caller, one) for one in given.decisions))
+        return Outcomes(outcomes=tuple(_outcome(online, caller, one) for one in given.decisions))
 
     @app.post("/api/requests/{id}/{act}", tags=["requests"], responses=_ERRORS)
     def do(
@@ -161,18 +159,18 @@ def _add_doing(app: FastAPI, counter: Counter) -> None:
         """Do something to the version of a request that was shown: If-Match or `version`; renew has none."""
         caller, given = caller_of(asked), given or Act()
         try:
-            done = _act(counter, caller, id, act, given, _version(given, act, if_match))
+            done = _act(online, caller, id, act, given, _version(given, act, if_match))
         except StaleError as error:
             raise Refused(409 if if_match is None else 412, str(error)) from None
         response.headers["ETag"] = f'"{done.version}"'
         return done
 
 
-def _act(counter: Counter, caller: Caller, id_: int, act: Word, given: Act, version: int) -> Done:
+def _act(online: OnlineDesk, caller: Caller, id_: int, act: Word, given: Act, version: int) -> Done:
     if act == "renew":
-        return counter.carry_out(caller, lambda desk: desk.renew(caller.name, id_, given.until, now()))
+        return online.carry_out(caller, lambda desk: desk.renew(caller.name, id_, given.until, now()))
     event = _EVENTS[act]
-    return counter.carry_out(
+    return online.carry_out(
         caller,
         lambda desk: desk.act(
             caller.name, id_, event, version, now(), reason=given.reason, changes=given.changes()
@@ -191,10 +189,10 @@ def _version(given: Act, act: Word, if_match: str | None) -> int:
     return said.pop() if said else 0
 
 
-def _outcome(counter: Counter, caller: Caller, one: OneDecision) -> Outcome:
+def _outcome(online: OnlineDesk, caller: Caller, one: OneDecision) -> Outcome:
     given = Act(version=one.version, reason=one.reason)
     try:
-        done = _act(counter, caller, one.request, one.act, given, one.version)
+        done = _act(online, caller, one.request, one.act, given, one.version)
     except ExchangeError as error:
         return Outcome(request=one.request, status=problem.status_of(error), detail=str(error))
     return Outcome(request=one.request, status=200, detail="; ".join(done.notes), after=done)
