@@ -6,8 +6,8 @@
 4 where one is full: the alarm, and a suspension in the name `rule:<name>` if the rule says so
 
 Nothing is suspended by half: what fails is done at the next look, and exchange/apply/revoke.py finishes it.
-While Redis or Kafka is away nothing is judged: that is told, no data waits for it, and what was read meanwhile
-is not counted, so that nobody is suspended for another's outage.
+While Redis or Kafka is away nothing is judged: that is told, no data waits for it, and what was read
+meanwhile is not counted, so that nobody is suspended for another's outage.
 """
 
 from __future__ import annotations
