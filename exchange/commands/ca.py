@@ -77,6 +77,9 @@ def issue(
 
 
 def renew(
+    given: Annotated[
+        bool, typer.Option("--given", help="Issue nothing: take what was put to <home>/tls/kafka.pem.")
+    ] = False,
     days: Annotated[int, typer.Option("--days", min=1, max=36500, help="How long it is in force.")] = 397,
     as_json: AsJson = False,
 ) -> None:
@@ -88,6 +91,7 @@ def renew(
     Examples:
       exchange ca renew
       exchange ca renew --days 90 --json
+      exchange ca renew --given
     """
     from exchange.local import kafka_tls
     from exchange.local.home import Home
@@ -100,7 +104,9 @@ def renew(
     if before is None:
         msg = f"{files.kafka}: there is no certificate to renew; `exchange ca issue` makes the first one"
         raise ConfigError(msg)
-    found = files.issue(list(before.hosts), days, files.kafka)
+    if given:
+        files.check_kafka()
+    found = before if given else files.issue(list(before.hosts), days, files.kafka)
     running = Home(settings.root).running("kafka") is not None and kafka_tls.in_force(settings.root)
     if running:
         kafka_tls.reload_certificate(settings)

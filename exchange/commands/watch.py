@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 
 
-class Reread:
+class _File:
     """topology.yaml, read again when it was changed; one with problems leaves the last good one in force."""
 
     def __init__(self, load: Callable[[], Topology], path: Path) -> None:
@@ -61,7 +61,7 @@ def watch() -> None:
     from exchange.watch.service import Watch
 
     settings = Settings()
-    file = Reread(lambda: load(settings.topology, load_contracts(settings.contracts)), settings.topology)
+    file = _File(lambda: load(settings.topology, load_contracts(settings.contracts)), settings.topology)
 
     def declared() -> Topology:
         return with_approved(settings, file.newest())

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -370,7 +371,10 @@ def _part_status(part: Part, home: Home, settings: Settings) -> PartStatus:
 
 
 def _days_left(settings: Settings) -> int | None:
-    return TlsFiles(settings.root).kafka_days_left() if kafka_tls.in_force(settings.root) else None
+    """Return the days that Kafka's certificate has; None without one, and where it cannot be read."""
+    with suppress(ConfigError):
+        return TlsFiles(settings.root).kafka_days_left() if kafka_tls.in_force(settings.root) else None
+    return None
 
 
 def _own_status(name: str, home: Home) -> PartStatus:

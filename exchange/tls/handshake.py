@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,6 +22,13 @@ _NOT_YET: Final = 9
 _EXPIRED: Final = 10
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
 _OTHER_HOST: Final = frozenset({62, 64})
+_TOO_OLD: Final = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"})
+_API_VERSIONS: Final = struct.pack(">ihhih", 10, 18, 0, 7, -1)
+"""Length, API key, version, correlation id, no client id. Source: Kafka protocol guide, request header 1."""
+_IN_CLEAR: Final = (
+    "it does not speak TLS there; name its SASL_SSL listener, or set "
+    "EXCHANGE_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT where the network is your own"
+)
 
 
 def check_servers(servers: str, ca_file: Path | None) -> None:
@@ -67,14 +75,22 @@ def refusal(server: str, context: ssl.SSLContext, ca_file: Path | None) -> str |
             context.wrap_socket(raw, server_hostname=host).close()
         except ssl.SSLCertVerificationError as error:
             return _told(error, host, ca_file)
-        except TimeoutError:
-            return None
-        except (ssl.SSLError, OSError):
-            return (
-                "it does not speak TLS 1.2 or newer there; name its SASL_SSL listener, or set "
-                "EXCHANGE_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT where the network is your own"
-            )
+        except OSError as error:
+            if getattr(error, "reason", None) in _TOO_OLD:
+                return "it takes TLS older than 1.2 only; set ssl.enabled.protocols=TLSv1.3,TLSv1.2 there"
+            # A Kafka without TLS hangs up, as does one that is ending: only the first is refused for good.
+            return _IN_CLEAR if _answers_in_clear(host, port) else None
     return None
+
+
+def _answers_in_clear(host: str, port: int) -> bool:
+    """Whether a server answers Kafka's first question without TLS."""
+    try:
+        with socket.create_connection((host, port), timeout=_TIMEOUT_S) as raw:
+            raw.sendall(_API_VERSIONS)
+            return raw.recv(8, socket.MSG_WAITALL)[4:] == _API_VERSIONS[8:12]
+    except OSError:
+        return False
 
 
 def shown_certificate(server: str, context: ssl.SSLContext) -> bytes:

@@ -14,6 +14,7 @@ import datetime as dt
 from enum import StrEnum
 from typing import NamedTuple
 
+from exchange.counting import counted
 from exchange.governance.clock import ZONE, is_workday
 from exchange.topology.model import Governance
 from exchange.topology.watch import AnyWatchRule, DenialsRule, OffHoursRule, RereadRule, VolumeRule
@@ -57,17 +58,19 @@ def limit(rule: AnyWatchRule) -> int:
     return rule.records if isinstance(rule, VolumeRule | OffHoursRule) else rule.count
 
 
-def what(rule: AnyWatchRule) -> str:
-    """Return what a rule counts, in words."""
+def told(rule: AnyWatchRule, count: int) -> str:
+    """Return a count of a rule in words."""
     match rule:
         case DenialsRule():
-            return "requests that Kafka denied"
+            return counted(count, "request") + " denied by Kafka"
         case VolumeRule():
-            return "records read"
+            return counted(count, "record") + " read"
         case RereadRule():
-            return "times gone back to read again"
+            return counted(count, "step") + " back to read again"
         case OffHoursRule():
-            return f"records read outside of {rule.opens} to {rule.closes} on working days"
+            return (
+                counted(count, "record") + f" read outside of {rule.opens} to {rule.closes} on working days"
+            )
 
 
 def _is_off(rule: OffHoursRule, at: dt.datetime, calendar: Governance) -> bool:

@@ -6,8 +6,8 @@
 4 where one is full: the alarm, and a suspension in the name `rule:<name>` if the rule says so
 
 Nothing is suspended by half: what fails is done at the next look, and exchange/apply/revoke.py finishes it.
-While Redis or Kafka is away nothing is judged: that is told, no data waits for it, and what was read meanwhile
-is not counted, so that nobody is suspended for another's outage.
+While Redis or Kafka is away nothing is judged: that is told, no data waits for it, and what was read
+meanwhile is not counted, so that nobody is suspended for another's outage.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import datetime as dt
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import redis
 
 from exchange import heartbeat, log
 from exchange.apply.revoke import Wish, revoke
-from exchange.cluster import Cluster
+from exchange.cluster import ADMIN, Cluster
 from exchange.errors import ConfigError, ExchangeError
+from exchange.revocations import key_of, read_revocations
 from exchange.settings import Settings
 from exchange.topology import today
 from exchange.topology.model import Topology
 from exchange.topology.watch import AnyWatchRule
 from exchange.watch.kafka import DenialLog, moves, positions
-from exchange.watch.rules import Act, Seen, counted_by, limit, what
+from exchange.watch.rules import Act, Seen, counted_by, limit, told
 from exchange.watch.windows import Subject, Windows
 
 EVERY_S: Final = 5.0
@@ -111,29 +112,37 @@ class Watch:
             window_s = rule.within_minutes * 60
             subject = Subject(name, seen.subscriber, seen.view)
             total = self._windows.add(subject, amount, seen.at, window_s)
-            if total < limit(rule) or self._windows.is_told(subject):
+            if total < limit(rule):
                 continue
-            yield self._held(topology, rule, subject, total)
-            self._windows.told(subject, window_s)
+            views = self._readable(topology, subject) if rule.action == "suspend" else ()
+            if views or not self._windows.is_told(subject):
+                yield self._held(rule, subject, views, told(rule, total))
+                self._windows.told(subject, window_s)
 
-    def _held(self, topology: Topology, rule: AnyWatchRule, subject: Subject, total: int) -> Alarm:
+    def _readable(self, topology: Topology, subject: Subject) -> tuple[str, ...]:
+        """Return what a rule is to suspend: its view, or all of the subscriber's, as far as they hold."""
+        granted = topology.granted_views(subject.subscriber, today())
+        known = read_revocations(self._settings.kafka_client(ADMIN))
+        gone = {key for key, one in known.items() if one.in_force}
+        views = (subject.view,) if subject.view else granted
+        return tuple(view for view in views if key_of(subject.subscriber, view) not in gone)
+
+    def _held(self, rule: AnyWatchRule, subject: Subject, views: tuple[str, ...], seen: str) -> Alarm:
         on = f" of {subject.view}" if subject.view else ""
-        told = (
-            f"rule {subject.rule}: {subject.subscriber}{on}: {total:,} {what(rule)} "
-            f"in {rule.within_minutes} min, it holds from {limit(rule):,} on"
+        text = (
+            f"rule {subject.rule}: {subject.subscriber}{on}: {seen} in {rule.within_minutes} min; "
+            f"it holds from {limit(rule):,} on"
         )
-        suspends = rule.action == "suspend"
-        fields: dict[str, Any] = {"rule": subject.rule, "subscriber": subject.subscriber, "seen": total}
-        _log.error("abnormal_use", **fields, view=subject.view, limit=limit(rule), action=rule.action)
-        self._shown.append(told)
-        if suspends:
-            held = topology.granted_views(subject.subscriber, today())
-            for view in (subject.view,) if subject.view else held:
-                wish = Wish(subject.subscriber, view, f"rule:{subject.rule}", told, "suspended")
-                self._owed[subject._replace(view=view)] = wish
+        who = {"rule": subject.rule, "subscriber": subject.subscriber, "view": subject.view}
+        _log.error("abnormal_use", **who, seen=seen, limit=limit(rule), action=rule.action)
+        self._shown.append(text)
+        for view in views:
+            wish = Wish(subject.subscriber, view, f"rule:{subject.rule}", text, "suspended")
+            self._owed[subject._replace(view=view)] = wish
+        if views:
             self._suspend_owed()
             self._windows.forget(subject)  # once it is restored, counting begins anew
-        return Alarm(subject.rule, subject.subscriber, subject.view, told)
+        return Alarm(subject.rule, subject.subscriber, subject.view, text)
 
     def _suspend_owed(self) -> None:
         """Suspend what is to be; what Kafka does not do now is owed until the next look."""

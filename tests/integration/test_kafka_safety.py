@@ -29,11 +29,11 @@ from exchange.local import kafka, kafka_tls, probe
 from exchange.local.home import Home, any_free
 from exchange.local.stack import status, up
 from exchange.quotas import client_quotas, set_client_quotas
-from exchange.selfcheck import check_cluster
+from exchange.selfcheck import check_certificate, check_cluster
 from exchange.settings import KAFKA_RISKS, Settings
 from exchange.subscriber.client_config import client_config, render
 from exchange.tls import authority, handshake
-from exchange.tls.files import TlsFiles, split, write_private
+from exchange.tls.files import LOCAL_HOSTS, TlsFiles, split, write_private
 from tests.stack import Stack, remove, running_stack
 
 
@@ -241,6 +241,26 @@ def test_a_renewed_certificate_is_shown_to_new_connections_while_old_ones_go_on(
     assert kafka.certificate_days_left in (days - 1, days)
 
 
+def test_a_certificate_that_was_put_there_is_taken_as_it_is(
+    secured: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those do who have an authority of their own, whose key is never here."""
+    files = TlsFiles(secured.home)
+    files.issue(list(LOCAL_HOSTS), 50, files.kafka)
+    hidden = files.ca_key.rename(secured.home / "elsewhere.key")
+    try:
+        monkeypatch.setenv("EXCHANGE_HOME", str(secured.home))
+        monkeypatch.setattr(sys, "argv", ["exchange", "ca", "renew", "--given", "--json"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        hidden.rename(files.ca_key)
+    assert ended.value.code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["taken_by_running_kafka"]
+    assert told["sha256"] == sha256(shown(secured)).hexdigest()
+
+
 def test_a_certificate_of_others_is_not_taken_while_kafka_runs(secured: Stack) -> None:
     files = TlsFiles(secured.home)
     kept, before = files.kafka.read_bytes(), shown(secured)
@@ -348,6 +368,12 @@ def test_a_risk_that_is_taken_by_name_leaves_the_others_refused(insecure: Settin
         check_cluster(taken, ["monitor"])
     assert f"  {check}: " not in str(refused.value)
     assert all(f"  {other}: " in str(refused.value) for other in SEEN if other != check)
+
+
+def test_a_kafka_without_tls_is_refused_where_tls_is_wanted(insecure: Settings) -> None:
+    with pytest.raises(ConfigError, match="it does not speak TLS there; name its SASL_SSL listener"):
+        check_certificate(insecure.model_copy(update={"kafka_security_protocol": "SASL_SSL"}))
+    check_certificate(insecure)
 
 
 def test_the_doctor_says_all_of_it_and_nothing_of_a_safe_kafka(

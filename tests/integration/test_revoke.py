@@ -451,14 +451,17 @@ def test_who_goes_back_is_suspended_in_the_rules_name_until_it_is_restored(bus: 
     assert readers(bus) == {"reader-one"}
     found = known(bus)[KEY_ONE_OF_TWO]
     assert (found.kind, found.actor) == ("suspended", "rule:again")
-    assert "1 times gone back to read again in 60 min" in found.reason
+    assert "reader-two of applied.person.near: 1 step back to read again in 60 min" in found.reason
     assert found.certificate is not None
     assert_stays_revoked(bus)
     restore(bus.settings, Wish("reader-two", NEAR, "Li Wei", "was agreed"), for_good=False)
     bus.apply()
-    commit(bus, "reader-two", 40)
+    commit(bus, "reader-two", 100)
     assert alarmed(watch, MONDAY + 3 * MINUTE) == []
     assert readers(bus) == {"reader-one", "reader-two"}
+    commit(bus, "reader-two", 0)  # and who does it again is suspended again
+    assert alarmed(watch, MONDAY + 4 * MINUTE) == [("again", "reader-two")]
+    assert readers(bus) == {"reader-one"}
 
 
 def test_a_suspension_that_kafka_does_not_carry_out_is_owed(

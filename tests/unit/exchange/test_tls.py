@@ -7,7 +7,7 @@ import ssl
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from socket import create_server
 
@@ -85,20 +85,25 @@ def test_a_certificate_that_is_not_believed_is_refused_with_one_reason(
     assert "\n" not in str(raised.value)
 
 
-def test_a_server_that_speaks_no_tls_is_told_and_one_that_is_away_is_left_to_the_client() -> None:
+@pytest.mark.parametrize("in_clear", [True, False])
+def test_a_kafka_without_tls_is_told_and_one_that_hangs_up_is_left_to_the_client(in_clear: bool) -> None:
     with create_server(("127.0.0.1", 0)) as listening:
         server = f"127.0.0.1:{listening.getsockname()[1]}"
 
-        def hang_up() -> None:
-            client, _ = listening.accept()
-            client.close()
+        def serve() -> None:
+            for _ in range(2):
+                client, _ = listening.accept()
+                with client, suppress(OSError):
+                    asked = client.recv(64)
+                    if in_clear and len(asked) == 14:
+                        client.sendall(b"\0\0\0\4" + asked[8:12])
 
-        thread = threading.Thread(target=hang_up)
+        thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(ConfigError, match="does not speak TLS"):
+        with pytest.raises(ConfigError, match="does not speak TLS") if in_clear else nullcontext():
             handshake.check_servers(server, None)
         thread.join()
-    handshake.check_servers(server, None)
+    handshake.check_servers(server, None)  # nobody is there
 
 
 def test_an_issued_certificate_never_outlives_its_authority() -> None:

@@ -69,8 +69,8 @@ def test_moves_are_told_by_view_and_a_group_not_seen_before_did_nothing_yet() ->
 
 DENIAL = (
     "2026-03-02T10:00:00,000 INFO logger: Principal = User:{} is Denied operation = READ from host ="
-    " 127.0.0.1 on resource = Topic:LITERAL:raw.a.b.c for request = Fetch with resourceRefCount = 1 based on rule"
-    " DefaultDeny\n"
+    " 127.0.0.1 on resource = Topic:LITERAL:raw.a.b.c for request = Fetch with resourceRefCount = 1"
+    " based on rule DefaultDeny\n"
 )
 
 
