@@ -2,7 +2,7 @@
 
 One job for each raw topic and for each view. A stream has no end, and some catalogues take up what is
 complete alone: each job has a START and a COMPLETE of one run for each plan version, with the same run id
-whenever that version is told again. Names, types and masks of fields are told; no value, no address of a source.
+whenever that version is told again. Names, types and masks of fields are told; no value, no source's address.
 
 Source: OpenLineage specification, object model 2-0-2; facets Schema 1-1-1, ColumnLineage 1-2-0,
 Ownership 1-0-1, JobType 2-0-3; naming of Kafka and PostgreSQL datasets.
