@@ -1,8 +1,8 @@
 """Traces of control operations by OpenTelemetry: off unless OTEL_EXPORTER_OTLP_ENDPOINT names a receiver.
 
-A span has the operation, names out of topology.yaml, counts and how it ended. No text of an error, no argument
-that is not a name: what people type may hold anything. An operation never waits for its trace for more than a
-few seconds, and never fails by it.
+A span has the operation, names out of topology.yaml, and how it ended. No text of an error, no argument that
+is not a name: what people type may hold anything. An operation waits a few seconds at most for its trace, and
+never fails by it.
 """
 
 from __future__ import annotations

@@ -59,7 +59,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setattr(tracing, "_provider", None)
     started = Collector()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", started.url)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
     yield started
     started.close()
 
