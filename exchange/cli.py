@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "client-config": "exchange.commands.parts:client_config",
         "serve-pull": "exchange.commands.pull:serve_pull",
         "pull-key": "exchange.commands.pull:pull_key",
+        "report": "exchange.commands.report:report",
         "webhook-key": "exchange.commands.webhook:webhook_key",
     },
     "snapshot": {
