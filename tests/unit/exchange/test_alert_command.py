@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -148,13 +149,13 @@ def test_alerts_of_a_topology_are_read_and_go_into_force_with_the_plan() -> None
     [
         ("kind: lagg", "alerts.rules.night"),
         ("kind: lag, threshold: -1", "alerts.rules.night.threshold"),
-        ("kind: lag, thresold: 1", "alerts.rules.night.thresold"),
+        ("kind: lag, thresold: 1", "alerts.rules.night: unknown key 'thresold' (allowed: enabled"),
     ],
 )
 def test_a_rule_that_is_wrong_is_told_by_its_place(wrong: str, told: str) -> None:
     broken = ALERTS.replace('kind: lag, where: ["raw.*"], threshold: 900', wrong)
 
-    with pytest.raises(ConfigError, match=told.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=re.escape(told)):
         load(GOOD + broken)
 
 
@@ -170,3 +171,22 @@ def test_a_key_of_a_channel_is_made_and_one_of_another_is_refused(
     assert capsys.readouterr().out == key.for_the_receiver() + "\n"
     with pytest.raises(ConfigError, match="no channel of kind webhook"):
         command.key("dutty")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("kind: webhook, keys_env: K, url: 'ftp://x'", "alerts.channels.duty.url: "),
+        (
+            "kind: webhook, keys_env: K, uri: 'https://x'",
+            "alerts.channels.duty: unknown key 'uri' (allowed: ",
+        ),
+        ("url: 'https://x'", "a channel is of kind webhook or mail"),
+        ("kind: pager", "'pager' is not one of"),
+    ],
+)
+def test_a_channel_that_is_wrong_is_told_by_its_place(wrong: str, told: str) -> None:
+    broken = ALERTS.replace('kind: webhook, url: "https://duty.example/bus", keys_env: DUTY_KEYS', wrong)
+
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load(GOOD + broken)
