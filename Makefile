@@ -65,7 +65,7 @@ lock: setup-dev ## resolve the lock files anew from pyproject.toml
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  --no-build --extra embedded --extra parquet --extra build pyproject.toml -o requirements.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
-	  --no-build --extra embedded --extra parquet --extra build --extra debezium --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	  --no-build --extra embedded --extra parquet --extra build --extra debezium --extra otel --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --generate-hashes \
 	  --no-build --group bench -o requirements-bench.lock
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import typer
 
-from exchange import log
+from exchange import log, tracing
 from exchange.errors import ExchangeError
 from exchange.settings import read_settings
 
@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "client-config": "exchange.commands.parts:client_config",
         "serve-pull": "exchange.commands.pull:serve_pull",
         "pull-key": "exchange.commands.pull:pull_key",
+        "report": "exchange.commands.report:report",
         "webhook-key": "exchange.commands.webhook:webhook_key",
     },
     "snapshot": {
@@ -151,6 +152,19 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "report": "exchange.commands.bench:report",
     },
 }
+
+TRACED: Final = frozenset(
+    {
+        (None, "plan"),
+        (None, "apply"),
+        (None, "revoke"),
+        (None, "restore"),
+        ("request", "approve"),
+        ("request", "return"),
+        ("request", "end"),
+    }
+)
+"""Control operations; see exchange/tracing.py."""
 
 _GROUP_HELP: Final = {
     "snapshot": """One table of a PostgreSQL source read again beside its stream, for all views or for one.
@@ -277,6 +291,8 @@ def build() -> typer.Typer:
             module, _, function = target.partition(":")
             command = getattr(importlib.import_module(module), function)
             told = command.__doc__ or ""
+            if (group, name) in TRACED:
+                command = tracing.traced(command, f"exchange {group} {name}" if group else f"exchange {name}")
             parent.command(name, help=_laid_out(told), short_help=_first_line(told))(command)
     return app
 

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 
@@ -22,9 +21,10 @@ from exchange.alerting.rules import Alerting
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.alerts.desk import Desk
-from monitor.alerts.judge import refused_share
+from monitor.alerts.look import with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
+from monitor.api import quality as quality_api
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
 from monitor.api.requests import OnlineDesk
@@ -43,7 +43,6 @@ from monitor.sweeping import Sweeping
 PRINCIPAL: Final = "monitor"
 STATUS_WINDOW_S: Final = 300
 STATUS_MINUTES: Final = 1440
-LONG_WINDOW_S: Final = 3600
 _RETRY_S: Final = 1.0
 _PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis", "alerts", "notices")
 
@@ -94,6 +93,7 @@ class Service:
         listening = listen(host, port)
         app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
+        quality_api.add(app, self._clickhouse)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,
@@ -167,26 +167,10 @@ class Service:
         return newest.alerts if newest is not None else Alerting()
 
     def _seen(self, overdue: tuple[Overdue, ...] | None) -> Seen:
-        """Return this moment's figures for the rules of alerts; what cannot be asked is left unknown."""
-        figures = self._figures
-        seen = Seen(
-            now_ms=_now_ms(),
-            parts=self.health().parts,
-            plan=self._plans.newest,
-            workers=self._workers() if self._heartbeats.health().ok else None,
-            overdue=overdue,
-            long_refused=lambda: refused_share(figures.routes(LONG_WINDOW_S).routes),
-        )
-        if not (seen.parts["accounts"].ok and seen.parts["subscribers"].ok):
-            return seen  # what is stored is of before
-        with contextlib.suppress(TransientError):
-            return replace(
-                seen,
-                groups=figures.groups(),
-                routes=figures.routes(STATUS_WINDOW_S).routes,
-                balance=figures.balance(STATUS_MINUTES),
-            )
-        return seen
+        """Return what the rules of alerts look at now."""
+        workers = self._workers() if self._heartbeats.health().ok else None
+        before = Seen(_now_ms(), self.health().parts, self._plans.newest, workers, overdue=overdue)
+        return with_figures(before, self._figures)
 
     def _summary(self) -> dict[str, Any]:
         found = self._figures.balance(STATUS_MINUTES)

@@ -79,8 +79,8 @@ class AlertStore:
     ) -> list[Alert]:
         """Store what fires anew and what is over, each with its notices; return what is active after that.
 
-        found: all that fire now; over: keys of what is seen to be no longer so. A channel that is new is told of
-        what fires already.
+        found: all that fire now; over: keys of what is seen to be no longer so. A channel that is new is told
+        of what fires already.
         """
         with self._store.connected(lock=True) as connection:
             active = {alert.key: alert for alert in _read(connection, ACTIVE)}

@@ -21,7 +21,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
 
-from exchange import selfcheck
+from exchange import selfcheck, tracing
 from exchange.apply import access, binlog, debezium, publish, schemas, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
@@ -77,7 +77,8 @@ def apply(
     for stage in seen.withdrawals if seen.problems else [*seen.withdrawals, *seen.stages, *deletes]:
         began_s = time.monotonic()
         if stage.changes:
-            stage.run()
+            with tracing.span("apply stage", kind=stage.lines[0].kind if stage.lines else ""):
+                stage.run()
         took_s = time.monotonic() - began_s
         for line in stage.lines:
             report(line, took_s)

@@ -2,10 +2,10 @@
 
 One job for each raw topic and for each view. A stream has no end, and some catalogues take up what is
 complete alone: each job has a START and a COMPLETE of one run for each plan version, with the same run id
-whenever that version is told again. Names, types and masks of fields are told; no value, no address of a source.
+whenever that version is told again. Names, types and masks of fields are told; no value, no source's address.
 
-Source: OpenLineage specification, object model 2-0-2; facets Schema 1-1-1, ColumnLineage 1-2-0,
-Ownership 1-0-1, JobType 2-0-3; naming of Kafka and PostgreSQL datasets.
+Source: OpenLineage specification, object model 2-0-2; facets Schema 1-2-0, ColumnLineage 1-2-0,
+Ownership 1-0-1, JobType 2-0-4; naming of Kafka and PostgreSQL datasets.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _run(
 ) -> Iterator[Event]:
     facets = {
         "jobType": _facet(
-            "JobTypeJobFacet", "2-0-3", processingType="STREAMING", integration="EXCHANGE", jobType="ROUTE"
+            "JobTypeJobFacet", "2-0-4", processingType="STREAMING", integration="EXCHANGE", jobType="ROUTE"
         ),
         "ownership": _facet("OwnershipJobFacet", "1-0-1", owners=_owners(resource)),
     }
@@ -154,7 +154,7 @@ def _plain(dataset: Dataset) -> Dataset:
 
 
 def _schema(fields: list[tuple[str, FieldType]]) -> dict[str, Any]:
-    return _facet("SchemaDatasetFacet", "1-1-1", fields=[_column(name, type_) for name, type_ in fields])
+    return _facet("SchemaDatasetFacet", "1-2-0", fields=[_column(name, type_) for name, type_ in fields])
 
 
 def _column(name: str, type_: FieldType) -> dict[str, Any]:

@@ -156,6 +156,12 @@ def _type(annotation: Any) -> str:
         return f"{_type(arguments[0])} → {_type(arguments[1])}"
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
-    words = {"str": "text", "int": "number", "ViewSpec": "view", "RowCondition": "row condition"}
+    words = {
+        "str": "text",
+        "int": "number",
+        "ViewSpec": "view",
+        "RowCondition": "row condition",
+        "AlertRule": "rule",
+    }
     name: str = annotation.__name__
     return words.get(name, name.lower())

@@ -149,7 +149,8 @@ def _explain(source: YamlSource, detail: ErrorDetails) -> Problem:
 def _in_the_file(detail: ErrorDetails) -> Steps:
     """Return the steps to an error as they are in the file: pydantic's name an entry's kind on the way."""
     steps = detail["loc"]
-    place = 2 if steps[:1] == ("systems",) else 3 if steps[2:3] == ("delivery",) else None
+    of_four = steps[2:3] == ("delivery",) or steps[:2] == ("alerts", "channels")
+    place = 2 if steps[:1] == ("systems",) else 3 if of_four else None
     if place is None:
         return steps
     return (
@@ -182,6 +183,8 @@ def _words(detail: ErrorDetails) -> str:
     if kind == "union_tag_not_found" and detail["loc"][2:3] == ("delivery",):
         meant = next((told for key in seen if (told := hint(key, ("kind",)))), "")
         return f"'kind' is missing; a delivery is of kind {listing(_delivery_kinds())}.{meant}"
+    if kind == "union_tag_not_found" and detail["loc"][:1] == ("alerts",):
+        return "'kind' is missing; a channel is of kind webhook or mail"
     if kind == "union_tag_not_found":
         return "'kind' is missing; write a mask like `clear`, or `{kind: partial, keep_first: 1}`"
     if kind == "string_type" and isinstance(seen, int | float | dt.date):
@@ -231,7 +234,8 @@ def _next(node: dict[str, Any], step: str | int) -> dict[str, Any]:
         return {"$ref": mapping[step]} if step in mapping else {}
     if step in node.get("properties", {}):
         return dict(node["properties"][step])
-    inner = node.get("items") if isinstance(step, int) else node.get("additionalProperties")
+    by_pattern = next(iter(node.get("patternProperties", {}).values()), None)
+    inner = node.get("items") if isinstance(step, int) else node.get("additionalProperties") or by_pattern
     return inner if isinstance(inner, dict) else {}
 
 

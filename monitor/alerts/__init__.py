@@ -1,5 +1,5 @@
 """Alerts from the monitor's own figures.
 
-seen.py: what is looked at; judge.py: what is wrong there; texts.py: in words; watch.py: for how long it has
-been so; notify.py, mail.py, webhook.py: telling somebody; desk.py: all of it, as parts of the monitor.
+seen.py and look.py: what is looked at; judge.py: what is wrong there; texts.py: in words; watch.py: for how
+long it has been so; mail.py and webhook.py: telling somebody; desk.py: all of it, two parts of the monitor.
 """

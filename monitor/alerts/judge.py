@@ -161,12 +161,15 @@ def _retained(seen: Seen) -> Iterator[Condition]:
             yield Condition("retained_wal", "wal", "capture", system.name, share, detail=detail)
 
 
-def delivery_groups(plan: PublishedPlan) -> frozenset[str]:
-    """Return the consumer groups that are the bus's own: its workers' and its deliveries'."""
-    return frozenset(
-        {STREAM_GROUP}
-        | {delivery_group(one.subscriber, view) for one in plan.deliveries for view in one.views}
-    )
+def watched(plan: PublishedPlan) -> frozenset[tuple[str, str]]:
+    """Return group and topic of what the bus itself reads under a plan: its workers and its deliveries."""
+    raw = {(STREAM_GROUP, resource.raw_topic) for resource in plan.resources}
+    views = {
+        (delivery_group(one.subscriber, view), f"share.{view}")
+        for one in plan.deliveries
+        for view in one.views
+    }
+    return frozenset(raw | views)
 
 
 def _list(worker: Heartbeat, name: str) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from exchange.alerting.alert import Alert
 from exchange.alerting.rules import Alerting, AlertRule, Kind
-from monitor.alerts.judge import conditions, delivery_groups, known_kinds
+from monitor.alerts.judge import conditions, known_kinds, watched
 from monitor.alerts.seen import Condition, Seen
 from monitor.alerts.texts import words_of
 from monitor.api.models import SubscriberPosition
@@ -32,12 +32,12 @@ class Moves:
         self._at: dict[tuple[str, str, int], tuple[int, int]] = {}
 
     def look(
-        self, positions: Iterable[SubscriberPosition], now_ms: int, groups: frozenset[str]
+        self, positions: Iterable[SubscriberPosition], now_ms: int, ours: frozenset[tuple[str, str]]
     ) -> dict[tuple[str, str], int]:
-        """Return (group, topic) → since when it has stood; groups: the bus's own."""
+        """Return (group, topic) → since when it has stood; ours: those that the bus itself reads."""
         stood: dict[tuple[str, str], int] = {}
         for at in positions:
-            if at.group not in groups:
+            if (at.group, at.topic) not in ours:
                 continue
             where = (at.group, at.topic, at.partition)
             offset, since_ms = self._at.get(where, (-1, now_ms))
@@ -61,8 +61,8 @@ class Watch:
     def look(self, seen: Seen, active: Iterable[Alert]) -> Verdict:
         """Judge a moment; active: the alerts that are not over."""
         rules = seen.plan.alerts if seen.plan is not None else Alerting()
-        groups = delivery_groups(seen.plan) if seen.plan is not None else frozenset[str]()
-        stood = self._moves.look(seen.groups or (), seen.now_ms, groups)
+        ours = watched(seen.plan) if seen.plan is not None else frozenset[tuple[str, str]]()
+        stood = self._moves.look(seen.groups or (), seen.now_ms, ours)
         now = {one.key: one for one in conditions(seen, stood) if _is_past(one, rules, seen.long_refused)}
         for gone in self._since.keys() - now.keys():
             del self._since[gone]

@@ -420,3 +420,45 @@ WHERE account_partition = {partition:UInt32}
     AND account_offset >= {first:UInt64} AND account_offset < {until:UInt64}
 GROUP BY account_offset
 ORDER BY account_offset;
+
+-- name: quality_sources
+-- unit: changes
+-- meaning: captured and processed per raw topic, source time from {since_s} to before {until_s}
+SELECT
+    topic, any(resource) AS resource,
+    sum(captured) AS captured, sum(refused_capture) AS refused_capture,
+    sum(processed) AS processed, sum(refused_process) AS refused_process
+FROM rollup_sources FINAL
+WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {until_s:UInt64}
+GROUP BY topic
+ORDER BY topic;
+
+-- name: quality_rules
+-- unit: changes
+-- meaning: what went to quarantine per raw topic, stage, reason and field, from {since_s} to before {until_s}
+SELECT topic, stage, reason, field, sum(changes) AS changes
+FROM rollup_refusals FINAL
+WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {until_s:UInt64}
+GROUP BY topic, stage, reason, field
+ORDER BY changes DESC, topic, stage, reason, field;
+
+-- name: quality_delays
+-- unit: changes
+-- meaning: how many changes of a raw topic were readable, and how many of them in a histogram bucket up to {bucket}
+SELECT
+    topic, sum(arraySum(mapValues(readable))) AS readable_changes,
+    sum(arraySum(arrayMap((at, counted) -> if(at <= {bucket:UInt16}, counted, 0), mapKeys(readable), mapValues(readable))))
+        AS timely
+FROM rollup_stages FINAL
+WHERE stage = 'process' AND step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {until_s:UInt64}
+GROUP BY topic
+ORDER BY topic;
+
+-- name: quality_use
+-- unit: changes
+-- meaning: what each view got, source time from {since_s} to before {until_s}
+SELECT view_topic, any(resource) AS resource, sum(delivered) AS delivered
+FROM rollup_views FINAL
+WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {until_s:UInt64}
+GROUP BY view_topic
+ORDER BY view_topic;

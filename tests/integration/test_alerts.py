@@ -39,9 +39,10 @@ from exchange.signing import new_key, read_keys, signature_header
 from monitor.alerts import mail, webhook
 from tests.integration.test_monitor import api, pair, view, write
 from tests.stack import Stack, wait_for
-from tests.unit.monitor.test_alerts import alert
+from tests.unit.monitor.test_alerts import alert, plan
 
 KEYS = "TEST_ALERT_KEYS"
+STANDING = "raw.standing.public.t"
 DOCKER = Path(__file__).parents[2] / "docker"
 
 
@@ -108,9 +109,11 @@ def planned(stack: Stack, receiver_port: int) -> Stack:
             )
         },
     )
+    [resource] = plan().resources
+    standing = resource.model_copy(update={"raw_topic": STANDING})
     publish(
         stack.settings.kafka_client("admin"),
-        PublishedPlan(version=1, systems=(), resources=(), alerts=alerts),
+        PublishedPlan(version=1, systems=(), resources=(standing,), alerts=alerts),
     )
     return stack
 
@@ -177,7 +180,7 @@ def test_an_imbalance_is_told_once_over_a_restart_and_an_absent_receiver(
 
 
 def test_a_group_that_stands_before_records_is_a_stall_and_one_that_moves_is_over(planned: Stack) -> None:
-    topic = "raw.standing.public.t"
+    topic = STANDING
     planned.admin.ensure_topics([TopicSpec(topic, 1)])
     client = planned.settings.kafka_client("admin")
     producer = Producer({**client, "acks": "all"})
@@ -300,3 +303,32 @@ def test_every_metric_of_dashboards_and_alert_rules_is_one_of_a_running_bus(plan
     assert len(used) >= 12
     assert used - there == set()
     assert used_metrics("sum(exchange_route_delay_secs)") - there  # a wrong name is seen
+
+
+def test_a_month_of_accounts_is_told_as_indicators_score_and_broken_rules(planned: Stack) -> None:
+    topic, month = "raw.quality.public.t", time.strftime("%Y-%m", time.gmtime())
+    good = pair(topic)
+    producer = Producer({**planned.settings.kafka_client("admin"), "acks": "all"})
+    write(producer, good.capture, good.process)
+
+    def look() -> Any:
+        answer = api(planned, f"/api/quality?month={month}")
+        found = next((one for one in answer["resources"] if one["topic"] == topic), None)
+        whole = found and found["indicators"]["consistency"] == found["indicators"]["timeliness"] == 1
+        return (found, answer["views"]) if whole else None
+
+    found, views = wait_for(look, "the day's figures", 120)
+    assert (found["captured"], found["refused"]) == (20, 2)
+    assert found["indicators"] == {
+        "completeness": 1.0, "validity": 0.9, "uniqueness": 1.0, "timeliness": 1.0, "consistency": 1.0,
+    }  # fmt: skip
+    assert found["score"] == 98.0
+    assert found["score_before"] is None
+    assert found["worst"] == [{"stage": "process", "reason": "length", "field": "name", "changes": 2}]
+    assert {one["view_topic"]: one["delivered"] for one in views}[view(topic, "one")] == 18
+    assert (
+        httpx.get(
+            planned.settings.endpoints().api + "/api/quality?month=2026-13", trust_env=False
+        ).status_code
+        == 400
+    )

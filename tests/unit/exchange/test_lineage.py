@@ -47,7 +47,7 @@ def misfits(cls: Any, given: Any, place: str = "event") -> list[str]:
     if not isinstance(given, dict):
         return [f"{place}: no object"]
     attr.resolve_types(cls)
-    fields = {field.name: field for field in attr.fields(cls) if not field.name.startswith("_skip")}
+    fields = {field.name: field for field in attr.fields(cls)}
     wrong = [f"{place}.{name}: unknown" for name in given if name not in fields]
     for name, field in fields.items():
         if name in given and name != "facets":
@@ -83,7 +83,7 @@ def facet_misfits(event: dict[str, Any]) -> list[str]:
             model = FACETS[(kind, name)]
             content = {key: value for key, value in facet.items() if not key.startswith("_")}
             wrong += misfits(model, content | {"_producer": "", "_schemaURL": ""}, name)
-            if facet["_schemaURL"].rpartition("/")[2] != model._get_schema().rpartition("/")[2]:
+            if facet["_schemaURL"] != model._get_schema():
                 wrong.append(f"{name}: {facet['_schemaURL']}")
     return [one for one in wrong if "._producer" not in one and "._schemaURL" not in one]
 
@@ -97,7 +97,7 @@ def test_every_event_is_what_the_models_of_openlineage_take() -> None:
 
 def test_the_check_sees_a_missing_an_unknown_and_a_wrong_member() -> None:
     event = found()[0]
-    for planted in ({"producer": None}, {"eventType": "BEGUN"}, {"colour": "red"}, {"run": {}}):
+    for planted in ({"eventTime": None}, {"eventType": "BEGUN"}, {"colour": "red"}, {"run": {}}):
         broken = {name: value for name, value in (event | planted).items() if value is not None}
         assert misfits(RunEvent, broken)
     facet = event["outputs"][0]["facets"]["columnLineage"]
@@ -132,7 +132,6 @@ def test_a_views_fields_name_their_mask_and_what_is_not_shown_is_not_there() -> 
     for path, kind in shown.items():
         [how] = lineage[path]["inputFields"][0]["transformations"]
         assert (how["masking"], kind in how["description"]) == (kind != "clear", True)
-    assert json.dumps(output).count("columnLineage") == 1
 
 
 class Catalogue:

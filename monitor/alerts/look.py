@@ -1,0 +1,31 @@
+"""A moment's figures for the rules of alerts, from those that the monitor has cached for all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from exchange.errors import TransientError
+from monitor.alerts.judge import refused_share
+from monitor.alerts.seen import Seen
+from monitor.figures import Figures
+
+_WINDOW_S: Final = 300
+_LONG_WINDOW_S: Final = 3600
+_BALANCE_MINUTES: Final = 1440
+
+
+def with_figures(seen: Seen, figures: Figures) -> Seen:
+    """Return the moment with its figures; they stay unknown where they are of before, or do not come."""
+    if not (seen.parts["accounts"].ok and seen.parts["subscribers"].ok):
+        return seen
+    try:
+        return replace(
+            seen,
+            groups=figures.groups(),
+            routes=figures.routes(_WINDOW_S).routes,
+            balance=figures.balance(_BALANCE_MINUTES),
+            long_refused=lambda: refused_share(figures.routes(_LONG_WINDOW_S).routes),
+        )
+    except TransientError:
+        return seen
