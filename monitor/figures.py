@@ -25,12 +25,12 @@ from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S
 from monitor.routes import (
     RATE_WINDOW_MS,
-    lag_by_topic,
     longer,
     position_of,
     readable,
     routes_of,
     with_delays,
+    with_lags,
 )
 from monitor.suspects import suspect_minutes
 
@@ -71,9 +71,14 @@ class Figures:
         self._lock = threading.Lock()
         self._cache: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
-    def routes(self, window_s: int) -> Routes:
-        """Return what flowed on every route in the last `window_s` seconds."""
-        return self._once(("routes", window_s), lambda: self._routes(window_s))
+    def routes(self, window_s: int, limit: int | None = None, offset: int = 0) -> Routes:
+        """Return what flowed on the routes in the last `window_s` seconds: all, or `limit` from `offset` on."""
+        found = self._once(("routes", window_s), lambda: self._routes(window_s))
+        if limit is None and not offset:
+            return found
+        end = found.total if limit is None else offset + limit
+        more = end if end < found.total else None
+        return found.model_copy(update={"routes": found.routes[offset:end], "next_offset": more})
 
     def route(self, asked: RouteParams) -> RouteDetail | None:
         """Return one route with its figures over time; None where there is no such route."""
@@ -122,17 +127,12 @@ class Figures:
             flowed if exact else longer(ask("routes_long", **step), flowed),
             ask("planned_routes"),
             ask("delays", since_ms=since, growth=GROWTH) if exact else readable(by_stage),
-            ask("refusals", **step, topic="", limit=1000),
+            ask("refusals", **step, topic="", limit=1000, offset=0),
             ask("deliveries", **step, positions_ms=now - _POSITIONS_MS),
         )
-        behind = lag_by_topic(self._groups())
-        budgets = self._budgets_ms()
-        routes = (with_delays(route, by_stage, budgets.get(route.view_topic)) for route in found)
-        return Routes(
-            window_s=window_s,
-            at_ms=now,
-            routes=tuple(route.model_copy(update=behind.get(route.topic, {})) for route in routes),
-        )
+        budgets, groups = self._budgets_ms(), self._groups()
+        routes = with_lags(with_delays(found, by_stage, budgets), groups)
+        return Routes(window_s=window_s, at_ms=now, routes=tuple(routes), total=len(found))
 
     def _route(self, asked: RouteParams) -> RouteDetail | None:
         span_s, step_s = _SPANS[asked.span]
@@ -191,10 +191,19 @@ class Figures:
     def _refusals(self, asked: RefusalsParams) -> Refusals:
         now = self._now_ms()
         rows = self._clickhouse.query(
-            "refusals", **_step(now, asked.window_s), topic=asked.topic, limit=asked.limit
+            "refusals",
+            **_step(now, asked.window_s),
+            topic=asked.topic,
+            limit=asked.limit + 1,  # to know whether there is more
+            offset=asked.offset,
         )
-        found = tuple(Refusal(**row) for row in rows)
-        return Refusals(window_s=asked.window_s, at_ms=now, refusals=found)
+        end = asked.offset + asked.limit
+        return Refusals(
+            window_s=asked.window_s,
+            at_ms=now,
+            refusals=tuple(Refusal(**row) for row in rows[: asked.limit]),
+            next_offset=end if len(rows) > asked.limit else None,
+        )
 
     def _groups(self) -> tuple[SubscriberPosition, ...]:
         now = self._now_ms()

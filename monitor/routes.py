@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from monitor import delays
@@ -15,11 +15,39 @@ Row = Mapping[str, Any]
 Rows = Iterable[Row]
 
 
-def with_delays(route: Route, by_stage: Rows, budget_ms: int | None) -> Route:
-    """Return a route with its delay by stage; its own topic's, and its view topic's from there on."""
-    about = [row for row in by_stage if row["topic"] in (route.topic, route.view_topic)]
-    stages = delays.stages_of(about)
-    return route.model_copy(update={"stages": stages, "budget": delays.judged(stages, budget_ms)})
+def with_delays(
+    routes: Iterable[Route], by_stage: Rows, budgets_ms: Mapping[str, int]
+) -> Iterator[Route]:
+    """Yield routes with their delay by stage; their own topic's, and their view topic's from there on."""
+    of_topic: dict[str, list[Row]] = defaultdict(list)
+    for row in by_stage:
+        of_topic[row["topic"]].append(row)
+    for route in routes:
+        about = [*of_topic.get(route.topic, ()), *of_topic.get(route.view_topic, ())]
+        stages = delays.stages_of(about)
+        judged = delays.judged(stages, budgets_ms.get(route.view_topic))
+        yield route.model_copy(update={"stages": stages, "budget": judged})
+
+
+def with_lags(routes: Iterable[Route], positions: Iterable[SubscriberPosition]) -> Iterator[Route]:
+    """Yield routes with how far the workers are behind on the raw topic, and subscribers on the view topic."""
+    groups = tuple(positions)
+    behind, readers = lag_by_topic(groups), _readers_lags(groups)
+    for route in routes:
+        lag = {"readers_lag_records": readers.get(route.view_topic)}
+        yield route.model_copy(update=behind.get(route.topic, {}) | lag)
+
+
+def _readers_lags(positions: Iterable[SubscriberPosition]) -> dict[str, int]:
+    """Return the largest lag of a subscriber's group per view topic, all its partitions together."""
+    of_group: dict[tuple[str, str], int] = defaultdict(int)
+    for position in positions:
+        if position.subscriber:
+            of_group[position.topic, position.group] += position.lag_records
+    largest: dict[str, int] = {}
+    for (topic, _), lag in of_group.items():
+        largest[topic] = max(lag, largest.get(topic, 0))
+    return largest
 
 
 def longer(whole: Rows, recent: Rows) -> list[Row]:

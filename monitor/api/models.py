@@ -19,6 +19,8 @@ class RoutesParams(Model):
     LONGEST_S: ClassVar[int] = _WEEK_S
 
     window_s: int = Field(default=300, ge=10, le=_WEEK_S, description="How far back figures reach.")
+    limit: int | None = Field(default=None, ge=1, le=1000, description="At most so many; all where not given.")
+    offset: int = Field(default=0, ge=0, le=1_000_000, description="So many are passed over.")
 
 
 class RouteParams(Model):
@@ -46,6 +48,7 @@ class RefusalsParams(Model):
     window_s: int = Field(default=86_400, ge=10, le=90 * 86_400, description="How far back figures reach.")
     topic: str = Field(default="", max_length=249, description="Only this raw topic.")
     limit: int = Field(default=100, ge=1, le=1000, description="At most so many rows, largest first.")
+    offset: int = Field(default=0, ge=0, le=1_000_000, description="So many are passed over.")
 
 
 Trend = Literal["growing", "shrinking", "steady"]
@@ -97,6 +100,9 @@ class Route(Model):
         default=None, description="For how long the oldest of them has been there, to within 5 s."
     )
     trend: Trend | None = Field(default=None, description="Of lag_records, over the last minute.")
+    readers_lag_records: int | None = Field(
+        default=None, description="The largest lag of a subscriber's group on the view topic."
+    )
 
 
 class FlowPoint(Model):
@@ -131,11 +137,13 @@ class RouteDetail(Model):
 
 
 class Routes(Model):
-    """All routes of the newest plan, and those with figures in the window."""
+    """The routes of the newest plan and those with figures in the window, by topic and view topic."""
 
     window_s: int
     at_ms: int
     routes: tuple[Route, ...]
+    total: int = Field(description="How many there are, with those that the limit left out.")
+    next_offset: int | None = Field(default=None, description="Where the next ones start; None at the end.")
 
 
 class Refusal(Model):
@@ -156,6 +164,7 @@ class Refusals(Model):
     window_s: int
     at_ms: int
     refusals: tuple[Refusal, ...]
+    next_offset: int | None = Field(default=None, description="Where the next ones start; None at the end.")
 
 
 class MinuteFigures(Model):
