@@ -25,7 +25,9 @@ class Silent(Model):
     """A connector, worker or delivery that ought to be at work and gives no sign of life."""
 
     stage: str
-    writer: str = Field(description="As its heartbeat names it; of the workers, where none is heard, `stream`.")
+    writer: str = Field(
+        description="As its heartbeat names it; of the workers, where none is heard, `stream`."
+    )
     last_at_ms: int | None = Field(description="When it was last heard of; None: not since `since_ms`.")
     since_ms: int = Field(description="Since when the monitor has listened.")
     command: str = Field(description="What starts it.")

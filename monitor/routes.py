@@ -15,9 +15,7 @@ Row = Mapping[str, Any]
 Rows = Iterable[Row]
 
 
-def with_delays(
-    routes: Iterable[Route], by_stage: Rows, budgets_ms: Mapping[str, int]
-) -> Iterator[Route]:
+def with_delays(routes: Iterable[Route], by_stage: Rows, budgets_ms: Mapping[str, int]) -> Iterator[Route]:
     """Yield routes with their delay by stage; their own topic's, and their view topic's from there on."""
     of_topic: dict[str, list[Row]] = defaultdict(list)
     for row in by_stage:

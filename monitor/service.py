@@ -17,14 +17,17 @@ from pydantic import JsonValue
 
 from exchange import log
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
+from exchange.plan import PublishedPlan
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.retention import Retention
+from monitor.expected import Watch
 from monitor.figures import Figures
 from monitor.heartbeats import Heartbeats
 from monitor.ingest import Ingest
+from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
 from monitor.plans import Plans
 from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
@@ -61,6 +64,7 @@ class Service:
         self._plans = Plans(client, self._clickhouse, self._stop)
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
+        self._watch = Watch(self._started_at_ms)
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._registry_password = settings.secrets.get(REGISTRY_PASSWORD)
 
@@ -113,6 +117,47 @@ class Service:
             return status.model_copy(update=self._summary())
         return status
 
+    def glance(self) -> Overview:
+        """Return what the console shows at a glance."""
+        now_ms, health, workers = _now_ms(), self.health(), self._workers()
+        known = health.parts["redis"].ok
+        overview = Overview(
+            at_ms=now_ms,
+            parts=health.parts,
+            workers=workers,
+            silent=self._watch.silent(self._plans.newest, workers, now_ms) if known else (),
+            plan_version=self._plans.version,
+            routes_window_s=STATUS_WINDOW_S,
+            totals=None,
+            routes=None,
+            lanes=(),
+            lanes_left_out=0,
+            balance=None,
+        )
+        with contextlib.suppress(TransientError):
+            return overview.model_copy(update=self._flow(overview))
+        return overview
+
+    def plan(self) -> PublishedPlan | None:
+        """Return the newest plan; None while there is none."""
+        return self._plans.newest
+
+    def readers_of(self, view_topic: str) -> tuple[str, ...] | None:
+        """Return who may read a view; None while that is not known."""
+        return self._subscribers.readers.of(view_topic)
+
+    def _flow(self, overview: Overview) -> dict[str, Any]:
+        routes, positions = self._figures.routes(STATUS_WINDOW_S).routes, self._figures.subscribers()
+        readers = self._subscribers.readers.by_topic({route.view_topic for route in routes})
+        lanes = lanes_of(routes, self.plan(), overview.workers, overview.silent, positions, readers)
+        return {
+            "totals": totals_of(routes),
+            "routes": routes[:PAGE],
+            "lanes": lanes,
+            "lanes_left_out": max(len(routes) - LANES, 0),
+            "balance": self._balance(),
+        }
+
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read, and what comparing them with Kafka's found."""
         progress, reconciled = self._ingest.progress, self._ingest.reconciler.found
@@ -126,20 +171,23 @@ class Service:
         )
 
     def _summary(self) -> dict[str, Any]:
-        found = self._figures.balance(STATUS_MINUTES)
         return {
             "routes": self._figures.routes(STATUS_WINDOW_S).routes,
-            "balance": BalanceSummary(
-                balanced=found.balanced,
-                captured=found.captured,
-                processed=found.processed,
-                refused=found.refused,
-                in_flight=found.in_flight,
-                problems=len(found.problems),
-                newest=found.problems[:3],
-            ),
+            "balance": self._balance(),
             "subscribers": self._figures.subscribers(),
         }
+
+    def _balance(self) -> BalanceSummary:
+        found = self._figures.balance(STATUS_MINUTES)
+        return BalanceSummary(
+            balanced=found.balanced,
+            captured=found.captured,
+            processed=found.processed,
+            refused=found.refused,
+            in_flight=found.in_flight,
+            problems=len(found.problems),
+            newest=found.problems[:3],
+        )
 
     def _settled(self) -> dict[str, int]:
         """Return what is settled of each raw topic, as far as the accounts are stored that tell it."""
@@ -226,6 +274,11 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams first, which would hold up the end."""
+        self.config.app.state.live.close()  # type: ignore[union-attr]  # it is the application of build()
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import Field, SecretStr
 
-from monitor.api import console, metrics, problem
+from monitor.api import catalogue, console, live, metrics, problem
 from monitor.api.models import (
     AccountsProgress,
     BalanceParams,
@@ -26,6 +26,7 @@ from monitor.api.models import (
 )
 from monitor.balance import Balance
 from monitor.figures import Figures
+from monitor.overview import Overview as Glance
 from monitor.registry import rest
 from monitor.registry.store import Store
 
@@ -36,14 +37,17 @@ class BalanceAnswer(Balance):
     minutes: tuple[MinuteFigures, ...] | None = Field(default=None, description="Only with per=minute.")
 
 
-class Overview(Protocol):
+class Overview(catalogue.Catalogue, Protocol):
     """Who knows how the monitor and the other parts are."""
 
     def health(self) -> Health:
         """Return which parts work."""
 
     def status(self) -> Status:
-        """Return everything at a glance."""
+        """Return everything there is to know of the whole."""
+
+    def glance(self) -> Glance:
+        """Return what the console shows at a glance."""
 
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read."""
@@ -64,6 +68,8 @@ def build(overview: Overview, figures: Figures, registry: Store, registry_passwo
     _add_overview(app, overview)
     _add_figures(app, figures)
     _add_metrics(app, overview, figures)
+    live.install(app, overview.glance)
+    catalogue.install(app, overview)
     console.mount(app)
     app.include_router(rest.router(registry, registry_password))
     return app
@@ -87,7 +93,7 @@ def _add_figures(app: FastAPI, figures: Figures) -> None:
     @app.get("/api/routes", tags=["monitor"])
     def routes(asked: Annotated[RoutesParams, Query()]) -> Routes:
         """Show rate, delay and refusals of every route."""
-        return figures.routes(asked.window_s)
+        return figures.routes(asked.window_s, asked.limit, asked.offset)
 
     @app.get("/api/route", tags=["monitor"])
     def route(asked: Annotated[RouteParams, Query()]) -> RouteDetail:

@@ -19,7 +19,9 @@ class RoutesParams(Model):
     LONGEST_S: ClassVar[int] = _WEEK_S
 
     window_s: int = Field(default=300, ge=10, le=_WEEK_S, description="How far back figures reach.")
-    limit: int | None = Field(default=None, ge=1, le=1000, description="At most so many; all where not given.")
+    limit: int | None = Field(
+        default=None, ge=1, le=1000, description="At most so many; all where not given."
+    )
     offset: int = Field(default=0, ge=0, le=1_000_000, description="So many are passed over.")
 
 
