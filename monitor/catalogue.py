@@ -1,4 +1,4 @@
-"""What is shared, as the newest plan has it: contracts, views, and what each view shows of each field. No I/O."""
+"""What is shared, as the newest plan has it: contracts, and what each view shows of each field. No I/O."""
 
 from __future__ import annotations
 

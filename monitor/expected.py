@@ -1,4 +1,4 @@
-"""Who ought to be at work by the plan and is not heard of: a connector that died says nothing itself. No I/O."""
+"""Who ought to be at work and is not heard of: what died says nothing itself. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exchange.model import Model
 from exchange.plan import PublishedPlan
 
 _GRACE_MS: Final = 2 * TTL_S * 1000
-"""A heartbeat comes every second or two; whoever is alive is heard of within this from the monitor's start."""
+"""A heartbeat comes every second or two; whoever is alive is heard of within this."""
 _REMEMBERED_MS: Final = 3_600_000
 _ENDED: Final = "stopped"
 _WORKER: Final = "exchange stream"
@@ -25,16 +25,14 @@ class Silent(Model):
     """A connector, worker or delivery that ought to be at work and gives no sign of life."""
 
     stage: str
-    writer: str = Field(
-        description="As its heartbeat names it; of the workers, where none is heard, `stream`."
-    )
+    writer: str = Field(description="As its heartbeat names it; `stream` where no worker is heard.")
     last_at_ms: int | None = Field(description="When it was last heard of; None: not since `since_ms`.")
     since_ms: int = Field(description="Since when the monitor has listened.")
     command: str = Field(description="What starts it.")
 
 
 def expected_of(plan: PublishedPlan) -> dict[tuple[str, str], str]:
-    """Return stage and writer of each process that a plan needs besides workers → the command that starts it."""
+    """Return stage and writer of each process that a plan needs, without workers → what starts it."""
     captured = {resource.system for resource in plan.resources}
     found = {("capture", f"cdc-{name}"): f"exchange connect {name}" for name in sorted(captured)}
     for delivery in plan.deliveries:

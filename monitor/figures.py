@@ -72,7 +72,7 @@ class Figures:
         self._cache: dict[tuple[Any, ...], tuple[float, Any]] = {}
 
     def routes(self, window_s: int, limit: int | None = None, offset: int = 0) -> Routes:
-        """Return what flowed on the routes in the last `window_s` seconds: all, or `limit` from `offset` on."""
+        """Return what flowed in the last `window_s` seconds, on all routes or `limit` from `offset` on."""
         found = self._once(("routes", window_s), lambda: self._routes(window_s))
         if limit is None and not offset:
             return found

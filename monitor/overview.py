@@ -1,4 +1,4 @@
-"""What the console shows at a glance, as one document: what is wrong, the sums, and a picture of the flow. No I/O."""
+"""What the console shows at a glance: what is wrong, the sums, and a picture of the flow. No I/O."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def with_delays(routes: Iterable[Route], by_stage: Rows, budgets_ms: Mapping[str
 
 
 def with_lags(routes: Iterable[Route], positions: Iterable[SubscriberPosition]) -> Iterator[Route]:
-    """Yield routes with how far the workers are behind on the raw topic, and subscribers on the view topic."""
+    """Yield routes with how far the workers are behind on the raw topic, subscribers on the view topic."""
     groups = tuple(positions)
     behind, readers = lag_by_topic(groups), _readers_lags(groups)
     for route in routes:
