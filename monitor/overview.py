@@ -15,7 +15,7 @@ from monitor.expected import Silent
 
 PAGE: Final = 50
 """Routes of the first page of the list."""
-LANES: Final = 12
+LANES: Final = 10
 """Routes of the picture; more cannot be read from across a room."""
 
 Trouble = Literal["halted", "silent", "over_budget", "growing", "refused"]
