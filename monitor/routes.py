@@ -15,25 +15,39 @@ Row = Mapping[str, Any]
 Rows = Iterable[Row]
 
 
-def with_delays(routes: Iterable[Route], by_stage: Rows, budgets_ms: Mapping[str, int]) -> Iterator[Route]:
-    """Yield routes with their delay by stage; their own topic's, and their view topic's from there on."""
-    of_topic: dict[str, list[Row]] = defaultdict(list)
-    for row in by_stage:
-        of_topic[row["topic"]].append(row)
-    for route in routes:
-        about = [*of_topic.get(route.topic, ()), *of_topic.get(route.view_topic, ())]
-        stages = delays.stages_of(about)
-        judged = delays.judged(stages, budgets_ms.get(route.view_topic))
-        yield route.model_copy(update={"stages": stages, "budget": judged})
+def complete(
+    routes: Iterable[Route],
+    by_stage: Rows,
+    budgets_ms: Mapping[str, int],
+    positions: Iterable[SubscriberPosition],
+) -> Iterator[Route]:
+    """Yield routes with their delay by stage, and how far workers and subscribers are behind.
 
-
-def with_lags(routes: Iterable[Route], positions: Iterable[SubscriberPosition]) -> Iterator[Route]:
-    """Yield routes with how far the workers are behind on the raw topic, subscribers on the view topic."""
-    groups = tuple(positions)
+    by_stage: rows of delays_of_stages. A route's stages are its own topic's, and from there its view topic's.
+    """
+    groups, of_topic = tuple(positions), _by_topic(by_stage)
     behind, readers = lag_by_topic(groups), _readers_lags(groups)
+    known: dict[str, tuple[delays.StageDelay, ...]] = {}
     for route in routes:
-        lag = {"readers_lag_records": readers.get(route.view_topic)}
-        yield route.model_copy(update=behind.get(route.topic, {}) | lag)
+        own = of_topic.get(route.topic, [])
+        if of_view := of_topic.get(route.view_topic):
+            stages = delays.stages_of([*own, *of_view])
+        else:
+            stages = known.get(route.topic) or known.setdefault(route.topic, delays.stages_of(own))
+        update = {
+            "stages": stages,
+            "budget": delays.judged(stages, budgets_ms.get(route.view_topic)),
+            "readers_lag_records": readers.get(route.view_topic),
+            **behind.get(route.topic, {}),
+        }
+        yield route.model_copy(update=update)
+
+
+def _by_topic(rows: Rows) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["topic"]].append(row)
+    return found
 
 
 def _readers_lags(positions: Iterable[SubscriberPosition]) -> dict[str, int]:

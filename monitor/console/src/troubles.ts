@@ -2,7 +2,8 @@
 import { haltText, type Lane, type Overview, type Silent, type Trouble } from './api'
 import { instant, number, t } from './words'
 
-export function troublesOf(overview: Overview): string[] {
+/** brief: one text for all who are silent, for eyes that are far away. */
+export function troublesOf(overview: Overview, brief = false): string[] {
   const { parts, workers, silent, lanes, totals, balance } = overview
   const slow = lanes.filter(({ troubles }) => troubles.includes('over_budget'))
   const behind = lanes.filter(({ troubles }) => troubles.includes('growing'))
@@ -11,7 +12,9 @@ export function troublesOf(overview: Overview): string[] {
     ...Object.entries(parts)
       .filter(([, part]) => !part.ok)
       .map(([name, part]) => t('partWrong', { name, text: part.text })),
-    ...silent.map(silenceText),
+    ...(brief && silent.length > 1
+      ? [t('silentAll', { names: silent.map(({ writer }) => writer).join(', ') })]
+      : silent.map(silenceText)),
     ...workers.flatMap(({ writer, halted, alarms }) => [
       ...halted.map((halt) => t('workerWrong', { writer, halt: haltText(halt) })),
       ...alarms.map((text) => t('alarm', { writer, text })),
