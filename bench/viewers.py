@@ -21,12 +21,14 @@ from pydantic import SecretStr
 from exchange.errors import PartError
 from exchange.plan import PublishedPlan
 from monitor.api.app import build
-from monitor.api.models import AccountsProgress, BalanceSummary, Health, Status
+from monitor.api.models import AccountsProgress, Health, Status
 from monitor.clickhouse.client import ClickHouse
 from monitor.figures import Figures
-from monitor.overview import PAGE, Overview, lanes_of, totals_of
+from monitor.glance import Known, overview_of
+from monitor.overview import Overview
+from monitor.readers import Readers
 from monitor.registry.store import Store
-from monitor.service import STATUS_MINUTES, STATUS_WINDOW_S, listen
+from monitor.service import listen
 
 VIEWERS: Final = 50
 _SECONDS: Final = 15.0
@@ -66,23 +68,8 @@ class _Nobody:
         raise NotImplementedError
 
     def glance(self) -> Overview:
-        routes, balance = self._figures.routes(STATUS_WINDOW_S).routes, self._figures.balance(STATUS_MINUTES)
-        return Overview(
-            at_ms=_now_ms(),
-            parts={},
-            workers=(),
-            silent=(),
-            plan_version=1,
-            routes_window_s=STATUS_WINDOW_S,
-            totals=totals_of(routes),
-            routes=routes[:PAGE],
-            lanes=lanes_of(routes, None, (), (), self._figures.subscribers(), {}),
-            lanes_left_out=0,
-            balance=BalanceSummary(
-                **balance.model_dump(include={"balanced", "captured", "processed", "refused", "in_flight"}),
-                problems=len(balance.problems),
-            ),
-        )
+        known = Known(at_ms=_now_ms(), parts={}, workers=(), silent=(), plan=None)
+        return overview_of(known, self._figures, Readers())
 
     def plan(self) -> PublishedPlan | None:
         return None

@@ -20,21 +20,20 @@ from exchange.errors import ConfigError, ExchangeError, PartError, TransientErro
 from exchange.plan import PublishedPlan
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.api.app import build
-from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
+from monitor.api.models import AccountsProgress, Health, PartHealth, Status
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.retention import Retention
-from monitor.expected import Watch
+from monitor.expected import Silent, Watch
 from monitor.figures import Figures
+from monitor.glance import BALANCE_MINUTES, WINDOW_S, Known, overview_of, summary_of
 from monitor.heartbeats import Heartbeats
 from monitor.ingest import Ingest
-from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
+from monitor.overview import Overview
 from monitor.plans import Plans
 from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
 
 PRINCIPAL: Final = "monitor"
-STATUS_WINDOW_S: Final = 300
-STATUS_MINUTES: Final = 1440
 _RETRY_S: Final = 1.0
 _PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis")
 
@@ -99,16 +98,18 @@ class Service:
 
     def status(self) -> Status:
         """Return everything at a glance."""
+        now_ms, workers = _now_ms(), self._workers()
         status = Status(
-            at_ms=_now_ms(),
+            at_ms=now_ms,
             started_at_ms=self._started_at_ms,
             memory_mib=resident_mib(),
             parts=self.health().parts,
-            workers=self._workers(),
+            workers=workers,
+            silent=self._silent(workers, now_ms),
             plan_version=self._plans.version,
             accounts=self.progress(),
-            routes_window_s=STATUS_WINDOW_S,
-            balance_minutes=STATUS_MINUTES,
+            routes_window_s=WINDOW_S,
+            balance_minutes=BALANCE_MINUTES,
             routes=None,
             balance=None,
             subscribers=None,
@@ -119,24 +120,9 @@ class Service:
 
     def glance(self) -> Overview:
         """Return what the console shows at a glance."""
-        now_ms, health, workers = _now_ms(), self.health(), self._workers()
-        known = health.parts["redis"].ok
-        overview = Overview(
-            at_ms=now_ms,
-            parts=health.parts,
-            workers=workers,
-            silent=self._watch.silent(self._plans.newest, workers, now_ms) if known else (),
-            plan_version=self._plans.version,
-            routes_window_s=STATUS_WINDOW_S,
-            totals=None,
-            routes=None,
-            lanes=(),
-            lanes_left_out=0,
-            balance=None,
-        )
-        with contextlib.suppress(TransientError):
-            return overview.model_copy(update=self._flow(overview))
-        return overview
+        now_ms, workers = _now_ms(), self._workers()
+        known = Known(now_ms, self.health().parts, workers, self._silent(workers, now_ms), self.plan())
+        return overview_of(known, self._figures, self._subscribers.readers)
 
     def plan(self) -> PublishedPlan | None:
         """Return the newest plan; None while there is none."""
@@ -145,18 +131,6 @@ class Service:
     def readers_of(self, view_topic: str) -> tuple[str, ...] | None:
         """Return who may read a view; None while that is not known."""
         return self._subscribers.readers.of(view_topic)
-
-    def _flow(self, overview: Overview) -> dict[str, Any]:
-        routes, positions = self._figures.routes(STATUS_WINDOW_S).routes, self._figures.subscribers()
-        readers = self._subscribers.readers.by_topic({route.view_topic for route in routes})
-        lanes = lanes_of(routes, self.plan(), overview.workers, overview.silent, positions, readers)
-        return {
-            "totals": totals_of(routes),
-            "routes": routes[:PAGE],
-            "lanes": lanes,
-            "lanes_left_out": max(len(routes) - LANES, 0),
-            "balance": self._balance(),
-        }
 
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read, and what comparing them with Kafka's found."""
@@ -172,22 +146,10 @@ class Service:
 
     def _summary(self) -> dict[str, Any]:
         return {
-            "routes": self._figures.routes(STATUS_WINDOW_S).routes,
-            "balance": self._balance(),
+            "routes": self._figures.routes(WINDOW_S).routes,
+            "balance": summary_of(self._figures.balance(BALANCE_MINUTES)),
             "subscribers": self._figures.subscribers(),
         }
-
-    def _balance(self) -> BalanceSummary:
-        found = self._figures.balance(STATUS_MINUTES)
-        return BalanceSummary(
-            balanced=found.balanced,
-            captured=found.captured,
-            processed=found.processed,
-            refused=found.refused,
-            in_flight=found.in_flight,
-            problems=len(found.problems),
-            newest=found.problems[:3],
-        )
 
     def _settled(self) -> dict[str, int]:
         """Return what is settled of each raw topic, as far as the accounts are stored that tell it."""
@@ -197,6 +159,10 @@ class Service:
             for topic, found in self._subscribers.settled.items()
             if stored >= found.known_at
         }
+
+    def _silent(self, workers: tuple[dict[str, JsonValue], ...], now_ms: int) -> tuple[Silent, ...]:
+        """Return who is missing; while Redis is away nobody is, for nobody can be heard."""
+        return self._watch.silent(self.plan(), workers, now_ms) if self._heartbeats.health().ok else ()
 
     def _workers(self) -> tuple[dict[str, JsonValue], ...]:
         return self._heartbeats.read()

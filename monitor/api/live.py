@@ -25,6 +25,8 @@ from monitor.overview import Overview
 
 EVERY_S: Final = 1.0
 HEARTBEAT_S: Final = 5.0
+STREAM_S: Final = 300.0
+"""A stream ends then, and who looks is looked at anew: rights may have changed."""
 VIEWERS: Final = 300
 """The server takes 500 connections; the others are for requests."""
 _FRESH_S: Final = 2.0
@@ -95,8 +97,8 @@ class Live:
         return self._overview().model_dump_json().encode()
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Yield frames until the viewer goes or the server ends."""
-        viewer = _Viewer()
+        """Yield frames until the viewer goes, the stream is old or the server ends."""
+        viewer, until = _Viewer(), time.monotonic() + STREAM_S
         self._viewers.add(viewer)
         try:
             yield _FIRST
@@ -104,7 +106,9 @@ class Live:
                 yield self._newest[2]
             if self._feeding is None:
                 self._feeding = asyncio.create_task(self._feed())
-            while not self._closed and (frame := await viewer.take()) is not None:
+            while not self._closed and time.monotonic() < until:
+                if (frame := await viewer.take()) is None:
+                    return
                 yield frame
         finally:
             self._viewers.discard(viewer)

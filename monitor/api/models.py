@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from exchange.model import Model
 from monitor.balance import Problem as Imbalance
 from monitor.delays import DelayBudget, StageDelay
+from monitor.expected import Silent
 
 _WEEK_S = 7 * 86_400
 
@@ -246,6 +247,9 @@ class Status(Model):
     memory_mib: int = Field(description="Resident memory of the monitor, embedded ClickHouse included.")
     parts: dict[str, PartHealth]
     workers: tuple[dict[str, JsonValue], ...] = Field(description="Heartbeats of connectors and workers.")
+    silent: tuple[Silent, ...] = Field(
+        default=(), description="Who ought to be at work and gives no sign of life."
+    )
     plan_version: int | None
     accounts: AccountsProgress
     routes_window_s: int = Field(description="How far back the figures of the routes reach.")

@@ -179,6 +179,7 @@ def open_page(page: Page, console: str, name: str, language: str) -> None:
         page.locator("[data-test=language]").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(TITLES[language][name], timeout=PATIENCE_MS)
     expect(page.locator("main")).to_contain_text(SEEN[name], timeout=PATIENCE_MS)
+    expect(page.get_by_role("status")).to_have_count(0, timeout=PATIENCE_MS)  # nothing is asked for any more
 
 
 def keep_screenshot(page: Page, name: str) -> None:

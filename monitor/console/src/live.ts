@@ -3,6 +3,7 @@ import { onUnmounted, ref, watch, type Ref } from 'vue'
 import { ask, HttpError, loginWanted, type Overview } from './api'
 
 const POLL_MS = 2000
+const LATE_MS = 3000
 const SILENT_MS = 10_000
 const STREAM_AGAIN_MS = 15_000
 
@@ -16,12 +17,17 @@ let streamAt = 0
 function listen(): void {
   streamAt = heardAt = Date.now()
   stream = new EventSource('/api/live')
-  stream.addEventListener('overview', (event: MessageEvent<string>) => take(JSON.parse(event.data) as Overview))
-  stream.onerror = hangUp
+  stream.addEventListener('overview', (event: MessageEvent<string>) => {
+    heardAt = Date.now()
+    take(JSON.parse(event.data) as Overview)
+  })
+  stream.onerror = () => {
+    hangUp()
+    void poll()
+  }
 }
 
 function take(found: Overview): void {
-  heardAt = Date.now()
   overview.value = found
   away.value = false
 }
@@ -34,7 +40,7 @@ function hangUp(): void {
 async function poll(): Promise<void> {
   try {
     take(await ask<Overview>('/api/overview'))
-    if (Date.now() - streamAt > STREAM_AGAIN_MS) listen()
+    if (stream === null && Date.now() - streamAt > STREAM_AGAIN_MS) listen()
   } catch {
     away.value = !loginWanted.value
   }
@@ -44,7 +50,7 @@ async function poll(): Promise<void> {
 async function tend(): Promise<void> {
   if (document.hidden || loginWanted.value) return hangUp()
   if (stream !== null && Date.now() - heardAt > SILENT_MS) hangUp()
-  if (stream === null) await poll()
+  if (stream === null || Date.now() - heardAt > LATE_MS) await poll()
 }
 
 /** Keep `overview` up to date while the component that asks is there. */

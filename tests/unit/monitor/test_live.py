@@ -175,6 +175,17 @@ def test_failure_to_make_a_frame_does_not_end_the_stream() -> None:
     run(scene)
 
 
+@pytest.mark.usefixtures("quick")
+def test_old_stream_ends_so_that_rights_are_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "STREAM_S", 0.2)
+    make, _ = counted()
+
+    async def scene() -> int:
+        return len([frame async for frame in Live(make).frames() if number_of(frame)])
+
+    assert run(scene) > 0
+
+
 def unpacked(parts: list[bytes]) -> bytes:
     """Return what a browser makes of a compressed stream."""
     unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
