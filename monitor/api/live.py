@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from exchange import log
+from exchange.errors import TransientError
 from monitor.api.models import NoParams
 from monitor.overview import Overview
 
@@ -159,11 +160,17 @@ def install(app: FastAPI, overview: Callable[[], Overview]) -> None:
         """Show what the console shows at a glance."""
         return Response(live.body(), media_type="application/json")
 
-    @app.get("/api/live", tags=["monitor"], response_class=StreamingResponse)
+    @app.get(
+        "/api/live",
+        tags=["monitor"],
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}}},
+    )
     async def stream(request: Request, _asked: Annotated[NoParams, Query()]) -> StreamingResponse:
         """Send it every second, as events named `overview` whose data is the answer of /api/overview."""
         if live.viewers >= VIEWERS:
-            raise HTTPException(503, headers={"Retry-After": "10"})
+            msg = f"{VIEWERS} streams are open, which is all there may be; ask for /api/overview instead"
+            raise TransientError(msg)
         zipped = "gzip" in request.headers.get("accept-encoding", "")
         headers = {**_HEADERS, "Content-Encoding": "gzip"} if zipped else _HEADERS
         return StreamingResponse(_bytes(live, zipped), media_type="text/event-stream", headers=headers)
