@@ -82,14 +82,9 @@ class Figures:
         self._cache: dict[tuple[Any, ...], _Kept] = {}
         self._renewing: set[tuple[Any, ...]] = set()
 
-    def routes(self, window_s: int, limit: int | None = None, offset: int = 0) -> Routes:
-        """Return what flowed in the last `window_s` seconds, on all routes or `limit` from `offset` on."""
-        found = self._once(("routes", window_s), lambda: self._routes(window_s))
-        if limit is None and not offset:
-            return found
-        end = found.total if limit is None else offset + limit
-        more = end if end < found.total else None
-        return found.model_copy(update={"routes": found.routes[offset:end], "next_offset": more})
+    def routes(self, window_s: int) -> Routes:
+        """Return what flowed on every route in the last `window_s` seconds."""
+        return self._once(("routes", window_s), lambda: self._routes(window_s))
 
     def route(self, asked: RouteParams) -> RouteDetail | None:
         """Return one route with its figures over time; None where there is no such route."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import JsonValue
 
 from exchange.errors import TransientError
 from exchange.plan import PublishedPlan
-from monitor.api.models import BalanceSummary, PartHealth
+from monitor.api.models import BalanceSummary, PartHealth, Routes, SubscriberPosition
 from monitor.balance import Balance
 from monitor.expected import Silent
-from monitor.figures import Figures
 from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
 from monitor.readers import Readers
 
@@ -35,7 +34,20 @@ class Known:
     plan: PublishedPlan | None
 
 
-def overview_of(known: Known, figures: Figures, readers: Readers) -> Overview:
+class Flow(Protocol):
+    """What is asked of the figures; see monitor/figures.py."""
+
+    def routes(self, window_s: int) -> Routes:
+        """Return what flowed on every route."""
+
+    def balance(self, minutes: int) -> Balance:
+        """Return the accounts."""
+
+    def subscribers(self) -> tuple[SubscriberPosition, ...]:
+        """Return how far consumer groups are."""
+
+
+def overview_of(known: Known, figures: Flow, readers: Readers) -> Overview:
     """Return everything at a glance."""
     overview = Overview(
         at_ms=known.at_ms,
@@ -68,7 +80,7 @@ def summary_of(balance: Balance) -> BalanceSummary:
     )
 
 
-def _flow(known: Known, figures: Figures, readers: Readers) -> dict[str, Any]:
+def _flow(known: Known, figures: Flow, readers: Readers) -> dict[str, Any]:
     routes, positions = figures.routes(WINDOW_S).routes, figures.subscribers()
     may_read = readers.by_topic({route.view_topic for route in routes})
     return {

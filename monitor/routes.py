@@ -7,12 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from monitor import delays
-from monitor.api.models import Delay, Delivered, Route, SubscriberPosition, Trend
+from monitor.api.models import Delay, Delivered, Route, Routes, SubscriberPosition, Trend
 
 RATE_WINDOW_MS: Final = 60_000
 
 Row = Mapping[str, Any]
 Rows = Iterable[Row]
+
+
+def page_of(found: Routes, limit: int | None, offset: int) -> Routes:
+    """Return `limit` of the routes from `offset` on, or all of them from there."""
+    total = len(found.routes)
+    end = total if limit is None else offset + limit
+    shown = found.routes[offset:end]
+    return found.model_copy(
+        update={"routes": shown, "total": total, "next_offset": end if end < total else None}
+    )
 
 
 def complete(

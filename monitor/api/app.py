@@ -29,6 +29,7 @@ from monitor.figures import Figures
 from monitor.overview import Overview as Glance
 from monitor.registry import rest
 from monitor.registry.store import Store
+from monitor.routes import page_of
 
 
 class BalanceAnswer(Balance):
@@ -93,7 +94,7 @@ def _add_figures(app: FastAPI, figures: Figures) -> None:
     @app.get("/api/routes", tags=["monitor"])
     def routes(asked: Annotated[RoutesParams, Query()]) -> Routes:
         """Show rate, delay and refusals of every route."""
-        return figures.routes(asked.window_s, asked.limit, asked.offset)
+        return page_of(figures.routes(asked.window_s), asked.limit, asked.offset)
 
     @app.get("/api/route", tags=["monitor"])
     def route(asked: Annotated[RouteParams, Query()]) -> RouteDetail:

@@ -315,7 +315,7 @@ def guarded() -> Iterator[str]:
             raise HTTPException(401)
         if path == "me":
             return {"name": "li-na", "roles": []}
-        raise HTTPException(503)
+        raise HTTPException(403)
 
     @app.post("/api/logout")
     def logout() -> None:
@@ -352,6 +352,7 @@ def test_who_is_not_known_logs_in_first(browser: Browser) -> None:
         page.keyboard.press("Enter")
         expect(title).to_have_text("Quarantine")
         expect(page.locator("header")).to_contain_text("li-na")
+        expect(page.get_by_role("alert")).to_contain_text("None of your roles")
         page.locator("[data-test=logout]").click()
         expect(title).to_have_text("Log in")
         context.close()

@@ -204,11 +204,19 @@ export interface RefusalPage {
   next_offset: number | null
 }
 
-/** An answer that is not 2xx. */
+/** An answer that is not 2xx; `detail` is what its problem document says, or empty. */
 export class HttpError extends Error {
-  constructor(readonly status: number) {
+  constructor(
+    readonly status: number,
+    readonly detail: string,
+  ) {
     super(`HTTP ${status}`)
   }
+}
+
+async function refusal(answer: Response): Promise<HttpError> {
+  const problem = (await answer.json().catch(() => null)) as { detail?: unknown } | null
+  return new HttpError(answer.status, typeof problem?.detail === 'string' ? problem.detail : '')
 }
 
 /** Whether the monitor wants a name and a password before it answers. */
@@ -218,7 +226,7 @@ export const loginWanted = ref(false)
 export async function ask<T>(path: string): Promise<T> {
   const answer = await fetch(path, { signal: AbortSignal.timeout(10_000) })
   if (answer.status === 401) loginWanted.value = true
-  if (!answer.ok) throw new HttpError(answer.status)
+  if (!answer.ok) throw await refusal(answer)
   return (await answer.json()) as T
 }
 
@@ -230,7 +238,7 @@ export async function send(path: string, body: unknown): Promise<void> {
     body: JSON.stringify(body),
     signal: AbortSignal.timeout(10_000),
   })
-  if (!answer.ok) throw new HttpError(answer.status)
+  if (!answer.ok) throw await refusal(answer)
 }
 
 export function haltText({ topic, partition, offset, reason }: Halt): string {

@@ -9,6 +9,8 @@ const STREAM_AGAIN_MS = 15_000
 
 export const overview = ref<Overview | null>(null)
 export const away = ref(false)
+/** Whether the monitor answers, and not whoever asks. */
+export const forbidden = ref(false)
 
 let stream: EventSource | null = null
 let heardAt = 0
@@ -29,7 +31,7 @@ function listen(): void {
 
 function take(found: Overview): void {
   overview.value = found
-  away.value = false
+  away.value = forbidden.value = false
 }
 
 function hangUp(): void {
@@ -41,8 +43,10 @@ async function poll(): Promise<void> {
   try {
     take(await ask<Overview>('/api/overview'))
     if (stream === null && Date.now() - streamAt > STREAM_AGAIN_MS) listen()
-  } catch {
-    away.value = !loginWanted.value
+  } catch (error) {
+    forbidden.value = error instanceof HttpError && error.status === 403
+    away.value = !loginWanted.value && !forbidden.value
+    if (forbidden.value) overview.value = null
   }
 }
 
