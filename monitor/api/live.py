@@ -84,6 +84,8 @@ class Live:
         self._feeding: asyncio.Task[None] | None = None
         self._newest: tuple[float, bytes, Frame] | None = None
         self._closed = False
+        self._failing = False
+        """Whether the last frame could not be made; says it once, not every second."""
 
     @property
     def viewers(self) -> int:
@@ -127,8 +129,11 @@ class Live:
                 try:
                     body, frame = await run_in_threadpool(self._make)
                 except Exception as error:
-                    _log.error("live_frame_failed", exc_info=error)
+                    if not self._failing:
+                        _log.error("live_frame_failed", exc_info=error)
+                    self._failing = True
                 else:
+                    self._failing = False
                     self._newest = (began, body, frame)
                     for viewer in () if self._closed else tuple(self._viewers):
                         viewer.give(frame)
