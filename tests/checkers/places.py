@@ -107,7 +107,7 @@ def _get(url: str) -> bytes:
 
 def _events(stream: BinaryIO) -> bytes:
     """Return what a stream says until its second event is over; it would go on for minutes."""
-    seen = []
+    seen: list[bytes] = []
     while sum(line.startswith(b"event:") for line in seen) < _EVENTS_READ or seen[-1].strip():
         line = stream.readline()
         assert line, "the stream of events ended before it told anything"
