@@ -97,7 +97,7 @@ def questions(now_s: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for window, since in (("15 min", since_15_min), ("day", since_day), ("week", since_week)):
         yield "routes_long", window, since
         yield "delays_of_stages", window, since | {"growth": GROWTH}
-        yield "refusals", window, since | {"topic": "", "limit": 1000}
+        yield "refusals", window, since | {"topic": "", "limit": 1000, "offset": 0}
         yield "deliveries", window, since | {"positions_ms": now_ms - 60_000}
     for window, since in (("15 min", since_15_min), ("day", since_day), ("month", since_month)):
         yield "flow_series", window, since | route

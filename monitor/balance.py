@@ -10,7 +10,8 @@ are missing at once where the workers are known to have read past them (monitor/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import Field
@@ -118,8 +119,10 @@ def balance(
     problems += [_unread(row) for row in missing if row["readable_ms"] >= since_ms]
     problems += _unknown(unknown_to_kafka, now_ms)
     problems.sort(key=lambda problem: -problem.minute_ms)
-    views = list(view_totals)
-    topics = tuple(_topic(row, views, problems) for row in totals)
+    views, uneven = _by_topic(view_totals), _uneven(problems)
+    topics = tuple(
+        _topic(row, views.get(row["topic"], []), uneven.get(row["topic"], set())) for row in totals
+    )
     return Balance(
         balanced=not problems,
         captured=sum(topic.captured for topic in topics),
@@ -132,11 +135,26 @@ def balance(
     )
 
 
-def _topic(row: Mapping[str, Any], views: list[Mapping[str, Any]], problems: list[Problem]) -> TopicBalance:
-    topic = row["topic"]
-    uneven = {problem.view_topic for problem in problems if problem.topic == topic}
+def _by_topic(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["topic"]].append(row)
+    return found
+
+
+def _uneven(problems: Iterable[Problem]) -> dict[str, set[str | None]]:
+    """Return raw topic → the views that do not balance; None among them for the topic itself."""
+    found: dict[str, set[str | None]] = defaultdict(set)
+    for problem in problems:
+        found[problem.topic].add(problem.view_topic)
+    return found
+
+
+def _topic(
+    row: Mapping[str, Any], views: Iterable[Mapping[str, Any]], uneven: Collection[str | None]
+) -> TopicBalance:
     return TopicBalance(
-        topic=topic,
+        topic=row["topic"],
         resource=row["resource"],
         captured=row["captured"],
         refused_capture=row["refused_capture"],
@@ -154,7 +172,6 @@ def _topic(row: Mapping[str, Any], views: list[Mapping[str, Any]], problems: lis
                 balanced=view["view_topic"] not in uneven,
             )
             for view in views
-            if view["topic"] == topic
         ),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from exchange.errors import TransientError
 from monitor.api.models import (
     FlowPoint,
     MinuteFigures,
@@ -25,17 +26,18 @@ from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S
 from monitor.routes import (
     RATE_WINDOW_MS,
-    lag_by_topic,
+    complete,
     longer,
     position_of,
     readable,
     routes_of,
-    with_delays,
 )
 from monitor.suspects import suspect_minutes
 
 CACHE_S: Final = 1.0
 _MAX_CACHED: Final = 200
+_LONG_S: Final = 0.1
+_KEPT_S: Final = 10.0
 _POSITIONS_MS: Final = 60_000
 _TREND_MS: Final = 60_000
 _EXACT_WINDOW_S: Final = 900
@@ -45,6 +47,14 @@ _SPANS: Final = {"15min": (900, MINUTE_S), "day": (DAY_S, MINUTE_S), "month": (3
 """Span -> seconds back, seconds of a step."""
 
 _Answer = TypeVar("_Answer")
+
+
+class _Kept(NamedTuple):
+    """An answer, when it came and how long it took."""
+
+    answer: Any
+    at_s: float
+    took_s: float
 
 
 class Figures:
@@ -69,7 +79,8 @@ class Figures:
         self._budgets_ms = budgets_ms
         self._unknown_to_kafka = unknown_to_kafka
         self._lock = threading.Lock()
-        self._cache: dict[tuple[Any, ...], tuple[float, Any]] = {}
+        self._cache: dict[tuple[Any, ...], _Kept] = {}
+        self._renewing: set[tuple[Any, ...]] = set()
 
     def routes(self, window_s: int) -> Routes:
         """Return what flowed on every route in the last `window_s` seconds."""
@@ -100,16 +111,41 @@ class Figures:
         return self._once(("groups",), self._groups)
 
     def _once(self, key: tuple[Any, ...], ask: Callable[[], _Answer]) -> _Answer:
-        """Answer from the last second's answer, or ask; one at a time, so that equal questions meet."""
+        """Answer from the last second's answer, or ask; one at a time, so that equal questions meet.
+
+        What takes long is asked anew behind the last answer's back, while that one is not too old.
+        """
         with self._lock:
             known = self._cache.get(key)
-            if known is not None and time.monotonic() - known[0] < CACHE_S:
-                return cast("_Answer", known[1])  # the key fixes the type
-            answer = ask()
-            if len(self._cache) >= _MAX_CACHED:
-                self._cache.clear()
-            self._cache[key] = (time.monotonic(), answer)
-            return answer
+            age_s = time.monotonic() - known.at_s if known is not None else 0.0
+            if known is not None and (age_s < CACHE_S or (known.took_s > _LONG_S and age_s < _KEPT_S)):
+                if age_s >= CACHE_S:
+                    self._renew(key, ask)
+                return cast("_Answer", known.answer)  # the key fixes the type
+            return self._keep(key, ask)
+
+    def _keep(self, key: tuple[Any, ...], ask: Callable[[], _Answer]) -> _Answer:
+        began = time.monotonic()
+        answer, now = ask(), time.monotonic()
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        self._cache[key] = _Kept(answer, now, now - began)
+        return answer
+
+    def _renew(self, key: tuple[Any, ...], ask: Callable[[], object]) -> None:
+        if key in self._renewing:
+            return
+        self._renewing.add(key)
+
+        def work() -> None:
+            try:
+                self._keep(key, ask)
+            except (TransientError, RuntimeError):
+                pass  # the last answer grows old, and who asks then is told; or the monitor ends
+            finally:
+                self._renewing.discard(key)
+
+        threading.Thread(target=work, name="figures", daemon=True).start()
 
     def _routes(self, window_s: int) -> Routes:
         now, ask = self._now_ms(), self._clickhouse.query
@@ -122,17 +158,11 @@ class Figures:
             flowed if exact else longer(ask("routes_long", **step), flowed),
             ask("planned_routes"),
             ask("delays", since_ms=since, growth=GROWTH) if exact else readable(by_stage),
-            ask("refusals", **step, topic="", limit=1000),
+            ask("refusals", **step, topic="", limit=1000, offset=0),
             ask("deliveries", **step, positions_ms=now - _POSITIONS_MS),
         )
-        behind = lag_by_topic(self._groups())
-        budgets = self._budgets_ms()
-        routes = (with_delays(route, by_stage, budgets.get(route.view_topic)) for route in found)
-        return Routes(
-            window_s=window_s,
-            at_ms=now,
-            routes=tuple(route.model_copy(update=behind.get(route.topic, {})) for route in routes),
-        )
+        routes = complete(found, by_stage, self._budgets_ms(), self._groups())
+        return Routes(window_s=window_s, at_ms=now, routes=tuple(routes), total=len(found))
 
     def _route(self, asked: RouteParams) -> RouteDetail | None:
         span_s, step_s = _SPANS[asked.span]
@@ -191,10 +221,19 @@ class Figures:
     def _refusals(self, asked: RefusalsParams) -> Refusals:
         now = self._now_ms()
         rows = self._clickhouse.query(
-            "refusals", **_step(now, asked.window_s), topic=asked.topic, limit=asked.limit
+            "refusals",
+            **_step(now, asked.window_s),
+            topic=asked.topic,
+            limit=asked.limit + 1,  # to know whether there is more
+            offset=asked.offset,
         )
-        found = tuple(Refusal(**row) for row in rows)
-        return Refusals(window_s=asked.window_s, at_ms=now, refusals=found)
+        end = asked.offset + asked.limit
+        return Refusals(
+            window_s=asked.window_s,
+            at_ms=now,
+            refusals=tuple(Refusal(**row) for row in rows[: asked.limit]),
+            next_offset=end if len(rows) > asked.limit else None,
+        )
 
     def _groups(self) -> tuple[SubscriberPosition, ...]:
         now = self._now_ms()

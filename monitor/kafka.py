@@ -56,10 +56,15 @@ def reader(client: dict[str, Any]) -> dict[str, Any]:
 
 def trouble(what: str, cause: KafkaError) -> TransientError | PartError:
     """Return the error to raise for a failed call: PartError where another try cannot help."""
-    if cause.code() in _DENIED:
+    if is_denied(cause):
         remedy = "check the principal's password and its rights (`exchange apply`)"
         return PartError(f"Kafka: {what}: {cause.name()}; {remedy}")
     return TransientError(f"Kafka: {what}: {cause.name()}")
+
+
+def is_denied(cause: KafkaError) -> bool:
+    """Return whether a call failed because the principal may not make it."""
+    return cause.code() in _DENIED
 
 
 def cause_of(error: KafkaException) -> KafkaError:

@@ -24,6 +24,7 @@ class Plans:
     """Reads the topic of plans from its start; it is compacted, so that is little."""
 
     def __init__(self, client: dict[str, Any], clickhouse: ClickHouse, stop: threading.Event) -> None:
+        self.newest: PublishedPlan | None = None
         self.version: int | None = None
         self.newest: PublishedPlan | None = None
         self.budgets_ms: dict[str, int] = {}

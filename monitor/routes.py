@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from monitor import delays
-from monitor.api.models import Delay, Delivered, Route, SubscriberPosition, Trend
+from monitor.api.models import Delay, Delivered, Route, Routes, SubscriberPosition, Trend
 
 RATE_WINDOW_MS: Final = 60_000
 
@@ -15,11 +15,61 @@ Row = Mapping[str, Any]
 Rows = Iterable[Row]
 
 
-def with_delays(route: Route, by_stage: Rows, budget_ms: int | None) -> Route:
-    """Return a route with its delay by stage; its own topic's, and its view topic's from there on."""
-    about = [row for row in by_stage if row["topic"] in (route.topic, route.view_topic)]
-    stages = delays.stages_of(about)
-    return route.model_copy(update={"stages": stages, "budget": delays.judged(stages, budget_ms)})
+def page_of(found: Routes, limit: int | None, offset: int) -> Routes:
+    """Return `limit` of the routes from `offset` on, or all of them from there."""
+    total = len(found.routes)
+    end = total if limit is None else offset + limit
+    shown = found.routes[offset:end]
+    return found.model_copy(
+        update={"routes": shown, "total": total, "next_offset": end if end < total else None}
+    )
+
+
+def complete(
+    routes: Iterable[Route],
+    by_stage: Rows,
+    budgets_ms: Mapping[str, int],
+    positions: Iterable[SubscriberPosition],
+) -> Iterator[Route]:
+    """Yield routes with their delay by stage, and how far workers and subscribers are behind.
+
+    by_stage: rows of delays_of_stages. A route's stages are its own topic's, and from there its view topic's.
+    """
+    groups, of_topic = tuple(positions), _by_topic(by_stage)
+    behind, readers = lag_by_topic(groups), _readers_lags(groups)
+    known: dict[str, tuple[delays.StageDelay, ...]] = {}
+    for route in routes:
+        own = of_topic.get(route.topic, [])
+        if of_view := of_topic.get(route.view_topic):
+            stages = delays.stages_of([*own, *of_view])
+        else:
+            stages = known.get(route.topic) or known.setdefault(route.topic, delays.stages_of(own))
+        update = {
+            "stages": stages,
+            "budget": delays.judged(stages, budgets_ms.get(route.view_topic)),
+            "readers_lag_records": readers.get(route.view_topic),
+            **behind.get(route.topic, {}),
+        }
+        yield route.model_copy(update=update)
+
+
+def _by_topic(rows: Rows) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["topic"]].append(row)
+    return found
+
+
+def _readers_lags(positions: Iterable[SubscriberPosition]) -> dict[str, int]:
+    """Return the largest lag of a subscriber's group per view topic, all its partitions together."""
+    of_group: dict[tuple[str, str], int] = defaultdict(int)
+    for position in positions:
+        if position.subscriber:
+            of_group[position.topic, position.group] += position.lag_records
+    largest: dict[str, int] = {}
+    for (topic, _), lag in of_group.items():
+        largest[topic] = max(lag, largest.get(topic, 0))
+    return largest
 
 
 def longer(whole: Rows, recent: Rows) -> list[Row]:

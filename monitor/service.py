@@ -19,6 +19,7 @@ from exchange import log, selfcheck
 from exchange.alerting.alert import Alert
 from exchange.alerting.rules import Alerting
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
+from exchange.plan import PublishedPlan
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.alerts.desk import Desk
 from monitor.alerts.look import with_figures
@@ -26,23 +27,24 @@ from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api import quality as quality_api
 from monitor.api.app import build
-from monitor.api.models import AccountsProgress, BalanceSummary, Health, PartHealth, Status
+from monitor.api.models import AccountsProgress, Health, PartHealth, Status
 from monitor.api.requests import OnlineDesk
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.retention import Retention
+from monitor.expected import Silent, Watch
 from monitor.figures import Figures
+from monitor.glance import BALANCE_MINUTES, WINDOW_S, Known, overview_of, summary_of
 from monitor.heartbeats import Heartbeats
 from monitor.identity import Identity
 from monitor.ingest import Ingest
 from monitor.lineage import Lineage
+from monitor.overview import Overview
 from monitor.plans import Plans
 from monitor.registry.store import Store
 from monitor.subscribers import Subscribers
 from monitor.sweeping import Sweeping
 
 PRINCIPAL: Final = "monitor"
-STATUS_WINDOW_S: Final = 300
-STATUS_MINUTES: Final = 1440
 _RETRY_S: Final = 1.0
 _PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis", "alerts", "notices")
 
@@ -77,6 +79,7 @@ class Service:
         self._online = OnlineDesk(self._identity)
         self._sweeping = Sweeping(self._identity, self._online.turn, self._stop)
         self._online.soon = self._sweeping.soon
+        self._watch = Watch(self._started_at_ms)
         self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
         self._alerts = Desk(settings, self._seen, self._rules, self._stop)
         self._lineage: Lineage | None = None
@@ -123,16 +126,18 @@ class Service:
 
     def status(self) -> Status:
         """Return everything at a glance."""
+        now_ms, workers = _now_ms(), self._workers()
         status = Status(
-            at_ms=_now_ms(),
+            at_ms=now_ms,
             started_at_ms=self._started_at_ms,
             memory_mib=resident_mib(),
             parts=self.health().parts,
-            workers=self._workers(),
+            workers=workers,
+            silent=self._silent(workers, now_ms),
             plan_version=self._plans.version,
             accounts=self.progress(),
-            routes_window_s=STATUS_WINDOW_S,
-            balance_minutes=STATUS_MINUTES,
+            routes_window_s=WINDOW_S,
+            balance_minutes=BALANCE_MINUTES,
             routes=None,
             balance=None,
             subscribers=None,
@@ -142,6 +147,20 @@ class Service:
         with contextlib.suppress(TransientError):
             return status.model_copy(update=self._summary())
         return status
+
+    def glance(self) -> Overview:
+        """Return what the console shows at a glance."""
+        now_ms, workers = _now_ms(), self._workers()
+        known = Known(now_ms, self.health().parts, workers, self._silent(workers, now_ms), self.plan())
+        return overview_of(known, self._figures, self._subscribers.readers)
+
+    def plan(self) -> PublishedPlan | None:
+        """Return the newest plan; None while there is none."""
+        return self._plans.newest
+
+    def readers_of(self, view_topic: str) -> tuple[str, ...] | None:
+        """Return who may read a view; None while that is not known."""
+        return self._subscribers.readers.of(view_topic)
 
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read, and what comparing them with Kafka's found."""
@@ -173,18 +192,9 @@ class Service:
         return with_figures(before, self._figures)
 
     def _summary(self) -> dict[str, Any]:
-        found = self._figures.balance(STATUS_MINUTES)
         return {
-            "routes": self._figures.routes(STATUS_WINDOW_S).routes,
-            "balance": BalanceSummary(
-                balanced=found.balanced,
-                captured=found.captured,
-                processed=found.processed,
-                refused=found.refused,
-                in_flight=found.in_flight,
-                problems=len(found.problems),
-                newest=found.problems[:3],
-            ),
+            "routes": self._figures.routes(WINDOW_S).routes,
+            "balance": summary_of(self._figures.balance(BALANCE_MINUTES)),
             "subscribers": self._figures.subscribers(),
         }
 
@@ -196,6 +206,10 @@ class Service:
             for topic, found in self._subscribers.settled.items()
             if stored >= found.known_at
         }
+
+    def _silent(self, workers: tuple[dict[str, JsonValue], ...], now_ms: int) -> tuple[Silent, ...]:
+        """Return who is missing; while Redis is away nobody is, for nobody can be heard."""
+        return self._watch.silent(self.plan(), workers, now_ms) if self._heartbeats.health().ok else ()
 
     def _workers(self) -> tuple[dict[str, JsonValue], ...]:
         return self._heartbeats.read()
@@ -275,6 +289,11 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams first, which would hold up the end."""
+        self.config.app.state.live.close()  # type: ignore[union-attr]  # it is the application of build()
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:

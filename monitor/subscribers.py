@@ -16,6 +16,7 @@ from exchange.plan import ACCOUNTS_TOPIC
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
 from monitor.lag import Ends, Partition
+from monitor.readers import Readers
 
 _EVERY_S: Final = 5.0
 _WRITE_EVERY_MS: Final = 30_000
@@ -51,6 +52,7 @@ class Subscribers:
 
     def __init__(self, client: dict[str, Any], clickhouse: ClickHouse, stop: threading.Event) -> None:
         self.settled: Mapping[str, Settled] = {}
+        self.readers = Readers()
         self._client = client
         self._clickhouse = clickhouse
         self._stop = stop
@@ -70,6 +72,7 @@ class Subscribers:
         while not self._stop.is_set():
             try:
                 self._look(admin)
+                self.readers.look(admin)
             except KafkaException as error:
                 raise kafka.trouble(_WHAT, kafka.cause_of(error)) from None
             ready()

@@ -6,7 +6,7 @@
 | connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
 | pull | write the accounts; read the plan and what was revoked; records it reads as the subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
-| monitor | read the bus's own topics; keep `_schemas`; see sizes and group offsets of everything |
+| monitor | read the bus's own topics; keep `_schemas`; see sizes, group offsets, access rules |
 | steward-<department> | read the quarantine of its resources |
 | redrive-<department> | for `quarantine redrive`, run by the bus: the same, and read and write raw |
 | deliver-<subscriber> | for `exchange deliver`: write the accounts, keep its group's offsets; read the plan |
@@ -160,6 +160,7 @@ def monitor_rules() -> Iterator[Acl]:
         yield from _prefixed(MONITOR, "topic", beginning, "describe")
     yield from _literal(MONITOR, "group", "*", "describe")
     yield from _literal(MONITOR, "group", MONITOR_GROUP, "read")
+    yield Acl(MONITOR, "cluster", CLUSTER, "literal", "describe")
 
 
 def _steward(topology: Topology, department: str) -> Iterator[Acl]:

@@ -19,6 +19,7 @@ def figures_text(figures: Mapping[str, Any]) -> str:
         *_parts(figures["parts"]),
         *_sweep(figures.get("sweep")),
         *_workers(figures["workers"], known=figures["parts"].get("redis", {}).get("ok", False)),
+        *_silent(figures.get("silent", ())),
         *_balance(figures["balance"], figures["balance_minutes"] / 60),
         *_routes(figures["routes"], figures["routes_window_s"] / 60),
         *_subscribers(figures["subscribers"]),
@@ -58,6 +59,17 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
         yield from _kept(worker.get("figures", {}))
         yield from _delivered(worker.get("figures", {}))
         yield from _snapshot(worker.get("figures", {}))
+
+
+def _silent(missing: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield who ought to be at work by the plan and is not heard of."""
+    for one in missing:
+        since = "since the monitor's start" if one["last_at_ms"] is None else f"for {_age(one['last_at_ms'])}"
+        yield f"{one['stage']} {one['writer']}: NO SIGN OF LIFE {since}; `{one['command']}` starts it"
+
+
+def _age(at_ms: int) -> str:
+    return counted(max(round(time.time() - at_ms / 1000), 0), "second")
 
 
 def _kept(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from exchange.alerting.alert import Alert
 from exchange.identity.caller import Sight
-from monitor.api import alerts, console, login, metrics, problem, requests, security, sight
+from monitor.api import alerts, catalogue, console, live, login, metrics, problem, requests, security, sight
 from monitor.api.gate import Gate
 from monitor.api.models import (
     AccountsProgress,
@@ -31,8 +31,10 @@ from monitor.api.requests import OnlineDesk
 from monitor.balance import Balance
 from monitor.figures import Figures
 from monitor.identity import Identity
+from monitor.overview import Overview as Glance
 from monitor.registry import rest
 from monitor.registry.store import Store
+from monitor.routes import page_of
 
 
 class BalanceAnswer(Balance):
@@ -41,14 +43,17 @@ class BalanceAnswer(Balance):
     minutes: tuple[MinuteFigures, ...] | None = Field(default=None, description="Only with per=minute.")
 
 
-class Overview(Protocol):
+class Overview(catalogue.Catalogue, Protocol):
     """Who knows how the monitor and the other parts are."""
 
     def health(self) -> Health:
         """Return which parts work."""
 
     def status(self) -> Status:
-        """Return everything at a glance."""
+        """Return everything there is to know of the whole."""
+
+    def glance(self) -> Glance:
+        """Return what the console shows at a glance."""
 
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read."""
@@ -86,6 +91,8 @@ def build(
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)
     _add_metrics(app, overview, figures, identity)
+    live.install(app, overview.glance)
+    catalogue.install(app, overview)
     console.mount(app)
     app.include_router(rest.router(registry, registry_password))
     security.describe(app)
@@ -119,7 +126,7 @@ def _add_figures(app: FastAPI, figures: Figures, identity: Identity | None) -> N
     def routes(asked: Annotated[RoutesParams, Query()], call: Request) -> Routes:
         """Show rate, delay and refusals of every route."""
         seen, found = _sight(identity, call), figures.routes(asked.window_s)
-        return found if seen is None else sight.of_routes(found, seen)
+        return page_of(found if seen is None else sight.of_routes(found, seen), asked.limit, asked.offset)
 
     @app.get("/api/route", tags=["monitor"], responses={404: {"model": Problem}})
     def route(asked: Annotated[RouteParams, Query()], call: Request) -> RouteDetail:

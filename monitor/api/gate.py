@@ -44,7 +44,10 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
 """Method and path → roles that are answered."""
 _OPEN: Final = frozenset(
     f"/api/{name}"
-    for name in ("status", "routes", "route", "accounts/balance", "refusals", "subscribers", "me")
+    for name in (
+        "status", "overview", "live", "routes", "route", "resources", "resource", "accounts/balance", "refusals",
+        "subscribers", "alerts", "quality", "me",
+    )
 )
 """What anyone on this machine may see before there is a user."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})

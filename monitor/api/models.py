@@ -10,6 +10,7 @@ from exchange.alerting.alert import Alert
 from exchange.model import Model
 from monitor.balance import Problem as Imbalance
 from monitor.delays import DelayBudget, StageDelay
+from monitor.expected import Silent
 
 _WEEK_S = 7 * 86_400
 
@@ -20,6 +21,10 @@ class RoutesParams(Model):
     LONGEST_S: ClassVar[int] = _WEEK_S
 
     window_s: int = Field(default=300, ge=10, le=_WEEK_S, description="How far back figures reach.")
+    limit: int | None = Field(
+        default=None, ge=1, le=1000, description="At most so many; all where not given."
+    )
+    offset: int = Field(default=0, ge=0, le=1_000_000, description="So many are passed over.")
 
 
 class RouteParams(Model):
@@ -47,6 +52,7 @@ class RefusalsParams(Model):
     window_s: int = Field(default=86_400, ge=10, le=90 * 86_400, description="How far back figures reach.")
     topic: str = Field(default="", max_length=249, description="Only this raw topic.")
     limit: int = Field(default=100, ge=1, le=1000, description="At most so many rows, largest first.")
+    offset: int = Field(default=0, ge=0, le=1_000_000, description="So many are passed over.")
 
 
 Trend = Literal["growing", "shrinking", "steady"]
@@ -106,6 +112,9 @@ class Route(Model):
         default=None, description="For how long the oldest of them has been there, to within 5 s."
     )
     trend: Trend | None = Field(default=None, description="Of lag_records, over the last minute.")
+    readers_lag_records: int | None = Field(
+        default=None, description="The largest lag of a subscriber's group on the view topic."
+    )
 
 
 class FlowPoint(Model):
@@ -140,11 +149,13 @@ class RouteDetail(Model):
 
 
 class Routes(Model):
-    """All routes of the newest plan, and those with figures in the window."""
+    """The routes of the newest plan and those with figures in the window, by topic and view topic."""
 
     window_s: int
     at_ms: int
     routes: tuple[Route, ...]
+    total: int = Field(description="How many there are, with those that the limit left out.")
+    next_offset: int | None = Field(default=None, description="Where the next ones start; None at the end.")
 
 
 class Refusal(Model):
@@ -165,6 +176,7 @@ class Refusals(Model):
     window_s: int
     at_ms: int
     refusals: tuple[Refusal, ...]
+    next_offset: int | None = Field(default=None, description="Where the next ones start; None at the end.")
 
 
 class MinuteFigures(Model):
@@ -244,6 +256,9 @@ class Status(Model):
     memory_mib: int = Field(description="Resident memory of the monitor, embedded ClickHouse included.")
     parts: dict[str, PartHealth]
     workers: tuple[dict[str, JsonValue], ...] = Field(description="Heartbeats of connectors and workers.")
+    silent: tuple[Silent, ...] = Field(
+        default=(), description="Who ought to be at work and gives no sign of life."
+    )
     plan_version: int | None
     accounts: AccountsProgress
     routes_window_s: int = Field(description="How far back the figures of the routes reach.")

@@ -164,7 +164,7 @@ WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64}
     AND ({topic:String} = '' OR topic = {topic:String})
 GROUP BY topic, stage, reason, field
 ORDER BY changes DESC, topic, stage, reason, field
-LIMIT {limit:UInt32};
+LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 
 -- name: totals
 -- unit: changes

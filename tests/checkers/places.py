@@ -8,7 +8,7 @@ import struct
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lz4.block  # type: ignore[import-untyped]
 import lz4.frame  # type: ignore[import-untyped]
@@ -20,6 +20,8 @@ from confluent_kafka.admin import AdminClient
 from tests.checkers.committed import CommittedReader
 
 Place = tuple[str, bytes]
+EVENTS = "text/event-stream"
+_EVENTS_READ = 2
 
 
 def topics(client: dict[str, Any], names: Iterable[str]) -> Iterator[Place]:
@@ -99,8 +101,18 @@ def _get(url: str) -> bytes:
     request = urllib.request.Request(url)  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         head = str(answer.headers).encode()
-        body: bytes = answer.read()
+        body: bytes = _events(answer) if answer.headers.get_content_type() == EVENTS else answer.read()
     return body if url.endswith("openapi.json") else head + body
+
+
+def _events(stream: BinaryIO) -> bytes:
+    """Return what a stream says until its second event is over; it would go on for minutes."""
+    seen: list[bytes] = []
+    while sum(line.startswith(b"event:") for line in seen) < _EVENTS_READ or seen[-1].strip():
+        line = stream.readline()
+        assert line, "the stream of events ended before it told anything"
+        seen.append(line)
+    return b"".join(seen)
 
 
 def files(directory: Path) -> Iterator[Place]:

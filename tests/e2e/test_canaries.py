@@ -76,7 +76,11 @@ def readable(bus: TrialBus) -> Iterator[places.Place]:
     yield from places.redis_keys(endpoints.redis, password)
     yield from places.api(
         endpoints.api,
-        ["/api/accounts/balance?per=minute", f"/api/route?topic={RAW}&view_topic={CITY}"],
+        [
+            "/api/accounts/balance?per=minute",
+            f"/api/route?topic={RAW}&view_topic={CITY}",
+            "/api/resource?name=trial.person",
+        ],
     )
     for command in (
         ["status", "--json"],

@@ -407,6 +407,7 @@ def test_place_to_go_on_is_after_the_last_account(clickhouse: ClickHouse) -> Non
 def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
     given = {
         "partition": 0, "since_ms": 0, "recent_ms": 0, "since_s": 0, "step_s": 60, "topic": "", "limit": 5,
+        "offset": 0,
         "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
         "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
         "until": 9, "starts": [60],

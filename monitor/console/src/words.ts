@@ -22,6 +22,17 @@ export function number(value: number | null | undefined, digits = 0): string {
   return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value)
 }
 
+/** Return a name in the viewer's language; nothing where there is none. */
+export function labelText(label: { zh: string; en: string } | null): string {
+  return label === null ? '' : label[language.value]
+}
+
+/** Return the hour and minute of an instant, with its day. */
+export function clock(ms: number): string {
+  const parts = { month: 'numeric', day: 'numeric', hour: '2-digit', minute: '2-digit' } as const
+  return new Intl.DateTimeFormat(language.value, parts).format(ms)
+}
+
 /** Return an instant in the viewer's time zone. */
 export function instant(ms: number | null | undefined): string {
   if (ms === null || ms === undefined) return t('none')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from exchange.commands.status_text import figures_text
@@ -72,6 +73,17 @@ def test_a_route_shows_its_rate_counts_and_delay() -> None:
 
 def test_a_group_is_behind_by_the_sum_of_its_partitions() -> None:
     assert "group school.main on share.x: 5 records behind\n" in figures_text(FIGURES)
+
+
+def test_who_gives_no_sign_of_life_is_named_with_what_starts_it() -> None:
+    silent = {"stage": "capture", "writer": "cdc-tax", "since_ms": 1, "command": "exchange connect tax"}
+    heard_ms = time.time_ns() // 10**6 - 90_000
+
+    text = figures_text(FIGURES | {"silent": [silent | {"last_at_ms": at} for at in (None, heard_ms)]})
+
+    start = "`exchange connect tax` starts it"
+    assert f"capture cdc-tax: NO SIGN OF LIFE since the monitor's start; {start}\n" in text
+    assert "capture cdc-tax: NO SIGN OF LIFE for 9" in text
 
 
 def test_figures_that_are_not_known_are_left_out() -> None:

@@ -9,10 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from exchange.errors import TransientError
+from exchange.plan import PublishedPlan
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
 from monitor.clickhouse.client import Ask, ClickHouse
 from monitor.figures import Figures
+from monitor.overview import Overview
 from monitor.registry.store import Store
 
 
@@ -37,6 +39,15 @@ class Unwell:
 
     def status(self) -> Status:
         raise RuntimeError("a driver's text with 110101199003078515 in it")
+
+    def glance(self) -> Overview:
+        raise RuntimeError("a driver's text with 110101199003078515 in it")
+
+    def plan(self) -> PublishedPlan | None:
+        return None
+
+    def readers_of(self, view_topic: str) -> tuple[str, ...] | None:
+        return None
 
     def progress(self) -> AccountsProgress:
         return AccountsProgress(next_offset=7, end_offset=9, ingested=7)

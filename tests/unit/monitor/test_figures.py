@@ -134,3 +134,48 @@ def test_the_balance_of_a_month_looks_at_the_hours_of_suspect_days() -> None:
     assert [one["step_s"] for one in asked] == [86_400, 3_600]
     assert {start // 86_400 for start in asked[1]["starts"]} >= {now_s // 86_400 - 10, now_s // 86_400}
     assert len(asked[1]["starts"]) < 5 * 24
+
+
+class SlowClickHouse(CountingClickHouse):
+    """Answers at once, then not before it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+
+    def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        if name in self.asked:
+            assert self.let.wait(60)
+        return super().query(name, **parameters)
+
+
+def test_what_takes_long_is_asked_anew_while_the_last_answer_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("monitor.figures._LONG_S", -1.0)  # everything takes longer than that
+    monkeypatch.setattr("monitor.figures.CACHE_S", 0.0)
+    clickhouse = SlowClickHouse()
+    figures = Figures(clickhouse, lambda: 1_800_000_000_000)
+    first = figures.groups()
+
+    assert figures.groups() is first
+    assert figures.groups() is first
+    clickhouse.let.set()
+    while figures._renewing:
+        threading.Event().wait(0.01)
+
+    assert clickhouse.asked == ["subscribers"] * 2
+
+
+def test_answer_that_is_too_old_is_not_given_however_long_asking_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, seconds in (("_LONG_S", -1.0), ("CACHE_S", 0.0), ("_KEPT_S", 0.0)):
+        monkeypatch.setattr(f"monitor.figures.{name}", seconds)
+    clickhouse = CountingClickHouse()
+    figures = Figures(clickhouse, lambda: 1_800_000_000_000)
+    figures.groups()
+    figures.groups()
+
+    assert clickhouse.asked == ["subscribers"] * 2
+    assert not figures._renewing

@@ -1,0 +1,23 @@
+/** The page that the address names, and what it is about: `#/route?topic=…&view_topic=…`. */
+import { computed, ref } from 'vue'
+
+export const PAGES = ['overview', 'wall', 'resources', 'quarantine', 'connectors'] as const
+const DETAILS = { route: 'overview', resource: 'resources' } as const
+type Detail = keyof typeof DETAILS
+export type Page = (typeof PAGES)[number] | Detail
+
+const hash = ref(location.hash)
+addEventListener('hashchange', () => (hash.value = location.hash))
+
+const parts = computed(() => hash.value.replace(/^#\//, '').split('?'))
+export const page = computed<Page>(() => {
+  const name = parts.value[0] ?? ''
+  return name in DETAILS ? (name as Detail) : (PAGES.find((known) => known === name) ?? 'overview')
+})
+/** The page of the menu that the present one belongs to. */
+export const section = computed(() => (page.value in DETAILS ? DETAILS[page.value as Detail] : page.value))
+export const about = computed(() => new URLSearchParams(parts.value[1] ?? ''))
+
+export function addressOf(name: Page, places: Record<string, string>): string {
+  return `#/${name}?${new URLSearchParams(places)}`
+}

@@ -1,0 +1,92 @@
+"""The overview put together from the monitor's parts; without figures while ClickHouse does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pydantic import JsonValue
+
+from exchange.errors import TransientError
+from exchange.plan import PublishedPlan
+from monitor.api.models import BalanceSummary, PartHealth, Routes, SubscriberPosition
+from monitor.balance import Balance
+from monitor.expected import Silent
+from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
+from monitor.readers import Readers
+
+WINDOW_S: Final = 300
+"""How far back the figures of the routes reach."""
+BALANCE_MINUTES: Final = 1440
+_NEWEST: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known without ClickHouse."""
+
+    at_ms: int
+    parts: Mapping[str, PartHealth]
+    workers: Sequence[dict[str, JsonValue]]
+    silent: Sequence[Silent]
+    plan: PublishedPlan | None
+
+
+class Flow(Protocol):
+    """What is asked of the figures; see monitor/figures.py."""
+
+    def routes(self, window_s: int) -> Routes:
+        """Return what flowed on every route."""
+
+    def balance(self, minutes: int) -> Balance:
+        """Return the accounts."""
+
+    def subscribers(self) -> tuple[SubscriberPosition, ...]:
+        """Return how far consumer groups are."""
+
+
+def overview_of(known: Known, figures: Flow, readers: Readers) -> Overview:
+    """Return everything at a glance."""
+    overview = Overview(
+        at_ms=known.at_ms,
+        parts=dict(known.parts),
+        workers=tuple(known.workers),
+        silent=tuple(known.silent),
+        plan_version=known.plan.version if known.plan is not None else None,
+        routes_window_s=WINDOW_S,
+        totals=None,
+        routes=None,
+        lanes=(),
+        lanes_left_out=0,
+        balance=None,
+    )
+    with contextlib.suppress(TransientError):
+        return overview.model_copy(update=_flow(known, figures, readers))
+    return overview
+
+
+def summary_of(balance: Balance) -> BalanceSummary:
+    """Return the short form of a balance."""
+    return BalanceSummary(
+        balanced=balance.balanced,
+        captured=balance.captured,
+        processed=balance.processed,
+        refused=balance.refused,
+        in_flight=balance.in_flight,
+        problems=len(balance.problems),
+        newest=balance.problems[:_NEWEST],
+    )
+
+
+def _flow(known: Known, figures: Flow, readers: Readers) -> dict[str, Any]:
+    routes, positions = figures.routes(WINDOW_S).routes, figures.subscribers()
+    may_read = readers.by_topic({route.view_topic for route in routes})
+    return {
+        "totals": totals_of(routes),
+        "routes": routes[:PAGE],
+        "lanes": lanes_of(routes, known.plan, known.workers, known.silent, positions, may_read),
+        "lanes_left_out": max(len(routes) - LANES, 0),
+        "balance": summary_of(figures.balance(BALANCE_MINUTES)),
+    }
