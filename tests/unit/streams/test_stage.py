@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
+from exchange.block import WriteBlock
 from streams import stage as stage_module
 from streams.breaker import Breaker
 from streams.rounds import Round
@@ -63,6 +65,21 @@ def test_written_blocks_are_used_again_once_written_and_hold_nothing_of_the_roun
     rooms = [id(room) for room in rig.pipeline.rooms]
     assert set(rooms[2:]) == set(rooms[:2])
     assert len(set(rooms[:2])) == 2  # never one that is still to be written
+
+
+class TooEarly(deque[WriteBlock]):
+    """Hands out a block that is still to be written."""
+
+    def pop(self) -> WriteBlock:  # type: ignore[override]
+        return self[0]
+
+
+def test_a_block_used_again_too_early_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    monkeypatch.setattr(rig.stage, "_spare", TooEarly([WriteBlock()]))
+    rig.run(a_round(A0=range(5), A1=range(1)))
+    written = [step[1] for step in rig.outbox.steps if step[0] == "write"]
+    assert written != [5, 1]
 
 
 def test_a_block_that_was_not_written_is_not_used_again() -> None:
