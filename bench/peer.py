@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -43,8 +44,8 @@ def not_installed(package: str) -> str:
 def module(
     ground: Ground, python: Path | str, name: str, settings: Mapping[str, Any], **environ: str
 ) -> Start:
-    """Return what starts `python -m bench.peers.<name>` with its settings in a private file."""
-    file = ground.private_file(f"{name}.json", json.dumps(settings))
+    """Return what starts `python -m bench.peers.<name>` with its settings in a private file of its own."""
+    file = ground.private_file(f"{name}-{uuid.uuid4()}.json", json.dumps(settings))
     environment = {"PYTHONPATH": str(ROOT), **environ}
     return lambda: ground.program(name, [python, "-m", f"bench.peers.{name}", file], environment)
 

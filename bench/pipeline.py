@@ -92,7 +92,7 @@ class _Field:
 
     def passthrough(self) -> Competitor:
         source, target = self._topics("passthrough", 1)
-        settings = {"client": self.ground.client, "source": source, "target": target}
+        settings = {"client": self.ground.client, "source": source, "targets": [target]}
         start = peer.module(self.ground, sys.executable, "passthrough", settings)
         title = "passthrough: a Python loop with Kafka's C client, nothing done"
         return self._competitor("passthrough", title, 1, start, unaltered(self.raw.value_schema))

@@ -150,6 +150,11 @@ class WriteBlock(Block):
             self.topics.append(topic)
         return self._numbers[topic]
 
+    def clear(self) -> None:
+        """Forget all records and topics; the room that they had is kept."""
+        super().clear()
+        self.topics, self._numbers = [], {}
+
     def add(self, record: Outgoing) -> None:
         """Append a record."""
         number = self.topic_number(record.topic)

@@ -57,12 +57,16 @@ def process_batch(
     writer: str,
     plan_version: int,
     now_ms: int,
+    outgoing: WriteBlock | None = None,
 ) -> Processed:
     """Return what to write for records of one raw topic partition, in offset order.
 
+    outgoing: an empty block whose room is used for it.
+
     Raises: SealError when a refused record cannot be sealed: then nothing is delivered, or refused in clear.
     """
-    desk = Desk(topic, partition, resource, sealer, writer, plan_version, now_ms)
+    room = WriteBlock() if outgoing is None else outgoing  # an empty block is false
+    desk = Desk(topic, partition, resource, sealer, writer, plan_version, now_ms, room)
     done = Processed(next_offset=batch.offset(0) if batch else 0, outgoing=desk.outgoing)
     kernel: Kernel | None = None
     number = 0

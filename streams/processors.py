@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterable, Sequence
 from concurrent.futures import Executor
 
+from exchange.block import WriteBlock
 from exchange.engine.programs import SchemaOf, Shared
 from exchange.keys import Sealer, ViewKeys
 from exchange.plan import PublishedPlan
@@ -45,8 +46,8 @@ class PlanPipeline:
         }
         self._sealer = Sealer({resource.name: resource.steward_public_key for resource in plan.resources})
 
-    def process(self, batch: Batch) -> Processed:
-        """Judge, mask and account for a batch."""
+    def process(self, batch: Batch, outgoing: WriteBlock) -> Processed:
+        """Judge, mask and account for a batch; what is to be written goes into the empty block."""
         return process_batch(
             batch.records,
             batch.tp.topic,
@@ -57,4 +58,5 @@ class PlanPipeline:
             writer=self._writer,
             plan_version=self.plan_version,
             now_ms=int(time.time() * 1000),
+            outgoing=outgoing,
         )

@@ -163,6 +163,8 @@ class Outbox:
 
         Raises: Replay when it was not committed, or nobody knows; Fatal.
         """
+        # What is delivered is freed by the thread that waits for it: cheapest by the one that queued it.
+        self._in_use.flush(_CALL_S)
         self._attempt("commit_transaction", self._in_use.commit_transaction)
         self.is_open = False
 

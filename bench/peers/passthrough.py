@@ -1,7 +1,7 @@
 """The limit of a Python process with Kafka's C client: records go from topic to topic as they are.
 
-`python -m bench.peers.passthrough <settings.json>`; settings: client (librdkafka properties), source, target.
-Not transactional, no header, nothing decoded; runs until it is told to stop.
+`python -m bench.peers.passthrough <settings.json>`; settings: client (librdkafka properties), source, and
+targets, each of which gets every record. Not transactional, no header, nothing decoded; runs until stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Copy `source` to the same partitions of `target`."""
+    """Copy `source` to the same partitions of each of `targets`."""
     failures: list[KafkaError] = []
     consumer = Consumer(
         settings["client"]
@@ -39,15 +39,17 @@ def main(settings: dict[str, Any]) -> None:
         }
     )
     consumer.subscribe([settings["source"]])
-    target, produce = settings["target"], producer.produce
+    targets, produce = settings["targets"], producer.produce
     while not failures:
         for message in consumer.consume(10_000, 0.05):
-            while True:
-                try:
-                    produce(target, message.value(), message.key(), message.partition())  # type: ignore[arg-type]
-                    break
-                except BufferError:
-                    producer.poll(0.05)
+            key, value, partition = message.key(), message.value(), message.partition()
+            for target in targets:
+                while True:
+                    try:
+                        produce(target, value, key, partition)  # type: ignore[arg-type]
+                        break
+                    except BufferError:
+                        producer.poll(0.05)
         producer.poll(0)
     raise KafkaException(failures[0])
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 
 from exchange.settings import METRICS_TOKEN, Secrets
 from monitor.api.gate import COOKIE, PUBLIC
+from monitor.api.models import Problem
 from monitor.api.problem import CONTENT_TYPE, Refused
 
 _NEEDED = {
@@ -45,25 +46,34 @@ def _described(document: dict[str, Any]) -> dict[str, Any]:
         "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
         "token": {"type": "http", "scheme": "bearer"},
     }
+    name = _name_of_problem(document)
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _problems(operation)
+            _problems(operation, name)
             if path.startswith("/api/") and path not in PUBLIC:
                 operation["security"] = [{"session": []}, {"token": []}]
                 for status, told in _NEEDED.items():
-                    operation["responses"].setdefault(status, _problem(told))
+                    operation["responses"].setdefault(status, _problem(told, name))
     return document
 
 
-def _problem(told: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
+def _name_of_problem(document: dict[str, Any]) -> str:
+    """Return what the document calls problem details: an imbalance of the accounts is a `Problem` too."""
+    schemas: dict[str, dict[str, Any]] = document["components"]["schemas"]
+    wanted = set(Problem.model_fields)
+    return next(name for name, one in schemas.items() if set(one.get("properties", ())) == wanted)
+
+
+def _problem(told: str, name: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}"}
     return {"description": told, "content": {CONTENT_TYPE: {"schema": schema}}}
 
 
-def _problems(operation: dict[str, Any]) -> None:
+def _problems(operation: dict[str, Any], name: str) -> None:
     """Give problems their media type; a body or parameter that does not fit is 400 here, never 422."""
     operation["responses"].pop("422", None)
     for answer in operation["responses"].values():
         content = answer.get("content", {})
-        if content.get("application/json", {}).get("schema", {}).get("$ref", "").endswith("/Problem"):
+        schema = content.get("application/json", {}).get("schema", {})
+        if schema.get("$ref") == f"#/components/schemas/{name}":
             content[CONTENT_TYPE] = content.pop("application/json")

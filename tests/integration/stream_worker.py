@@ -45,10 +45,9 @@ class Copy:
         self._given = given
         self._batches = itertools.count(1)
 
-    def process(self, batch: Batch) -> Processed:
+    def process(self, batch: Batch, copies: WriteBlock) -> Processed:
         tp = batch.tp
         account = Account("process", self._given["worker"], "copy", tp.topic, 0, tp.partition)
-        copies = WriteBlock()
         faulty = self._given.get("fault") == "raise" and next(self._batches) == 3
         for at, record in enumerate(batch.records):
             if faulty and at == len(batch.records) // 2:

@@ -20,7 +20,6 @@ from exchange.change import Reason
 from exchange.files.contracts import load_contracts
 from exchange.local.home import Home
 from exchange.settings import Settings
-from exchange.tls.files import TlsFiles
 from tests.stack import remove, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -41,9 +40,7 @@ DECLARED = topology.load(ROOT / "topology.yaml", load_contracts(ROOT / "avro"))
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A home whose Kafka speaks TLS: every part of the bus is at work here, and all of it must get on so."""
     path = Path(tempfile.mkdtemp(prefix="exchange-demo-"))
-    TlsFiles(path).ensure_kafka()
     try:
         yield path
     finally:
@@ -133,9 +130,6 @@ def test_nothing_runs_afterwards_and_client_files_are_private(home: Path, first:
     files = list((home / "clients").glob("*.properties"))
     assert {file.stem for file in files} == set(DECLARED.subscribers)
     assert all(oct(file.stat().st_mode)[-3:] == "600" for file in files)
-    lines = [set(file.read_text().splitlines()) for file in files]
-    tls = {"security.protocol=SASL_SSL", f"ssl.ca.location={TlsFiles(home).ca}"}
-    assert all(tls <= found for found in lines)
 
 
 def test_a_second_run_goes_on_and_ctrl_c_ends_it_in_order(home: Path, first: dict[str, Any]) -> None:

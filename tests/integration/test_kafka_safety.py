@@ -97,7 +97,7 @@ def test_every_kind_of_client_is_let_in_and_reads_what_was_written(secured: Stac
 
 def test_what_a_subscriber_is_given_names_the_authority_and_no_key(secured: Stack) -> None:
     config = client_config(secured.settings, "admin", ())
-    told = {form: render(config, form) for form in ("librdkafka", "java", "json")}  # type: ignore[arg-type]
+    told = {form: render(config, form) for form in ("librdkafka", "java", "json")}
     ca = str(TlsFiles(secured.home).ca)
     assert f"ssl.ca.location={ca}" in told["librdkafka"]
     assert f"ssl.truststore.location={ca}" in told["java"]

@@ -43,7 +43,7 @@ groups:
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    port = any_free()
+    port = any_free(frozenset())
     claims = [word for one in CLAIMS for word in ("--user-claims", json.dumps(one))]
     options = ["--port", str(port), "--require-nonce", "true", *claims]
     command = [sys.executable, "-m", "oidc_provider_mock", *options]
@@ -97,18 +97,21 @@ def to_provider(app: Any) -> tuple[str, str]:
     return left.headers["location"], left.headers["set-cookie"].partition(";")[0].partition("=")[2]
 
 
-def come_back(app: Any, url: str, state: str, sub: str = "li-na", **changed: str) -> httpx.Response:
-    """Log in at the provider and bring back what it says, changed."""
+def answered(url: str, sub: str = "li-na") -> dict[str, str]:
+    """Log in at the provider and return what it sends the browser back with."""
     told = httpx.post(url, data={"sub": sub}, trust_env=False)
     assert told.status_code == 302, told.text
-    answered = dict(parse_qsl(urlsplit(told.headers["location"]).query))
-    return call(
-        app,
-        "GET",
-        "/api/login/oidc/callback",
-        params=answered | changed,
-        headers={"Cookie": f"exchange_login={state}"},
-    )
+    return dict(parse_qsl(urlsplit(told.headers["location"]).query))
+
+
+def bring(app: Any, answer: dict[str, str], cookie: str) -> httpx.Response:
+    """Come back with an answer, in a browser that has a state as its cookie."""
+    headers = {"Cookie": f"exchange_login={cookie}"}
+    return call(app, "GET", "/api/login/oidc/callback", params=answer, headers=headers)
+
+
+def come_back(app: Any, url: str, state: str, sub: str = "li-na") -> httpx.Response:
+    return bring(app, answered(url, sub), state)
 
 
 def test_who_the_provider_knows_comes_in_with_the_roles_of_the_groups(app: Any) -> None:
@@ -135,12 +138,13 @@ def test_without_a_mapped_role_a_page_says_so(app: Any) -> None:
 def test_a_login_is_of_one_browser_and_used_once(app: Any) -> None:
     url, state = to_provider(app)
     other = to_provider(app)[1]
-    assert come_back(app, url, other).status_code == 401
-    assert come_back(app, url, state, state=other).status_code == 401
-    assert come_back(app, url, state).status_code == 303
-    assert come_back(app, url, state).status_code == 401
+    answer = answered(url)
+    assert bring(app, answer, other).status_code == 401
+    assert bring(app, answer | {"state": other}, state).status_code == 401
+    assert bring(app, answer, state).status_code == 303
+    assert bring(app, answer, state).status_code == 401
     url, state = to_provider(app)
-    assert come_back(app, url, state, code="another").status_code == 401
+    assert bring(app, answered(url) | {"code": "another"}, state).status_code == 401
 
 
 def test_a_token_that_the_provider_did_not_sign_for_this_login_lets_nobody_in(

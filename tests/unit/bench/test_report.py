@@ -52,6 +52,14 @@ def test_a_report_has_each_figure_and_the_command_to_repeat_it() -> None:
     assert "run: pipeline, subscribers, latency, latency_from_source, capture, memory, monitor." in text
 
 
+def test_a_report_says_of_a_ratio_whether_what_is_wanted_was_reached() -> None:
+    for figure, verdict in ((2.2, "2.2; wanted is 2.2 at most: reached"), (2.21, "2.2 at most: not reached")):
+        assert verdict in report.render([result(ratios={"fanout5_vs_1": figure})])
+    for figure, verdict in ((0.45, "0.45 at least: reached"), (0.44, "0.45 at least: not reached")):
+        assert verdict in report.render([result("pipeline", ratios={"pipeline_vs_passthrough": figure})])
+    assert "- `pipeline_vs_quix`: 9\n" in report.render([result("pipeline", ratios={"pipeline_vs_quix": 9})])
+
+
 def test_results_of_two_machines_make_no_report() -> None:
     with pytest.raises(ConfigError, match="different machines"):
         report.render([result(), result("memory", machine={"cores": 64})])

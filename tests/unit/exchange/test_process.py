@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from exchange import process as processing
 from exchange.account import content_hash
-from exchange.block import NONE, Outgoing, ReadBlock, Record
+from exchange.block import NONE, Outgoing, ReadBlock, Record, WriteBlock
 from exchange.change import Op, Position, Reason, RecordHeader, view_number
 from exchange.errors import SealError, TransientError
 from exchange.keys import QuarantineRecord, Sealer, read_key
@@ -54,7 +54,12 @@ def block(*records: Record) -> ReadBlock:
     return made
 
 
-def process(*records: Record, schema_of: Any = PEOPLE.schema_of, public: str = STEWARD_PUBLIC) -> Processed:
+def process(
+    *records: Record,
+    schema_of: Any = PEOPLE.schema_of,
+    public: str = STEWARD_PUBLIC,
+    outgoing: WriteBlock | None = None,
+) -> Processed:
     return process_batch(
         block(*records),
         TOPIC,
@@ -65,6 +70,7 @@ def process(*records: Record, schema_of: Any = PEOPLE.schema_of, public: str = S
         writer="stream-1",
         plan_version=7,
         now_ms=NOW_MS + 250,
+        outgoing=outgoing,
     )
 
 
@@ -82,6 +88,22 @@ def test_records_go_to_the_partition_they_came_from_with_position_and_plan_versi
         assert (stamped.position, stamped.op) == (Position(1, 1010, 0), Op.CREATE)
         assert (stamped.plan_version, stamped.source_ms, stamped.tombstone) == (7, NOW_MS, False)
     assert (done.next_offset, done.halt) == (11, None)
+
+
+def test_a_block_used_before_holds_what_a_new_one_would() -> None:
+    used = process(*(record(at, FAR_ROW | {"person_id": at + 1}) for at in range(20))).outgoing
+    used.clear()
+    assert (list(used), used.topics) == ([], [])
+    again = (record(30, NEAR_ROW), record(31, BAD_ROW), record(32, FAR_ROW, Op.DELETE))
+    reused, fresh = process(*again, outgoing=used), process(*again)
+    assert reused.outgoing is used
+    assert [out for out in reused.outgoing if out.topic in (ALL, NEAR)] == [
+        out for out in fresh.outgoing if out.topic in (ALL, NEAR)
+    ]
+    assert len(reused.outgoing) == len(fresh.outgoing)
+    assert [account.encode() for account in reused.accounts] == [
+        account.encode() for account in fresh.accounts
+    ]
 
 
 def test_delete_and_its_tombstone_carry_one_position_and_only_the_second_the_flag() -> None:

@@ -83,9 +83,12 @@ class FakePipeline:
         self.raise_at: int | None = None
         self.refuse = False
         self.seen: list[tuple[TP, int]] = []
+        self.rooms: list[WriteBlock] = []
+        """The block that each call was given."""
 
-    def process(self, batch: Batch) -> Processed:
-        done = Processed(next_offset=batch.first_offset)
+    def process(self, batch: Batch, outgoing: WriteBlock) -> Processed:
+        self.rooms.append(outgoing)
+        done = Processed(batch.first_offset, outgoing)
         account = Account("process", "stream-0", "a", batch.tp.topic, 0)
         for record in batch.records:
             offset = record.offset

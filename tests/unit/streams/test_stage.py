@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
+from exchange.block import WriteBlock
 from streams import stage as stage_module
 from streams.breaker import Breaker
 from streams.rounds import Round
@@ -51,6 +53,43 @@ def test_a_round_is_one_transaction_in_the_promised_order() -> None:
         ("commit",),
     ]
     assert committed(rnd)
+
+
+def test_written_blocks_are_used_again_once_written_and_hold_nothing_of_the_round_before() -> None:
+    rig = Rig()
+    for count in (5, 2):
+        rnd = rig.run(a_round(A0=range(count), A1=range(1)))
+        assert committed(rnd)
+    written = [step[1] for step in rig.outbox.steps if step[0] == "write"]
+    assert written == [5, 1, 2, 1]
+    rooms = [id(room) for room in rig.pipeline.rooms]
+    assert set(rooms[2:]) == set(rooms[:2])
+    assert len(set(rooms[:2])) == 2  # never one that is still to be written
+
+
+class TooEarly(deque[WriteBlock]):
+    """Hands out a block that is still to be written."""
+
+    def pop(self) -> WriteBlock:  # type: ignore[override]
+        return self[0]
+
+
+def test_a_block_used_again_too_early_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    monkeypatch.setattr(rig.stage, "_spare", TooEarly([WriteBlock()]))
+    rig.run(a_round(A0=range(5), A1=range(1)))
+    written = [step[1] for step in rig.outbox.steps if step[0] == "write"]
+    assert written != [5, 1]
+
+
+def test_a_block_that_was_not_written_is_not_used_again() -> None:
+    rig = Rig(FakeOutbox(write=Replay()))
+    assert not committed(rig.run(a_round(A0=range(3))))
+    rig.outbox.is_open = False
+    rig.outbox.steps.clear()
+    assert committed(rig.run(a_round(A0=range(2))))
+    assert ("write", 2) in rig.outbox.steps
+    assert rig.pipeline.rooms[0] is not rig.pipeline.rooms[1]
 
 
 def test_a_round_that_must_be_read_again_says_so_and_the_next_one_begins_anew() -> None:

@@ -68,7 +68,7 @@ def calls() -> list[list[str]]:
 
 def test_a_transaction_takes_the_offsets_along_before_it_commits(outbox: Outbox) -> None:
     one_round(outbox)
-    whole = ["begin_transaction", "send_offsets_to_transaction", "produce", "commit_transaction"]
+    whole = ["begin_transaction", "send_offsets_to_transaction", "produce", "flush", "commit_transaction"]
     assert calls() == [["init_transactions", *whole]]
 
 
