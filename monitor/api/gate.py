@@ -45,8 +45,19 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
 _OPEN: Final = frozenset(
     f"/api/{name}"
     for name in (
-        "status", "overview", "live", "routes", "route", "resources", "resource", "accounts/balance", "refusals",
-        "subscribers", "alerts", "quality", "me",
+        "status",
+        "overview",
+        "live",
+        "routes",
+        "route",
+        "resources",
+        "resource",
+        "accounts/balance",
+        "refusals",
+        "subscribers",
+        "alerts",
+        "quality",
+        "me",
     )
 )
 """What anyone on this machine may see before there is a user."""
