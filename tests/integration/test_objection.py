@@ -195,7 +195,7 @@ def test_of_several_who_act_on_one_version_one_gets_through(url: str, store: Sto
 # --- in Kafka and by commands -----------------------------------------------------------------------------
 
 
-def header(index: int, op: Op = Op.UPDATE, **more: Any) -> list[tuple[str, bytes]]:
+def header(index: int, op: Op = Op.UPDATE, **more: Any) -> list[tuple[str, str | bytes | None]]:
     now_ms = int(time.time() * 1000)
     return [(HEADER, RecordHeader(Position(7, 100, index), op, now_ms, **more).pack())]
 
@@ -209,7 +209,7 @@ def records(stack: Stack) -> Stack:
     stack.admin.ensure_acls([Acl(SUBSCRIBER, "topic", TOPIC, "literal", "read")])
     stack.admin.ensure_acls([Acl(SUBSCRIBER, "group", f"{SUBSCRIBER}.", "prefixed", "read")])
     one, other = b"row one", b"row other"
-    changes = [
+    changes: list[tuple[bytes, int, dict[str, Any]]] = [
         (one, 1, {"op": Op.CREATE}),
         (other, 2, {"op": Op.CREATE}),
         (one, 3, {}),
