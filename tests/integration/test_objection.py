@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from exchange.plan import CORRECTIONS_TOPIC, DECISIONS_TOPIC, raw_topic, view_to
 from exchange.topology import Topology
 from tests.checkers.committed import CommittedReader
 from tests.integration.test_catalogue import PEOPLE, in_kafka
-from tests.stack import Stack
+from tests.stack import Stack, wait_for
 from tests.unit.exchange.topologies import GOOD, PERSON, TODAY
 
 SHARES_STACK = True
@@ -195,7 +195,7 @@ def test_of_several_who_act_on_one_version_one_gets_through(url: str, store: Sto
 # --- in Kafka and by commands -----------------------------------------------------------------------------
 
 
-def header(index: int, op: Op = Op.UPDATE, **more: Any) -> list[tuple[str, bytes]]:
+def header(index: int, op: Op = Op.UPDATE, **more: Any) -> list[tuple[str, str | bytes | None]]:
     now_ms = int(time.time() * 1000)
     return [(HEADER, RecordHeader(Position(7, 100, index), op, now_ms, **more).pack())]
 
@@ -209,7 +209,7 @@ def records(stack: Stack) -> Stack:
     stack.admin.ensure_acls([Acl(SUBSCRIBER, "topic", TOPIC, "literal", "read")])
     stack.admin.ensure_acls([Acl(SUBSCRIBER, "group", f"{SUBSCRIBER}.", "prefixed", "read")])
     one, other = b"row one", b"row other"
-    changes = [
+    changes: list[tuple[bytes, int, dict[str, Any]]] = [
         (one, 1, {"op": Op.CREATE}),
         (other, 2, {"op": Op.CREATE}),
         (one, 3, {}),
@@ -229,7 +229,20 @@ def records(stack: Stack) -> Stack:
     for index in (1, 2, 3):
         producer.produce(TOPIC, key=b"k", value=b"masked", partition=1, headers=header(index))
     producer.commit_transaction(60)
+    wait_until_committed(stack, len(changes) + 3)
     return stack
+
+
+def wait_until_committed(stack: Stack, count: int) -> None:
+    """Wait until so many records can be read: Kafka answers a commit before its readers are told."""
+    with closing(CommittedReader(stack.settings.kafka_client("admin"), [TOPIC, RAW])) as reader:
+        read: list[object] = []
+
+        def all_there() -> bool:
+            read.extend(reader.read())
+            return len(read) == count
+
+        wait_for(all_there, "what was written is committed")
 
 
 def found(stack: Stack, offset: int) -> tuple[Place, list[int]]:
