@@ -104,6 +104,10 @@ def questions(now_s: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield "stage_series", window, since | route | {"growth": GROWTH}
         yield "totals", window, since
         yield "view_totals", window, since
+    month = since_month | {"until_s": now_s}
+    for name in ("quality_sources", "quality_rules", "quality_use"):
+        yield name, "month", month
+    yield "quality_delays", "month", month | {"bucket": 60}
     yield "minutes", "hour", {"since_s": now_s - HOUR_S}
     hours, days = ([now_s // step * step - at * step for at in range(31)] for step in (HOUR_S, DAY_S))
     yield "suspect_steps", "day, by the hour", {"step_s": HOUR_S, "starts": hours}

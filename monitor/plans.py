@@ -26,7 +26,6 @@ class Plans:
     def __init__(self, client: dict[str, Any], clickhouse: ClickHouse, stop: threading.Event) -> None:
         self.newest: PublishedPlan | None = None
         self.version: int | None = None
-        self.newest: PublishedPlan | None = None
         self.budgets_ms: dict[str, int] = {}
         """View topic → delay that its newest plan allows."""
         self._client = client

@@ -51,7 +51,6 @@ def watch() -> None:
 
     Examples:
       exchange watch
-      exchange restore tax population.person.tax --reason "was a test" --as "Li Wei" && exchange apply
     """
     from exchange.files.contracts import load_contracts
     from exchange.governance.desired import with_approved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
 import threading
 import types
@@ -68,7 +69,7 @@ def _misfits_of_type(type_: Any, given: Any, place: str) -> list[str]:
         return [one for name, item in given.items() for one in misfits(arguments[1], item, f"{place}.{name}")]
     wanted = str if isinstance(type_, type) and issubclass(type_, str) else type_
     fits = wanted is Any or not isinstance(wanted, type) or isinstance(given, wanted)
-    if isinstance(type_, type) and hasattr(type_, "__members__"):
+    if isinstance(type_, type) and issubclass(type_, enum.Enum):
         fits = given in [member.value for member in type_]
     return [] if fits else [f"{place}: {type(given).__name__}"]
 
@@ -80,7 +81,7 @@ def facet_misfits(event: dict[str, Any]) -> list[str]:
     wrong = []
     for kind, holder in holders:
         for name, facet in holder["facets"].items():
-            model = FACETS[(kind, name)]
+            model: Any = FACETS[(kind, name)]
             content = {key: value for key, value in facet.items() if not key.startswith("_")}
             wrong += misfits(model, content | {"_producer": "", "_schemaURL": ""}, name)
             if facet["_schemaURL"] != model._get_schema():
@@ -97,7 +98,13 @@ def test_every_event_is_what_the_models_of_openlineage_take() -> None:
 
 def test_the_check_sees_a_missing_an_unknown_and_a_wrong_member() -> None:
     event = found()[0]
-    for planted in ({"eventTime": None}, {"eventType": "BEGUN"}, {"colour": "red"}, {"run": {}}):
+    faults: tuple[dict[str, Any], ...] = (
+        {"eventTime": None},
+        {"eventType": "BEGUN"},
+        {"colour": "red"},
+        {"run": {}},
+    )
+    for planted in faults:
         broken = {name: value for name, value in (event | planted).items() if value is not None}
         assert misfits(RunEvent, broken)
     facet = event["outputs"][0]["facets"]["columnLineage"]

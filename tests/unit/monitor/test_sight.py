@@ -46,6 +46,7 @@ def seen_json(topology: Topology, roles: Roles) -> str:
         window_s=1,
         at_ms=1,
         routes=(a_route(OWN, OWN_VIEW), a_route(OTHER, OTHER_VIEW), a_route(OWN, OTHER_VIEW)),
+        total=3,
     )
     refusals = Refusals(window_s=1, at_ms=1, refusals=(a_refusal(OWN), a_refusal(OTHER)))
     positions = (a_position("tax", OWN_VIEW), a_position("secret-reader", OTHER_VIEW))
