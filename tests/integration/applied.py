@@ -98,6 +98,7 @@ INTERNAL = (
             "made",
             "revocations",
             "decisions",
+            "corrections",
         )
     ),
     "_schemas",
