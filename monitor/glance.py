@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,6 @@ from monitor.api.models import BalanceSummary, PartHealth, Routes, SubscriberPos
 from monitor.balance import Balance
 from monitor.expected import Silent
 from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
-from monitor.readers import Readers
 
 WINDOW_S: Final = 300
 """How far back the figures of the routes reach."""
@@ -47,7 +46,14 @@ class Flow(Protocol):
         """Return how far consumer groups are."""
 
 
-def overview_of(known: Known, figures: Flow, readers: Readers) -> Overview:
+class MayRead(Protocol):
+    """What is asked of the readers; see monitor/readers.py."""
+
+    def by_topic(self, topics: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """Return who may read which view's topic."""
+
+
+def overview_of(known: Known, figures: Flow, readers: MayRead) -> Overview:
     """Return everything at a glance."""
     overview = Overview(
         at_ms=known.at_ms,
@@ -80,7 +86,7 @@ def summary_of(balance: Balance) -> BalanceSummary:
     )
 
 
-def _flow(known: Known, figures: Flow, readers: Readers) -> dict[str, Any]:
+def _flow(known: Known, figures: Flow, readers: MayRead) -> dict[str, Any]:
     routes, positions = figures.routes(WINDOW_S).routes, figures.subscribers()
     may_read = readers.by_topic({route.view_topic for route in routes})
     return {

@@ -19,6 +19,7 @@ from exchange import log, selfcheck
 from exchange.alerting.alert import Alert
 from exchange.alerting.rules import Alerting
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
+from exchange.identity.caller import Sight
 from exchange.plan import PublishedPlan
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.alerts.desk import Desk
@@ -26,6 +27,7 @@ from monitor.alerts.look import with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api import quality as quality_api
+from monitor.api import sight
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
 from monitor.api.requests import OnlineDesk
@@ -148,11 +150,15 @@ class Service:
             return status.model_copy(update=self._summary())
         return status
 
-    def glance(self) -> Overview:
-        """Return what the console shows at a glance."""
+    def glance(self, seen: Sight | None = None) -> Overview:
+        """Return what the console shows at a glance, or what is somebody's own of it."""
         now_ms, workers = _now_ms(), self._workers()
         known = Known(now_ms, self.health().parts, workers, self._silent(workers, now_ms), self.plan())
-        return overview_of(known, self._figures, self._subscribers.readers)
+        figures, readers = self._figures, self._subscribers.readers
+        if seen is None:
+            return overview_of(known, figures, readers)
+        own = sight.of_known(known, seen)
+        return overview_of(own, sight.OwnFlow(figures, seen), sight.OwnReaders(readers, seen))
 
     def plan(self) -> PublishedPlan | None:
         """Return the newest plan; None while there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -52,8 +53,8 @@ class Overview(catalogue.Catalogue, Protocol):
     def status(self) -> Status:
         """Return everything there is to know of the whole."""
 
-    def glance(self) -> Glance:
-        """Return what the console shows at a glance."""
+    def glance(self, seen: Sight | None = None) -> Glance:
+        """Return what the console shows at a glance, or what is somebody's own of it."""
 
     def progress(self) -> AccountsProgress:
         """Return how far the accounts are read."""
@@ -91,8 +92,8 @@ def build(
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)
     _add_metrics(app, overview, figures, identity)
-    live.install(app, overview.glance)
-    catalogue.install(app, overview)
+    live.install(app, overview.glance, partial(_sight, identity))
+    catalogue.install(app, overview, partial(_sight, identity))
     console.mount(app)
     app.include_router(rest.router(registry, registry_password))
     security.describe(app)

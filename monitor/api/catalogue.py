@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Protocol
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Request
 from pydantic import Field
 
+from exchange.identity.caller import Sight
 from exchange.model import Model
 from exchange.plan import PublishedPlan
+from monitor.api import sight
 from monitor.catalogue import ResourceDetail, Resources, resource_of, resources_of
 
 
@@ -35,8 +38,8 @@ class ResourceParams(Model):
     name: str = Field(min_length=1, max_length=249, description="<domain>.<resource>")
 
 
-def install(app: FastAPI, catalogue: Catalogue) -> None:
-    """Add the paths."""
+def install(app: FastAPI, catalogue: Catalogue, sight_of: Callable[[Request], Sight | None]) -> None:
+    """Add the paths. What is shared is shown to all who are known here; who reads it is not."""
 
     @app.get("/api/resources", tags=["catalogue"])
     def resources(asked: Annotated[ResourcesParams, Query()]) -> Resources:
@@ -44,9 +47,10 @@ def install(app: FastAPI, catalogue: Catalogue) -> None:
         return resources_of(catalogue.plan(), asked.limit, asked.offset)
 
     @app.get("/api/resource", tags=["catalogue"])
-    def resource(asked: Annotated[ResourceParams, Query()]) -> ResourceDetail:
+    def resource(asked: Annotated[ResourceParams, Query()], call: Request) -> ResourceDetail:
         """Show one resource: its contract, its views, and what each shows of each field."""
         found = resource_of(catalogue.plan(), asked.name, catalogue.readers_of)
         if found is None:
             raise HTTPException(404)
-        return found
+        seen = sight_of(call)
+        return found if seen is None else sight.of_resource(found, seen)

@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 
 from exchange import log
 from exchange.errors import TransientError
+from exchange.identity.caller import Sight
 from monitor.api.models import NoParams
 from monitor.overview import Overview
 
@@ -156,14 +157,18 @@ _FIRST: Final = Frame(_BEGIN, _GZIP_HEADER + packed(_BEGIN))
 _HEARTBEAT: Final = Frame.of(_STILL_THERE)
 
 
-def install(app: FastAPI, overview: Callable[[], Overview]) -> None:
-    """Add `/api/live` and `/api/overview`; `app.state.live` ends the streams."""
-    live = app.state.live = Live(overview)
+def install(
+    app: FastAPI, overview: Callable[[Sight | None], Overview], sight_of: Callable[[Request], Sight | None]
+) -> None:
+    """Add `/api/live`, which shows all, and `/api/overview`; `app.state.live` ends the streams."""
+    live = app.state.live = Live(lambda: overview(None))
 
     @app.get("/api/overview", tags=["monitor"], response_model=Overview)
-    def newest(_asked: Annotated[NoParams, Query()]) -> Response:
-        """Show what the console shows at a glance."""
-        return Response(live.body(), media_type="application/json")
+    def newest(_asked: Annotated[NoParams, Query()], call: Request) -> Response:
+        """Show what the console shows at a glance, or what is the caller's of it."""
+        seen = sight_of(call)
+        body = live.body() if seen is None else overview(seen).model_dump_json().encode()
+        return Response(body, media_type="application/json")
 
     @app.get(
         "/api/live",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
 from exchange.identity.caller import Sight
 from monitor.api.models import (
     BalanceSummary,
@@ -13,20 +17,79 @@ from monitor.api.models import (
     SubscriberPosition,
 )
 from monitor.balance import Balance, TopicBalance
+from monitor.catalogue import ResourceDetail
+from monitor.glance import Flow, Known, MayRead
 
 
 def of_status(found: Status, balance: Balance | None, seen: Sight) -> Status:
     """Return the overview of one's own. balance: of the same minutes, None where there are no figures."""
     return found.model_copy(
         update={
-            "workers": tuple(
-                one for one in found.workers if str(one.get("writer")).removeprefix("cdc-") in seen.systems
-            ),
+            "workers": tuple(one for one in found.workers if _is_own(one, seen)),
+            "silent": tuple(one for one in found.silent if _is_own({"writer": one.writer}, seen)),
             "routes": None if found.routes is None else _routes(found.routes, seen),
             "subscribers": None if found.subscribers is None else of_positions(found.subscribers, seen),
             "balance": None if balance is None else _summary(of_balance(balance, seen)),
         }
     )
+
+
+def of_known(found: Known, seen: Sight) -> Known:
+    """Return what is known without figures, of one's own connectors."""
+    return replace(
+        found,
+        workers=tuple(one for one in found.workers if _is_own(one, seen)),
+        silent=tuple(one for one in found.silent if _is_own({"writer": one.writer}, seen)),
+    )
+
+
+class OwnFlow:
+    """One's own of the figures that an overview is made of."""
+
+    def __init__(self, figures: Flow, seen: Sight) -> None:
+        self._figures = figures
+        self._seen = seen
+
+    def routes(self, window_s: int) -> Routes:
+        """Return one's own routes."""
+        return of_routes(self._figures.routes(window_s), self._seen)
+
+    def balance(self, minutes: int) -> Balance:
+        """Return the accounts of one's own topics."""
+        return of_balance(self._figures.balance(minutes), self._seen)
+
+    def subscribers(self) -> tuple[SubscriberPosition, ...]:
+        """Return one's own subscribers, and who reads one's own sources."""
+        return of_positions(self._figures.subscribers(), self._seen)
+
+
+class OwnReaders:
+    """Who may read one's own sources; of others' views, oneself."""
+
+    def __init__(self, readers: MayRead, seen: Sight) -> None:
+        self._readers = readers
+        self._seen = seen
+
+    def by_topic(self, topics: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """Return them by view topic."""
+        found = self._readers.by_topic(topics)
+        return {topic: of_readers(names, topic, self._seen) for topic, names in found.items()}
+
+
+def of_readers(names: Iterable[str], topic: str, seen: Sight) -> tuple[str, ...]:
+    """Return who may read a view, to whoever answers for it; to others, their own subscribers."""
+    return tuple(name for name in names if topic in seen.topics or name in seen.subscribers)
+
+
+def of_resource(found: ResourceDetail, seen: Sight) -> ResourceDetail:
+    """Return a resource; what it is and what its views show is for all, who reads them is not."""
+    views = tuple(
+        view
+        if view.readers is None
+        else view.model_copy(update={"readers": of_readers(view.readers, view.topic, seen)})
+        for view in found.shown_by
+    )
+    return found.model_copy(update={"shown_by": views})
 
 
 def of_routes(found: Routes, seen: Sight) -> Routes:
@@ -71,6 +134,10 @@ def of_refusals(found: Refusals, seen: Sight) -> Refusals:
 def of_positions(found: tuple[SubscriberPosition, ...], seen: Sight) -> tuple[SubscriberPosition, ...]:
     """Return one's own subscribers, and who reads one's own sources."""
     return tuple(one for one in found if one.subscriber in seen.subscribers or one.topic in seen.topics)
+
+
+def _is_own(worker: Mapping[str, Any], seen: Sight) -> bool:
+    return str(worker.get("writer")).removeprefix("cdc-") in seen.systems
 
 
 def _routes(found: tuple[Route, ...], seen: Sight) -> tuple[Route, ...]:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from exchange.errors import TransientError
+from exchange.identity.caller import Sight
 from exchange.plan import PublishedPlan
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
@@ -40,7 +41,7 @@ class Unwell:
     def status(self) -> Status:
         raise RuntimeError("a driver's text with 110101199003078515 in it")
 
-    def glance(self) -> Overview:
+    def glance(self, seen: Sight | None = None) -> Overview:
         raise RuntimeError("a driver's text with 110101199003078515 in it")
 
     def plan(self) -> PublishedPlan | None:

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
+from exchange.identity.caller import Sight
 from monitor.api import live
 from monitor.api.app import build
 from monitor.api.live import Frame, Live, packed
@@ -210,7 +211,7 @@ def test_frame_that_ends_the_compressed_stream_is_seen() -> None:
 
 
 class Well(Unwell):
-    def glance(self) -> Overview:
+    def glance(self, seen: Sight | None = None) -> Overview:
         return overview()
 
 
