@@ -185,7 +185,7 @@ def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else
             "deliver-reader-two": expected(
                 read={near, far, plan, revocations, parked}, write={accounts, parked}
             ),
-            "pull": expected(read={plan, revocations}),
+            "pull": expected(read={plan, revocations}, write={accounts}),
             "worker": expected(read={*raw, plan}, write={near, far, *refused, accounts}),
             "monitor": expected(
                 read={*bus_topics, "_schemas"}, write={"_schemas"}, describe={*raw, near, far, *refused}

@@ -63,7 +63,13 @@ def test_other_parameters_are_another_question() -> None:
 def test_planned_route_without_traffic_is_shown_empty() -> None:
     planned = {"topic": "raw.a", "view_topic": "share.a.v", "resource": "d.a", "plan_version": 3}
 
-    done = {"view_topic": planned["view_topic"], "subscriber": "tax", "delivered": 3, "parked": 1}
+    done = {
+        "view_topic": planned["view_topic"],
+        "subscriber": "tax",
+        "stage": "deliver",
+        "delivered": 3,
+        "parked": 1,
+    }
     done |= {"lag_records": None, "last_made_at_ms": 5}
     [route] = routes_of([], [planned], [], [], [done])
     [delivery] = route.deliveries
