@@ -27,7 +27,7 @@ from exchange.settings import Settings
 from tests.unit.exchange.test_plan import plan
 
 NOW = dt.datetime(2026, 11, 28, 8, 30, tzinfo=dt.UTC)
-FACETS = {
+FACETS: dict[tuple[str, str], Any] = {
     ("dataset", "schema"): SchemaDatasetFacet,
     ("dataset", "ownership"): OwnershipDatasetFacet,
     ("dataset", "columnLineage"): ColumnLineageDatasetFacet,
@@ -69,7 +69,7 @@ def _misfits_of_type(type_: Any, given: Any, place: str) -> list[str]:
     wanted = str if isinstance(type_, type) and issubclass(type_, str) else type_
     fits = wanted is Any or not isinstance(wanted, type) or isinstance(given, wanted)
     if isinstance(type_, type) and hasattr(type_, "__members__"):
-        fits = given in [member.value for member in type_]
+        fits = given in [member.value for member in type_.__members__.values()]
     return [] if fits else [f"{place}: {type(given).__name__}"]
 
 
@@ -97,7 +97,13 @@ def test_every_event_is_what_the_models_of_openlineage_take() -> None:
 
 def test_the_check_sees_a_missing_an_unknown_and_a_wrong_member() -> None:
     event = found()[0]
-    for planted in ({"eventTime": None}, {"eventType": "BEGUN"}, {"colour": "red"}, {"run": {}}):
+    faults: tuple[dict[str, Any], ...] = (
+        {"eventTime": None},
+        {"eventType": "BEGUN"},
+        {"colour": "red"},
+        {"run": {}},
+    )
+    for planted in faults:
         broken = {name: value for name, value in (event | planted).items() if value is not None}
         assert misfits(RunEvent, broken)
     facet = event["outputs"][0]["facets"]["columnLineage"]
