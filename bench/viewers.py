@@ -19,6 +19,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from exchange.errors import PartError
+from exchange.identity.caller import Sight
 from exchange.plan import PublishedPlan
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, Status
@@ -67,7 +68,7 @@ class _Nobody:
     def status(self) -> Status:
         raise NotImplementedError
 
-    def glance(self) -> Overview:
+    def glance(self, seen: Sight | None = None) -> Overview:
         known = Known(at_ms=_now_ms(), parts={}, workers=(), silent=(), plan=None)
         return overview_of(known, self._figures, Readers())
 
