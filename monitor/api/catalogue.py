@@ -12,6 +12,7 @@ from exchange.identity.caller import Sight
 from exchange.model import Model
 from exchange.plan import PublishedPlan
 from monitor.api import sight
+from monitor.api.models import Problem
 from monitor.catalogue import ResourceDetail, Resources, resource_of, resources_of
 
 
@@ -46,7 +47,7 @@ def install(app: FastAPI, catalogue: Catalogue, sight_of: Callable[[Request], Si
         """List what is shared."""
         return resources_of(catalogue.plan(), asked.limit, asked.offset)
 
-    @app.get("/api/resource", tags=["catalogue"])
+    @app.get("/api/resource", tags=["catalogue"], responses={404: {"model": Problem}})
     def resource(asked: Annotated[ResourceParams, Query()], call: Request) -> ResourceDetail:
         """Show one resource: its contract, its views, and what each shows of each field."""
         found = resource_of(catalogue.plan(), asked.name, catalogue.readers_of)

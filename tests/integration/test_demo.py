@@ -69,7 +69,7 @@ def run(home: Path, *arguments: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def first(home: Path) -> dict[str, Any]:
-    return run(home, "--for", "15", "--json")
+    return run(home, "--for", "30", "--json")
 
 
 def test_the_accounts_balance_and_nothing_is_left_on_its_way(first: dict[str, Any]) -> None:

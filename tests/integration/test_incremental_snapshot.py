@@ -124,6 +124,7 @@ def test_the_judge_sees_stale_rows_win_where_the_window_is_forgotten(make: Make)
     assert story.final_state(records) != story.source_state(subject)
 
 
+@pytest.mark.slow_faults
 def test_killed_at_each_point_of_a_chunk_it_sends_every_row_once(make: Make) -> None:
     subject = make()
     with subject.connector() as connector:

@@ -258,6 +258,7 @@ def ingested(port: int) -> Any:
     return answer.json()["accounts"] if answer.status_code == 200 else None
 
 
+@pytest.mark.slow_faults
 def test_every_account_is_stored_once_across_kills(stack: Stack, producer: Producer, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print("seed", seed)  # noqa: T201  to repeat a failed run
@@ -410,7 +411,7 @@ def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
         "offset": 0,
         "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
         "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
-        "until": 9, "starts": [60],
+        "until": 9, "starts": [60], "until_s": 60, "bucket": 1,
     }  # fmt: skip
     for name, sql in read_queries().items():
         clickhouse.query(name, **{key: value for key, value in given.items() if f"{{{key}:" in sql})
