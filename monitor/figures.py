@@ -38,8 +38,6 @@ CACHE_S: Final = 1.0
 _MAX_CACHED: Final = 200
 _LONG_S: Final = 0.1
 _KEPT_S: Final = 10.0
-_REST: Final = 10
-"""What takes long is asked again after so many times as long: a tenth of the time at most goes into it."""
 _POSITIONS_MS: Final = 60_000
 _TREND_MS: Final = 60_000
 _EXACT_WINDOW_S: Final = 900
@@ -121,7 +119,7 @@ class Figures:
             known = self._cache.get(key)
             age_s = time.monotonic() - known.at_s if known is not None else 0.0
             if known is not None and (age_s < CACHE_S or (known.took_s > _LONG_S and age_s < _KEPT_S)):
-                if age_s >= max(CACHE_S, _REST * known.took_s):
+                if age_s >= CACHE_S:
                     self._renew(key, ask)
                 return cast("_Answer", known.answer)  # the key fixes the type
             return self._keep(key, ask)

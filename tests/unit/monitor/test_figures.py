@@ -160,7 +160,6 @@ def test_what_takes_long_is_asked_anew_while_the_last_answer_is_given(
 ) -> None:
     monkeypatch.setattr("monitor.figures._LONG_S", -1.0)  # everything takes longer than that
     monkeypatch.setattr("monitor.figures.CACHE_S", 0.0)
-    monkeypatch.setattr("monitor.figures._REST", 0)
     clickhouse = SlowClickHouse()
     figures = Figures(clickhouse, lambda: 1_800_000_000_000)
     first = figures.groups()
