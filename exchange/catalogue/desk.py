@@ -6,8 +6,8 @@ Commands, and every other way in, come through here; who somebody is they have m
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 from exchange.catalogue.elements import Claim, Naming, claims
 from exchange.catalogue.entry import (
@@ -25,16 +25,14 @@ from exchange.catalogue.sheet import Sheet, sheets
 from exchange.contract import Contract
 from exchange.errors import GovernanceError
 from exchange.governance import authority
+from exchange.governance.noting import BUS, LONGEST_NAME, attempt, noted
 from exchange.governance.request import Who
 from exchange.governance.store import Change, Decision, Store
 from exchange.governance.versioned import Versioned
 from exchange.topology.model import Topology
 
-BUS: Final = "bus"
-_LONGEST_NAME: Final = 63
 _ENTRIES: Final = Versioned("catalogue", Entry, "entry")
 _NAMINGS: Final = Versioned("namings", Naming, "naming")
-DoneT = TypeVar("DoneT")
 
 
 class CatalogueDesk:
@@ -67,7 +65,7 @@ class CatalogueDesk:
                 raise GovernanceError(msg)
             return _ENTRIES.add(change, _draft(resource, content, now, actor))
 
-        return self._noted(_tried(actor, "new", resource, 1, now), do)
+        return noted(self._store, _tried(actor, "new", resource, 1, now), do, _done)
 
     def act(
         self,
@@ -113,7 +111,7 @@ class CatalogueDesk:
             _ENTRIES.replace(change, after)
             return after
 
-        return self._noted(_tried(actor, event, resource, version, now, reason), do)
+        return noted(self._store, _tried(actor, event, resource, version, now, reason), do, _done)
 
     def settle(
         self, actor: str, library: str, element: str, resource: str, reason: str, now: dt.datetime
@@ -140,7 +138,7 @@ class CatalogueDesk:
             )
             return _NAMINGS.add(change, naming)
 
-        return self._noted(_tried(actor, "settle", resource, 1, now, reason), do)
+        return noted(self._store, _tried(actor, "settle", resource, 1, now, reason), do, _done)
 
     def sweep(self, now: dt.datetime) -> list[Entry]:
         """Draft what is missing and note what was changed since it was published; return what was written."""
@@ -175,7 +173,7 @@ class CatalogueDesk:
                     self._take(change, shelf[one.row.resource], one.content, actor, now)
 
         try:
-            self._noted(_tried(actor, "import", "", 1, now), do, silent=dry_run)
+            noted(self._store, _tried(actor, "import", "", 1, now), do, _done, silent=dry_run)
         except GovernanceError:
             if not judged:
                 raise
@@ -212,24 +210,6 @@ class CatalogueDesk:
     def _expect_role(self, actor: str, who: Who, resource: str) -> None:
         authority.expect_held(self._topology, actor, who, self._topology.steward_department(resource))
 
-    def _noted(self, tried: Decision, do: Callable[[Change], DoneT], *, silent: bool = False) -> DoneT:
-        """Return what `do` makes; note it, or note why it was refused and then raise that."""
-        refused: GovernanceError | None = None
-        with self._store.change() as change:
-            try:
-                with change.connection.begin_nested():
-                    done = do(change)
-            except GovernanceError as error:
-                refused = error
-                if not silent:
-                    change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
-            else:
-                if not silent:
-                    change.note(_done(tried, done))
-        if refused is not None:
-            raise refused
-        return done
-
 
 def _entry_of(sheet: Sheet) -> Entry:
     if sheet.entry is None:
@@ -261,16 +241,8 @@ def _publication(sheet: Sheet, actor: str, now: dt.datetime, registry_version: i
 def _tried(
     actor: str, event: str, resource: str, version: int, now: dt.datetime, reason: str = ""
 ) -> Decision:
-    return Decision(
-        at=now.isoformat(),
-        actor=actor[:_LONGEST_NAME],
-        event=str(event),
-        request=0,
-        version=version,
-        outcome="",
-        reason=reason,
-        about=f"entry {resource[: 2 * _LONGEST_NAME]}".strip(),
-    )
+    about = f"entry {resource[: 2 * LONGEST_NAME]}".strip()
+    return attempt(actor, event, version, now, about=about, reason=reason)
 
 
 def _done(tried: Decision, after: object) -> Decision:

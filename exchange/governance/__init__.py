@@ -7,6 +7,7 @@ store.py     SQLite or PostgreSQL, one writer at a time, with an outbox
 relay.py     the outbox into `_exchange.decisions`, each entry once
 desk.py      all of it put together, for commands
 desired.py   approved grants as part of what `exchange apply` wants
+noting.py    an attempt done, or refused and undone, and noted either way
 versioned.py rows with a version in further tables of the store
 force.py     what was decided, made access and brought into Kafka; the sweep
 

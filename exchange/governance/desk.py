@@ -6,20 +6,18 @@ Commands, and every other way in, come through here; who somebody is they have m
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from exchange.contract import Contract
 from exchange.errors import GovernanceError, StaleError
 from exchange.governance import authority, clock
+from exchange.governance.noting import BUS, attempt, noted
 from exchange.governance.request import ENDS, Event, Request, State, Who, advance, step_of
 from exchange.governance.store import Change, Decision, Store
 from exchange.topology.model import Topology
 
-BUS: Final = "bus"
-"""The actor of what the bus does by itself; nobody among the people can have it as a role."""
-_LONGEST_NAME: Final = 63
 _OPEN: Final = [state for state in State if state not in ENDS]
 
 
@@ -51,17 +49,8 @@ class Desk:
             self._expect_first(change, asked)
             return change.add(_draft(actor, asked, now))
 
-        tried = Decision(
-            at=now.isoformat(),
-            actor=actor[:_LONGEST_NAME],
-            event="new",
-            request=0,
-            version=1,
-            outcome="",
-            subscriber=asked.subscriber[:_LONGEST_NAME],
-            view=asked.view[: 3 * _LONGEST_NAME],
-        )
-        return self._noted(tried, judge)
+        tried = attempt(actor, "new", 1, now, subscriber=asked.subscriber, view=asked.view)
+        return noted(self._store, tried, judge, _done)
 
     def renew(self, actor: str, id_: int, until: dt.date | None, now: dt.datetime) -> Request:
         """Store a draft to take a grant's place. Raises: GovernanceError as `new`, or where no grant is."""
@@ -78,7 +67,7 @@ class Desk:
             asked = Asked(held.subscriber, held.view, held.purpose, held.legal_basis, until)
             return change.add(_draft(actor, asked, now, renews=id_))
 
-        return self._noted(_tried(actor, "renew", id_, 0, now), judge)
+        return noted(self._store, attempt(actor, "renew", 0, now, request=id_), judge, _done)
 
     def act(
         self,
@@ -120,7 +109,8 @@ class Desk:
                 self._end_renewed(change, after, now)
             return after
 
-        return self._noted(_tried(actor, event, id_, version, now, reason), judge)
+        tried = attempt(actor, event, version, now, request=id_, reason=reason)
+        return noted(self._store, tried, judge, _done)
 
     def expire(self, now: dt.datetime, today: dt.date) -> list[Request]:
         """End all grants that are past their last day; return them."""
@@ -140,21 +130,6 @@ class Desk:
         """Return a request. Raises: GovernanceError when there is none."""
         with self._store.change() as change:
             return change.request(id_)
-
-    def _noted(self, tried: Decision, judge: Callable[[Change], Request]) -> Request:
-        """Return what `judge` makes; note it, or note why it was refused and then raise that."""
-        refused: GovernanceError | None = None
-        with self._store.change() as change:
-            try:
-                after = judge(change)
-            except GovernanceError as error:
-                refused = error
-                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
-            else:
-                change.note(_done(tried, after))
-        if refused is not None:
-            raise refused
-        return after
 
     def _expect_first(self, change: Change, asked: Asked) -> None:
         same = (asked.subscriber, asked.view)
@@ -191,20 +166,8 @@ def _draft(actor: str, asked: Asked, now: dt.datetime, renews: int = 0) -> Reque
 def _by_the_bus(change: Change, request: Request, event: Event, now: dt.datetime) -> Request:
     after = advance(request, event, BUS, now)
     change.replace(after)
-    change.note(_done(_tried(BUS, event, request.id, request.version, now), after))
+    change.note(_done(attempt(BUS, event, request.version, now, request=request.id), after))
     return after
-
-
-def _tried(actor: str, event: str, id_: int, version: int, now: dt.datetime, reason: str = "") -> Decision:
-    return Decision(
-        at=now.isoformat(),
-        actor=actor[:_LONGEST_NAME],
-        event=str(event),
-        request=id_,
-        version=version,
-        outcome="",
-        reason=reason,
-    )
 
 
 def _done(tried: Decision, after: Request) -> Decision:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from exchange.errors import GovernanceError
 from exchange.governance import authority
+from exchange.governance.noting import attempt, looked, noted
 from exchange.governance.objection import ENDS, Event, Objection, Place, State, advance, step_of
 from exchange.governance.request import Who
 from exchange.governance.store import Change, Decision, Store
@@ -19,8 +20,6 @@ from exchange.governance.versioned import Versioned
 from exchange.suggest import did_you_mean
 from exchange.topology.model import Topology
 
-_LONGEST_NAME: Final = 63
-FoundT = TypeVar("FoundT")
 _OBJECTIONS: Final = Versioned("objections", Objection, "objection")
 
 
@@ -68,19 +67,13 @@ class ObjectionDesk:
 
         Raises: GovernanceError when the actor or the subscriber may not, or the same is objected to already.
         """
-        tried = _tried(actor, "new", 0, 1, now).model_copy(
-            update={
-                "subscriber": about.subscriber[:_LONGEST_NAME],
-                "view": about.view[: 3 * _LONGEST_NAME],
-                "about": "objection",
-            }
-        )
+        tried = attempt(actor, "new", 1, now, about="objection", subscriber=about.subscriber, view=about.view)
 
         def look() -> Place:
             self.expect_may_object(actor, about.subscriber, about.view, about.fields)
             return find()
 
-        place = self._looked(tried, look)
+        place = looked(self._store, tried, look)
 
         def do(change: Change) -> Objection:
             self.expect_may_object(actor, about.subscriber, about.view, about.fields)
@@ -98,7 +91,7 @@ class ObjectionDesk:
             )
             return _OBJECTIONS.add(change, objection)
 
-        return self._noted(tried, do)
+        return noted(self._store, tried, do, _done)
 
     def act(
         self,
@@ -117,14 +110,14 @@ class ObjectionDesk:
 
         Raises: GovernanceError when it is refused; the attempt is noted with the reason.
         """
-        tried = _tried(actor, event, id_, version, now)
+        tried = attempt(actor, event, version, now, about=f"objection {id_}")
 
         def look() -> Place | None:
             with self._store.change() as change:
                 objection = self._shown(change, actor, id_, event, version)
             return None if find is None else find(objection)
 
-        correction = self._looked(tried, look)
+        correction = looked(self._store, tried, look)
 
         def do(change: Change) -> Objection:
             objection = self._shown(change, actor, id_, event, version)
@@ -132,7 +125,7 @@ class ObjectionDesk:
             _OBJECTIONS.replace(change, after)
             return after
 
-        return self._noted(tried, do)
+        return noted(self._store, tried, do, _done)
 
     def all(self) -> list[Objection]:
         """Return all objections, oldest first."""
@@ -164,38 +157,6 @@ class ObjectionDesk:
             raise GovernanceError(msg)
         return objection
 
-    def _looked(self, tried: Decision, look: Callable[[], FoundT]) -> FoundT:
-        """Return what `look` finds, outside of any transaction; note why it was refused and raise that."""
-        try:
-            return look()
-        except GovernanceError as error:
-            with self._store.change() as change:
-                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
-            raise
-
-    def _noted(self, tried: Decision, do: Callable[[Change], Objection]) -> Objection:
-        """Return what `do` makes; note it, or note why it was refused and then raise that."""
-        refused: GovernanceError | None = None
-        with self._store.change() as change:
-            try:
-                with change.connection.begin_nested():
-                    after = do(change)
-            except GovernanceError as error:
-                refused = error
-                change.note(tried.model_copy(update={"outcome": "refused", "reason": str(error)}))
-            else:
-                done = {
-                    "outcome": "done",
-                    "state": after.state.value,
-                    "subscriber": after.subscriber,
-                    "view": after.view,
-                    "about": f"objection {after.id}",
-                }
-                change.note(tried.model_copy(update=done))
-        if refused is not None:
-            raise refused
-        return after
-
 
 def corrected(store: Store) -> list[Objection]:
     """Return the objections that were corrected, oldest first."""
@@ -211,13 +172,13 @@ def _expect_first(about: Objected, place: Place, known: list[Objection]) -> None
             raise GovernanceError(msg)
 
 
-def _tried(actor: str, event: str, id_: int, version: int, now: dt.datetime) -> Decision:
-    return Decision(
-        at=now.isoformat(),
-        actor=actor[:_LONGEST_NAME],
-        event=str(event),
-        request=0,
-        version=version,
-        outcome="",
-        about=f"objection {id_}",
+def _done(tried: Decision, after: Objection) -> Decision:
+    return tried.model_copy(
+        update={
+            "outcome": "done",
+            "state": after.state.value,
+            "subscriber": after.subscriber,
+            "view": after.view,
+            "about": f"objection {after.id}",
+        }
     )
