@@ -24,7 +24,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from exchange.errors import ConfigError, LoginError, TransientError
-from exchange.governance.desk import BUS
+from exchange.governance.noting import BUS
 from exchange.identity.caller import MACHINE, Known
 from exchange.settings import OIDC_SECRET, Settings
 
