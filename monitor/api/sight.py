@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from exchange.alerting.alert import Alert
 from exchange.identity.caller import Sight
 from monitor.api.models import (
-    BalanceSummary,
     Refusals,
     Route,
     RouteDetail,
@@ -18,7 +18,7 @@ from monitor.api.models import (
 )
 from monitor.balance import Balance, TopicBalance
 from monitor.catalogue import ResourceDetail
-from monitor.glance import Flow, Known, MayRead
+from monitor.glance import Flow, Known, MayRead, summary_of
 
 
 def of_status(found: Status, balance: Balance | None, seen: Sight) -> Status:
@@ -29,7 +29,8 @@ def of_status(found: Status, balance: Balance | None, seen: Sight) -> Status:
             "silent": tuple(one for one in found.silent if _is_own({"writer": one.writer}, seen)),
             "routes": None if found.routes is None else _routes(found.routes, seen),
             "subscribers": None if found.subscribers is None else of_positions(found.subscribers, seen),
-            "balance": None if balance is None else _summary(of_balance(balance, seen)),
+            "balance": None if balance is None else summary_of(of_balance(balance, seen)),
+            "alerts": None if found.alerts is None else _alerts(found.alerts, seen),
         }
     )
 
@@ -136,6 +137,12 @@ def of_positions(found: tuple[SubscriberPosition, ...], seen: Sight) -> tuple[Su
     return tuple(one for one in found if one.subscriber in seen.subscribers or one.topic in seen.topics)
 
 
+def _alerts(found: tuple[Alert, ...], seen: Sight) -> tuple[Alert, ...]:
+    """Return those about one's own sources, connectors and deliveries; of others' views nothing is told."""
+    own = seen.topics | seen.systems | seen.subscribers
+    return tuple(one for one in found if one.where in own)
+
+
 def _is_own(worker: Mapping[str, Any], seen: Sight) -> bool:
     return str(worker.get("writer")).removeprefix("cdc-") in seen.systems
 
@@ -157,15 +164,3 @@ def _topic(found: TopicBalance, seen: Sight) -> TopicBalance | None:
         return found
     views = tuple(one for one in found.views if one.view_topic in seen.view_topics)
     return found.model_copy(update={"views": views}) if views else None
-
-
-def _summary(found: Balance) -> BalanceSummary:
-    return BalanceSummary(
-        balanced=found.balanced,
-        captured=found.captured,
-        processed=found.processed,
-        refused=found.refused,
-        in_flight=found.in_flight,
-        problems=len(found.problems),
-        newest=found.problems[:3],
-    )

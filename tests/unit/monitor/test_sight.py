@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
+from exchange.alerting.alert import Alert
 from exchange.errors import NotAllowedError
 from exchange.identity.caller import Caller, Roles, acting, expect_same, narrowed, roles_of, sight
+from exchange.model import Label
 from exchange.topology.model import Topology
 from monitor.api import sight as sights
 from monitor.api.gate import _is_of_this_machine, allowed_roles, expect_same_origin
-from monitor.api.models import Refusal, Refusals, Route, Routes, SubscriberPosition
+from monitor.api.models import AccountsProgress, Refusal, Refusals, Route, Routes, Status, SubscriberPosition
 from monitor.api.problem import Refused
 from monitor.api.requests import _harmless
 from monitor.balance import Balance, TopicBalance, ViewBalance
@@ -113,6 +115,31 @@ def test_a_subscriber_sees_its_own_views_without_what_was_refused(topology: Topo
     assert OWN_VIEW in shown
     assert "secret" not in shown
     assert "length" not in shown
+
+
+def test_alerts_of_others_are_told_to_nobody(topology: Topology) -> None:
+    places = [OWN, "share.population.person.basic", OTHER, OTHER_VIEW, "clickhouse"]
+    found = Status(
+        at_ms=1, started_at_ms=1, memory_mib=1, plan_version=1, parts={}, workers=(),
+        accounts=AccountsProgress(next_offset=0, end_offset=0, ingested=0),
+        routes_window_s=300, balance_minutes=1440, routes=None, balance=None, subscribers=None,
+        alerts=tuple(an_alert(where) for where in places),
+    )  # fmt: skip
+
+    def told(roles: Roles) -> list[str]:
+        alerts = sights.of_status(found, None, sight(topology, Caller("somebody", roles))).alerts
+        return [one.where for one in alerts or ()]
+
+    assert told({"steward": ("police",)}) == places[:2]
+    assert told({"requester": ("tax",)}) == []
+
+
+def an_alert(where: str) -> Alert:
+    said = Label(zh="字", en="said")
+    return Alert(
+        key=where, kind="lag", severity="warning", stage="process", where=where, value=1, threshold=1,
+        since_ms=1, fired_at_ms=1, what=said, cause=said, action=said,
+    )  # fmt: skip
 
 
 def test_of_another_department_nothing_is_seen(topology: Topology) -> None:
