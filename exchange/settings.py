@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from exchange.errors import ConfigError
+from exchange.files.private import write_private
 from exchange.model import Model
 
 REGISTRY_PASSWORD: Final = "EXCHANGE_REGISTRY_PASSWORD"  # noqa: S105 - names of secrets, not secrets
@@ -346,14 +347,8 @@ class Secrets:
 
         Raises: ConfigError when it cannot be written.
         """
-        draft = self._directory / f".{name}.{os.getpid()}"
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-                out.write(value)
-                out.flush()
-                os.fsync(out.fileno())
-            draft.replace(self._directory / name)
+            write_private(self._directory / name, value.encode())
         except OSError as error:
             why = os.strerror(error.errno or 0)
             msg = (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from exchange.errors import ConfigError
+from exchange.files import private
 from exchange.tls import authority
 from exchange.tls.authority import Described, Pair
 
@@ -130,16 +131,9 @@ def write_private(file: Path, content: bytes) -> None:
 
     Raises: ConfigError when it cannot be written.
     """
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(file)
+        private.write_private(file, content)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         msg = f"{file}: cannot be written ({os.strerror(error.errno or 0)}); make room or write access there"
         raise ConfigError(msg) from None
 
