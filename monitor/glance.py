@@ -17,7 +17,7 @@ from monitor.expected import Silent
 from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
 
 WINDOW_S: Final = 300
-"""How far back the figures of the routes reach."""
+"""How far back the figures of the routes reach, for whoever asks: equal questions are asked once."""
 BALANCE_MINUTES: Final = 1440
 _NEWEST: Final = 3
 

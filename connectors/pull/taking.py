@@ -12,10 +12,10 @@ from confluent_kafka import Message
 from connectors.http.problem import try_later
 from connectors.pull.cursor import Cursor
 from connectors.pull.lane import Lane
-from exchange.change import HEADER, RecordHeader
+from exchange.change import RecordHeader
+from exchange.subscriber.batches import received_of
 from exchange.subscriber.decoder import WireDecoder
 from exchange.subscriber.plain import change_json
-from exchange.subscriber.reader import Received
 
 AGAIN: Final = "ask again with the same cursor"
 MOST_BYTES: Final = 4 * 1_048_576
@@ -111,7 +111,7 @@ class Taking:
     def _text(self, message: Message, header: RecordHeader | None) -> str:
         if header is not None:
             self._last_source_ms = header.source_ms
-        received = _received(message, header, self._decoder)
+        received = received_of(self._decoder, message.topic() or "", message, header)
         self.handed.append(Handed(received.partition, received.offset, header))
         if received.problem:
             self.undecodable.add((received.partition, received.offset))
@@ -119,20 +119,3 @@ class Taking:
 
     def _pass_on(self) -> None:
         self._at = (self._at + 1) % len(self._order)
-
-
-def _received(message: Message, header: RecordHeader | None, decoder: WireDecoder) -> Received:
-    """Return a record, with `problem` where it cannot be decoded."""
-    key = value = None
-    problem = "" if header is not None else f"no valid {HEADER} header: not written by this bus"
-    raw_key, raw_value = message.key(), message.value()
-    try:
-        if header is not None:
-            key = decoder.decode(raw_key) if isinstance(raw_key, bytes) else None
-            value = decoder.decode(raw_value) if isinstance(raw_value, bytes) else None
-    except ValueError as error:
-        problem = str(error)
-    except LookupError:
-        problem = "the registry does not know its schema id"
-    topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-    return Received(topic, partition, offset, header, key, value, 0, problem)

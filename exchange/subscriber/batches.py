@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from exchange.change import HEADER
+from exchange.change import HEADER, RecordHeader
 from exchange.errors import ConfigError, ExchangeError, PartError, TransientError
 from exchange.librdkafka import AUTHENTICATION, DENIED, PARTITION_EOF, quiet_logger
 from exchange.subscriber.decoder import Schemas, WireDecoder, header_of
@@ -53,12 +53,11 @@ class Batch:
     places: Mapping[int, Place] = field(default_factory=dict)
 
 
-def received_of(decoder: WireDecoder, topic: str, message: Message) -> Received:
-    """Return the record of a message; an undecodable one says why.
+def received_of(decoder: WireDecoder, topic: str, message: Message, header: RecordHeader | None) -> Received:
+    """Return the record of a message, whose header was read; an undecodable one says why.
 
     Raises: TransientError when the registry is away.
     """
-    header = header_of(message)
     now_ms, key, value = int(time.time() * 1000), None, None
     problem = "" if header is not None else f"no valid {HEADER} header: not written by this bus"
     raw_key, raw_value = message.key(), message.value()
@@ -211,7 +210,7 @@ class BatchReader:
             return 0
         if partition is None or offset is None:
             return 0
-        received = received_of(self._decoder, self._topic, message)
+        received = received_of(self._decoder, self._topic, message, header_of(message))
         self._next[partition] = offset + 1
         places[partition] = Place(offset + 1)
         if received.header is not None and not self._seen[partition].is_new(received.header):

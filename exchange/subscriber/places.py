@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from exchange.errors import TransientError
 from exchange.librdkafka import PARTITION_EOF, quiet_logger
 from exchange.subscriber.batches import failure, received_of
-from exchange.subscriber.decoder import Schemas, WireDecoder
+from exchange.subscriber.decoder import Schemas, WireDecoder, header_of
 from exchange.subscriber.reader import Received
 
 _ANSWER_S: Final = 20.0
@@ -58,7 +58,11 @@ class PlaceReader:
         first, end = self._span(partition)
         for offset in offsets:
             message = self._find(partition, offset) if first <= offset < end else None
-            found = None if message is None else received_of(self._decoder, self._topic, message)
+            found = (
+                None
+                if message is None
+                else received_of(self._decoder, self._topic, message, header_of(message))
+            )
             yield offset, found
 
     def close(self) -> None:

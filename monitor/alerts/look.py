@@ -9,10 +9,9 @@ from exchange.errors import TransientError
 from monitor.alerts.judge import refused_share
 from monitor.alerts.seen import Seen
 from monitor.figures import Figures
+from monitor.glance import BALANCE_MINUTES, WINDOW_S
 
-_WINDOW_S: Final = 300
 _LONG_WINDOW_S: Final = 3600
-_BALANCE_MINUTES: Final = 1440
 
 
 def with_figures(seen: Seen, figures: Figures) -> Seen:
@@ -23,8 +22,8 @@ def with_figures(seen: Seen, figures: Figures) -> Seen:
         return replace(
             seen,
             groups=figures.groups(),
-            routes=figures.routes(_WINDOW_S).routes,
-            balance=figures.balance(_BALANCE_MINUTES),
+            routes=figures.routes(WINDOW_S).routes,
+            balance=figures.balance(BALANCE_MINUTES),
             long_refused=lambda: refused_share(figures.routes(_LONG_WINDOW_S).routes),
         )
     except TransientError:

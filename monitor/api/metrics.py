@@ -17,10 +17,9 @@ from exchange.errors import TransientError
 from monitor.api.models import AccountsProgress, Health, Route, SubscriberPosition
 from monitor.balance import Balance
 from monitor.figures import Figures
+from monitor.glance import BALANCE_MINUTES, WINDOW_S
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-WINDOW_S: Final = 300
-_BALANCE_MINUTES: Final = 1440
 _ROUTE: Final = ["topic", "view_topic"]
 _GROUP: Final = ["consumergroup", "topic", "partition"]
 
@@ -65,7 +64,7 @@ def _of_monitor(health: Health, progress: AccountsProgress) -> Iterator[Metric]:
 def _of_figures(figures: Figures) -> Iterator[Metric]:
     try:
         groups, routes = figures.groups(), figures.routes(WINDOW_S).routes
-        balance = figures.balance(_BALANCE_MINUTES)
+        balance = figures.balance(BALANCE_MINUTES)
     except TransientError:
         return
     yield from _of_groups(groups)
