@@ -10,7 +10,8 @@ function recordSources(): Plugin {
   return {
     name: 'record-sources',
     closeBundle() {
-      const files = [...ROOT_FILES, ...readdirSync('src').map((name) => `src/${name}`)].sort()
+      const found = readdirSync('src', { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+      const files = [...ROOT_FILES, ...found.map((file) => `${file.parentPath}/${file.name}`)].sort()
       const digest = createHash('sha256')
       for (const file of files) digest.update(`${file}\0`).update(readFileSync(file)).update('\0')
       writeFileSync('dist/sources.sha256', `${digest.digest('hex')}\n`)
