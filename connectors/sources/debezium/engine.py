@@ -95,7 +95,7 @@ class Engine:
         raise self._failure or TransientError(f"source {self._system}: Debezium's engine has ended")
 
     def release(self, count: int) -> None:
-        """Let the engine go on behind the batch that was taken last, and the source forget its first `count`."""
+        """Let the engine go on behind the last batch, and the source forget its first `count` records."""
         self._released.put(count)
 
     def close(self) -> None:
