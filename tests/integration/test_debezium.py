@@ -498,7 +498,8 @@ def test_an_engine_killed_within_a_transaction_after_a_restart_goes_on_within_it
         assert 0 < len(system.records("public.person")) - 1 < len(rows)
         with system.connector():
             records = story.up_to_a_last_row(system)
-        told = {1: [("c", "a")], story.LAST: [("c", "last")]} | {key: [("c", "row")] for key in rows}
+        told: dict[int, list[Told]] = {key: [("c", "row")] for key in rows}
+        told |= {1: [("c", "a")], story.LAST: [("c", "last")]}
         assert story.judge(records, told) == {}
 
 
