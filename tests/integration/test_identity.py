@@ -222,6 +222,7 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/api/accounts/balance", None, {ALL: 200}),
     ("GET", "/api/refusals", None, {ALL: 200}),
     ("GET", "/api/subscribers", None, {ALL: 200}),
+    ("GET", "/api/corrections", None, {ALL: 200}),
     ("GET", "/api/requests", None, {ALL: 200}),
     ("GET", "/api/requests/{id}", None, {ALL: 200, "foreign": 404}),
     ("GET", "/api/requests/999999", None, {ALL: 404}),

@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
 from exchange import heartbeat
 from exchange.apply import work
 from exchange.apply.flush import Flush
-from exchange.apply.revoke import Wish, restore, revoke
+from exchange.apply.revoke import Revoking, Wish, restore, revoke
 from exchange.apply.steps import Survey
 from exchange.apply.work import apply
 from exchange.certificate import KEY_SECRET, Signer, as_text, verify
@@ -144,6 +144,31 @@ def test_the_last_view_takes_the_login_with_it_and_both_come_back(bus: Bus) -> N
     consumer = Consumer(bus.settings.kafka_client("reader-one") | {"group.id": "reader-one.x"})
     assert consumer.list_topics(NEAR_TOPIC, 30).topics[NEAR_TOPIC].error is None
     consumer.close()
+
+
+def assert_foreign_login_stays(bus: Bus) -> None:
+    """Check that the last grant of a user that others made takes no login with it."""
+    admin = bus.stack.admin
+    admin.ensure_scram_user("foreign")
+    there = admin.scram_iterations()["foreign"]
+    try:
+        admin.ensure_acls([Acl("foreign", "topic", NEAR_TOPIC, "literal", "read")])
+        certificate = revoke(bus.settings, Wish("foreign", NEAR, "Li Wei", "over"))
+        assert "foreign" not in readers(bus)
+        assert (certificate["login_removed"], admin.scram_iterations().get("foreign")) == (False, there)
+    finally:
+        admin.remove_scram_user("foreign")
+
+
+def test_a_login_that_the_bus_did_not_make_stays_at_its_last_grant(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_foreign_login_stays(bus)
+    restore(bus.settings, Wish("foreign", NEAR, "test", "again"), for_good=True)
+    with monkeypatch.context() as fault:  # one that takes every login for its own
+        fault.setattr(Revoking, "_is_ours", lambda *_: True)
+        with pytest.raises((AssertionError, PartError)):
+            assert_foreign_login_stays(bus)
 
 
 def test_rules_made_by_hand_go_too_and_one_for_everybody_is_told(bus: Bus) -> None:
@@ -336,9 +361,7 @@ def test_a_certificate_is_kept_and_a_changed_byte_is_found(
         name: value for name, value in certificate.items() if name != "signature"
     }
     command.revoke_verify(file)
-    assert (
-        "is suspended from reader-two (it has other views)\n  by Li Wei: 不再需要" in capsys.readouterr().out
-    )
+    assert "is suspended from reader-two (its login stays)\n  by Li Wei: 不再需要" in capsys.readouterr().out
     content, key = file.read_bytes(), Signer(bus.settings.secrets).public_key
     for at in range(len(content)):
         changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]

@@ -6,6 +6,7 @@ import pytest
 from starlette.requests import Request
 
 from exchange.alerting.alert import Alert
+from exchange.corrections import Correction
 from exchange.errors import NotAllowedError
 from exchange.identity.caller import Caller, Roles, acting, expect_same, narrowed, roles_of, sight
 from exchange.model import Label
@@ -100,6 +101,26 @@ def a_balance() -> Balance:
         topics=topics,
         problems=(),
     )
+
+
+def shown_corrections(topology: Topology, roles: Roles) -> list[str]:
+    """Return the resources of the markers that somebody is shown, of one's own and two others."""
+    found = [
+        Correction(objection=1, resource=resource, partition=0, wrong="w", corrected="c", at="")
+        for resource in ("population.person", "population.personal", "secret.t")
+    ]
+    return [one.resource for one in sights.of_corrections(found, sight(topology, Caller("somebody", roles)))]
+
+
+def test_corrections_are_shown_to_who_gets_a_view_of_the_resource_and_to_its_steward(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown_corrections(topology, {"requester": ("tax",)}) == ["population.person"]
+    assert shown_corrections(topology, {"steward": ("police",)}) == ["population.person"]
+    assert shown_corrections(topology, {"requester": ("police",), "steward": ("tax",)}) == []
+    with monkeypatch.context() as fault:  # planted: every topic is of every resource
+        fault.setattr(sights, "view_topic", lambda *_: "")
+        assert shown_corrections(topology, {"requester": ("tax",)}) != ["population.person"]
 
 
 def test_a_steward_sees_the_departments_own_and_nothing_else(topology: Topology) -> None:
