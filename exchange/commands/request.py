@@ -280,7 +280,8 @@ def _into_force(opened: _Opened, subscribers: list[str]) -> None:
 
 @contextmanager
 def _opened(actor: str = "") -> Iterator[_Opened]:
-    """Yield what a command works with; an actor must be whose token there is, where there is one."""
+    """Yield what a command works with; where there is an actor, with their roles."""
+    from exchange.commands.acting import acting
     from exchange.governance.desk import Desk
     from exchange.governance.store import Store
     from exchange.settings import Settings
@@ -288,21 +289,8 @@ def _opened(actor: str = "") -> Iterator[_Opened]:
     settings = Settings()
     loaded, contracts = load(settings, settings.topology)
     with Store.of(settings) as store:
-        acting = _acting(settings, store, loaded.topology, actor)
-        yield _Opened(settings, loaded.topology, store, Desk(store, acting, contracts))
-
-
-def _acting(settings: Settings, store: Store, topology: Topology, actor: str) -> Topology:
-    from exchange.identity.accounts import Accounts
-    from exchange.identity.caller import acting, caller_of_token, expect_same
-    from exchange.settings import TOKEN
-
-    token = settings.secrets.find(TOKEN)
-    if not actor or token is None:
-        return topology
-    caller = caller_of_token(topology, Accounts(store, _now).token(token.get_secret_value()))
-    expect_same(caller, actor)
-    return acting(topology, caller)
+        roles = acting(settings, store, loaded.topology, actor) if actor else loaded.topology
+        yield _Opened(settings, loaded.topology, store, Desk(store, roles, contracts))
 
 
 def _document(request: Request, topology: Topology) -> dict[str, Any]:

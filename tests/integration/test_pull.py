@@ -363,7 +363,7 @@ def test_corrections_of_a_view_are_given_to_who_may_read_it(bus: PullBus, tax: h
     records = [
         {
             "topic": CORRECTIONS_TOPIC,
-            "key": f"{one.objection}".encode(),
+            "key": f"pull {one.objection}".encode(),
             "value": one.model_dump_json().encode(),
         }
         for one in markers

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from exchange.alerting.alert import Alert
 from exchange.corrections import Correction
 from exchange.errors import NotAllowedError
+from exchange.governance.export import harmless
 from exchange.identity.caller import Caller, Roles, acting, expect_same, narrowed, roles_of, sight
 from exchange.model import Label
 from exchange.topology.model import Topology
@@ -15,7 +16,6 @@ from monitor.api import sight as sights
 from monitor.api.gate import _is_of_this_machine, allowed_roles, expect_same_origin
 from monitor.api.models import AccountsProgress, Refusal, Refusals, Route, Routes, Status, SubscriberPosition
 from monitor.api.problem import Refused
-from monitor.api.requests import _harmless
 from monitor.balance import Balance, TopicBalance, ViewBalance
 from tests.unit.exchange.topologies import GOOD, load
 
@@ -223,7 +223,7 @@ def test_a_session_changes_something_from_its_own_pages_alone(headers: dict[str,
 
 
 def test_no_cell_of_a_table_is_a_formula() -> None:
-    assert [_harmless(word) for word in ("=1+1", "@x", "-2", "plain")] == ["'=1+1", "'@x", "'-2", "plain"]
+    assert [harmless(word) for word in ("=1+1", "@x", "-2", "plain")] == ["'=1+1", "'@x", "'-2", "plain"]
 
 
 def test_templates_take_one_step_of_a_path() -> None:
