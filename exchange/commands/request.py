@@ -32,6 +32,12 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; the requester reads 
 Purpose = Annotated[str, typer.Option("--purpose", help="What the data is for.")]
 Basis = Annotated[str, typer.Option("--legal-basis", help="Law, regulation or approval.")]
 Until = Annotated[str, typer.Option("--until", help="Last day of access, like 2027-12-31; default: no end.")]
+Expected = Annotated[
+    int | None,
+    typer.Option(
+        "--expected-records-per-day", min=1, max=10**12, help="How much of it is expected to be taken."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
@@ -52,6 +58,7 @@ def new(
     purpose: Purpose = "",
     legal_basis: Basis = "",
     until: Until = "",
+    expected_records_per_day: Expected = None,
     as_json: Json = False,
 ) -> None:
     """Draft a request for a view; `exchange request submit` hands it in.
@@ -62,7 +69,7 @@ def new(
     """
     from exchange.governance.desk import Asked
 
-    asked = Asked(subscriber, view, purpose, legal_basis, _day(until))
+    asked = Asked(subscriber, view, purpose, legal_basis, _day(until), expected_records_per_day)
     _carry_out(as_json, actor, lambda desk: desk.new(actor, asked, _now()))
 
 
@@ -73,6 +80,7 @@ def submit(
     purpose: Purpose = "",
     legal_basis: Basis = "",
     until: Until = "",
+    expected_records_per_day: Expected = None,
     as_json: Json = False,
 ) -> None:
     """Hand in a draft, or what was returned once it is mended; what needs no approval is granted at once.
@@ -83,7 +91,12 @@ def submit(
     """
     from exchange.governance.request import Event
 
-    given = {"purpose": purpose, "legal_basis": legal_basis, "until": _day(until)}
+    given = {
+        "purpose": purpose,
+        "legal_basis": legal_basis,
+        "until": _day(until),
+        "expected_records_per_day": expected_records_per_day,
+    }
     changes = {name: value for name, value in given.items() if value}
     _carry_out(
         as_json,

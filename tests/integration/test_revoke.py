@@ -423,8 +423,12 @@ watch:
 
 @pytest.fixture
 def watch(bus: Bus) -> Watch:
+    return a_watch(bus, TOPOLOGY + RULES)
+
+
+def a_watch(bus: Bus, text: str) -> Watch:
     """Return a watch that has seen nothing yet."""
-    declared = bus.load(TOPOLOGY + RULES)
+    declared = bus.load(text)
     watching = Watch(bus.settings, lambda: declared)
     with closing(heartbeat.connect(bus.settings)) as redis:
         for key in redis.scan_iter("exchange:watch:*"):
@@ -514,6 +518,18 @@ def test_too_much_is_told_once_a_window_and_what_an_alarm_is_for_goes_on(bus: Bu
     commit(bus, "reader-one", 1200)
     assert alarmed(watch, MONDAY + 3 * MINUTE) == []
     assert "reader-one" in readers(bus)
+
+
+def test_more_than_a_grant_expects_is_told_and_of_a_grant_that_expects_nothing_is_not(bus: Bus) -> None:
+    grant = "{subscriber: reader-one, view: applied.person.near"
+    rule = "  planned: {kind: expected, percent: 200, within_minutes: 10}\n"
+    text = (TOPOLOGY + RULES + rule).replace(grant, f"{grant}, expected_records_per_day: 1440")
+    watching = a_watch(bus, text)
+    commit(bus, "reader-one", 19)
+    commit(bus, "reader-two", 400)
+    assert alarmed(watching, MONDAY + MINUTE) == []
+    commit(bus, "reader-one", 20)
+    assert alarmed(watching, MONDAY + 2 * MINUTE) == [("planned", "reader-one")]
 
 
 def test_what_was_read_while_nobody_watched_is_not_counted(bus: Bus, watch: Watch) -> None:
