@@ -132,6 +132,8 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
         yield town
 
 
+@pytest.mark.slow_faults
+@pytest.mark.timeout(1800)
 def test_the_days_of_steward_subscriber_and_operations(town: Town, tmp_path: Path) -> None:
     steward_shares(town)
     subscriber_gets_the_view(town)
