@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -51,6 +56,17 @@ def test_a_user_is_made_once_and_again_only_when_its_secret_is_lost(stack: Stack
     AdminClient(stack.settings.kafka_client("cl4")).list_topics(timeout=30)
     with pytest.raises(KafkaException):
         AdminClient(old | {"log_level": 0}).list_topics(timeout=1)
+
+
+@pytest.mark.parametrize(("connection", "ends_with"), [("own", -signal.SIGABRT), ("kept", 0)])
+def test_a_connection_let_go_in_its_own_thread_does_not_end_the_process(
+    stack: Stack, connection: str, ends_with: int
+) -> None:
+    """A connection that is not kept is the planted fault: librdkafka aborts."""
+    command = [sys.executable, "-m", "tests.integration.asks_and_lets_go", connection]
+    properties = json.dumps(stack.settings.kafka_client("admin"))
+    asked = subprocess.run(command, input=properties, capture_output=True, text=True, timeout=90, check=False)
+    assert (asked.stdout.strip(), asked.returncode) == ("UNKNOWN_TOPIC_OR_PART", ends_with), asked.stderr
 
 
 def test_access_rules_are_added_once_and_taken_away_once(stack: Stack) -> None:

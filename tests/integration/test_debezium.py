@@ -23,7 +23,6 @@ import fastavro
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
-    AdminClient,
     NewPartitions,
     OffsetSpec,
 )
@@ -33,6 +32,7 @@ from connectors.source import Batch, Captured
 from connectors.sources.debezium.converters import Converters
 from connectors.sources.debezium.source import DebeziumSource, Given
 from exchange.account import Account
+from exchange.admin import admin_client
 from exchange.apply.work import MASK_KEY
 from exchange.change import Op, Reason, Rejected
 from exchange.cluster import TopicSpec
@@ -349,7 +349,7 @@ def test_topics_that_are_not_what_was_read_are_refused(stack: Stack) -> None:
         opened(stack, "json.renamed", batch.position),
     ):
         pass
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
     [future.result(30) for future in admin.create_partitions([NewPartitions(topic, 2)]).values()]
     wait_for(lambda: stack.admin.topics()[topic] == 2, "a second partition")
     with pytest.raises(GapError, match="had 1 partitions and has 2"), opened(stack, topic, batch.position):
@@ -367,7 +367,7 @@ def test_a_topic_made_anew_while_it_is_read_is_noticed_before_its_records_count(
     topic = "json.swapped"
     stack.admin.ensure_topics([TopicSpec(topic, 1)])
     produce(stack, topic, event_key(1), event("c", 1))
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
     with opened(stack, topic, None) as source:
         wait_for(lambda: one_of(source.read()), "the record")
         [future.result(30) for future in admin.delete_topics([topic]).values()]
@@ -611,7 +611,7 @@ def one_of(batch: Batch) -> Batch | None:
 
 def cut(stack: Stack, topic: str, offset: int) -> None:
     """Delete a topic's records before an offset, as its retention does."""
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
     [future.result(30) for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values()]
 
 
@@ -643,7 +643,7 @@ def position_sum(accounts: list[Account]) -> int:
 
 def wait_for_end(stack: Stack, topic: str, records: int) -> None:
     """Wait until a topic's end lies behind so many records; each commit writes a marker too."""
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
 
     def end() -> int:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
