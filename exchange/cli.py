@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "serve-pull": "exchange.commands.pull:serve_pull",
         "pull-key": "exchange.commands.pull:pull_key",
         "report": "exchange.commands.report:report",
+        "decisions": "exchange.commands.decisions:decisions",
         "webhook-key": "exchange.commands.webhook:webhook_key",
     },
     "snapshot": {

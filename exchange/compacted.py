@@ -32,6 +32,8 @@ class CompactedTopic:
 
     def __init__(self, client: dict[str, Any], topic: str) -> None:
         """`client`: librdkafka properties of a principal that may read the topic."""
+        self.offsets: dict[bytes, int] = {}
+        """Key → offset of its last record that was read."""
         self._topic = topic
         self._partition = TopicPartition(topic, 0)
         self._last_error: KafkaError | None = None
@@ -102,9 +104,10 @@ class CompactedTopic:
             return -1
         error = message.error()
         if error is None:
-            key, value = message.key(), message.value()
-            found[bytes(key or b"")] = None if value is None else bytes(value)
-            return int(message.offset() or 0) + 1
+            key, value, offset = bytes(message.key() or b""), message.value(), int(message.offset() or 0)
+            found[key] = None if value is None else bytes(value)
+            self.offsets[key] = offset
+            return offset + 1
         if error.code() == PARTITION_EOF:
             return int(message.offset() or 0)
         if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:

@@ -32,7 +32,7 @@ MADE_TOPIC = "_exchange.made"
 DECISIONS_TOPIC = "_exchange.decisions"
 """What was decided on requests and what was refused, for good; see exchange/governance/relay.py."""
 CORRECTIONS_TOPIC = "_exchange.corrections"
-"""Which delivered change was wrong and which later one mends it; see exchange/governance/corrections.py."""
+"""Which delivered change was wrong and which later one mends it; see exchange/corrections.py."""
 
 ProtectBy = Literal["alarm", "drop_slot"]
 Converter = Literal["json", "avro"]

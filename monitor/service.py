@@ -26,6 +26,7 @@ from monitor.alerts.desk import Desk
 from monitor.alerts.look import with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
+from monitor.api import corrections as corrections_api
 from monitor.api import quality as quality_api
 from monitor.api import sight
 from monitor.api.app import build
@@ -99,6 +100,7 @@ class Service:
         app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
         quality_api.add(app, self._clickhouse)
+        corrections_api.add(app, self._online.identity)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,

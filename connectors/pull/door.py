@@ -5,6 +5,8 @@ One request's way:
 2. a place among the requests under way is taken (429), until the answer is sent;
 3. the page is read from Kafka as that subscriber, in a thread of its own (403, 410, 503);
 4. its account is written to Kafka (503), then the answer goes out as fast as it is taken.
+
+Markers of corrections are asked for alike; they are no records, and have no account.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ from connectors.http.problem import Problem, try_later
 from connectors.pull import openapi
 from connectors.pull.accounts import Accounts
 from connectors.pull.answer import Answer, body
+from connectors.pull.corrections import CorrectionPages, Reader
 from connectors.pull.cursor import CursorCodec
-from connectors.pull.page import Page, Puller
+from connectors.pull.page import Page, Puller, denied
 from connectors.pull.pool import Pool
-from connectors.pull.question import VIEW, Question, question
+from connectors.pull.question import VIEW, WITHOUT_WAIT, Question, question
 from connectors.pull.taking import AGAIN, Start, Wish
 from connectors.pull.tally import Tally
 from exchange import log
+from exchange.corrections import Placed
 from exchange.errors import ExchangeError
 from exchange.plan import PublishedPlan
 from exchange.revocations import key_of
@@ -50,14 +54,24 @@ _log = log.get(__name__)
 class Door:
     """Answers requests; `app` is what an HTTP server serves."""
 
-    def __init__(self, secrets: Secrets, pool: Pool, cursors: CursorCodec, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        pool: Pool,
+        cursors: CursorCodec,
+        pages: CorrectionPages,
+        accounts: Accounts,
+    ) -> None:
         self.tally = Tally()
         self.revoked: frozenset[str] = frozenset()
         """Grants that do not hold, as exchange/revocations.py names them."""
+        self.corrections: tuple[Placed, ...] = ()
+        """Markers of all resources, in the order of their topic."""
         self.app = self._app()
         self._secrets = secrets
         self._pool = pool
         self._cursors = cursors
+        self._pages = pages
         self._accounts = accounts
         self._plan: PublishedPlan | None = None
         self._keys = ApiKeys(secrets, {})
@@ -83,6 +97,9 @@ class Door:
         app = FastAPI(title="Pull", openapi_url=None, docs_url=None, redoc_url=None)
         problem.install(app, AGAIN)
         app.add_api_route("/pull/{view}", self._pull, methods=["GET"], response_model=None)
+        app.add_api_route(
+            "/pull/{view}/corrections", self._show_corrections, methods=["GET"], response_model=None
+        )
         app.add_api_route("/openapi.json", self._show_document, methods=["GET"], response_model=None)
         app.add_api_route("/health", self._health, methods=["GET"], response_model=None)
         return app
@@ -103,10 +120,7 @@ class Door:
     async def _pull(self, view: str, asked: Request) -> Answer:
         plan, subscriber = self._planned(), key_owner(asked, self._keys, AGAIN)
         wanted = question(asked)
-        if VIEW.fullmatch(view) is None:
-            raise Problem(403, "no view has such a name; /openapi.json lists those that this key may read")
-        if key_of(subscriber, view) in self.revoked:
-            raise Problem(403, "the grant of this view was revoked; who shares the data decides on a new one")
+        self._expect_granted(subscriber, view)
         wish = Wish(view, self._after(wanted, subscriber, view), wanted.most, wanted.wait_s)
         leave, began = self._enter(subscriber), time.monotonic()
         try:
@@ -118,6 +132,29 @@ class Door:
             raise
         self._note(subscriber, view, page, len(content), began)
         return Answer(content, wanted.media, leave)
+
+    async def _show_corrections(self, view: str, asked: Request) -> Answer:
+        self._planned()
+        subscriber, wanted = key_owner(asked, self._keys, AGAIN), question(asked, WITHOUT_WAIT)
+        self._expect_granted(subscriber, view)
+        leave = self._enter(subscriber)
+        try:
+            if view not in await self._in_thread(self._views, subscriber):
+                raise denied()
+            content = self._pages.body(self.corrections, Reader(subscriber, view), wanted)
+        except BaseException as error:
+            leave()
+            self._note_refusal(subscriber, view, error)
+            raise
+        _log.info("corrections_pulled", subscriber=subscriber, view=view, bytes=len(content))
+        return Answer(content, wanted.media, leave)
+
+    def _expect_granted(self, subscriber: str, view: str) -> None:
+        """Raise Problem 403 for what need not be asked of Kafka: no name of a view, or a revoked grant."""
+        if VIEW.fullmatch(view) is None:
+            raise Problem(403, "no view has such a name; /openapi.json lists those that this key may read")
+        if key_of(subscriber, view) in self.revoked:
+            raise Problem(403, "the grant of this view was revoked; who shares the data decides on a new one")
 
     def _after(self, wanted: Question, subscriber: str, view: str) -> Start:
         if wanted.after == "earliest":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from connectors.http.openapi import PROBLEM, TYPES, answer, closed_object
@@ -55,16 +55,57 @@ def document(readable: Mapping[str, View]) -> dict[str, Any]:
         schemas[f"{name}.value"] = _record(view.shown)
         schemas[f"{name}.record"] = _change(name)
         schemas[f"{name}.page"] = _page(name)
+    if readable:
+        schemas["corrections"] = _corrections()
     return {
         "openapi": "3.1.0",
         "info": {"title": "Pull from the exchange bus", "version": "1", "description": _TOLD},
         "security": [{"key": []}],
-        "paths": {f"/pull/{name}": {"get": _get(name, view)} for name, view in sorted(readable.items())},
+        "paths": {
+            path: {"get": get} for name, view in sorted(readable.items()) for path, get in _paths(name, view)
+        },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": schemas,
         },
     }
+
+
+def _paths(name: str, view: View) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield f"/pull/{name}", _get(name, view)
+    yield f"/pull/{name}/corrections", _get_corrections(name, view)
+
+
+def _get_corrections(name: str, view: View) -> dict[str, Any]:
+    page = answer("Markers of corrections, and the cursor behind them.", JSON, "corrections")
+    page["content"][NDJSON] = {
+        "schema": {"type": "string", "description": "A marker a line; the last line has `next`."}
+    }
+    problems = {code: answer(told, CONTENT_TYPE, "Problem") for code, told in _ANSWERS.items()}
+    return {
+        "operationId": f"corrections.{name}",
+        "summary": f"Corrections: {view.contract.label_zh} · {view.contract.label_en}",
+        "parameters": [
+            _parameter("after", {"type": "string"}, "`next` of the answer before, `earliest` or `latest`."),
+            _parameter("max", _whole(1, MOST_RECORDS, USUAL_RECORDS), "Markers at most."),
+        ],
+        "responses": {"200": page, **problems},
+    }
+
+
+def _corrections() -> dict[str, Any]:
+    marker = {
+        "partition": {"type": "integer"},
+        "wrong": {"type": "string", "description": "`position` of the record that was wrong."},
+        "corrected": {"type": "string", "description": "`position` of the later one that mends it."},
+        "at": {"type": "string", "format": "date-time", "description": "When the source's steward said so."},
+    }
+    members = {
+        "corrections": {"type": "array", "items": closed_object(marker, list(marker))},
+        "next": {"type": "string", "description": "Cursor to ask with next."},
+        "more": {"type": "boolean", "description": "Whether more can be had at once."},
+    }
+    return closed_object(members, list(members))
 
 
 def _get(name: str, view: View) -> dict[str, Any]:

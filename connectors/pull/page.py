@@ -224,17 +224,22 @@ class Puller:
 
     def _refuse(self, error: KafkaError) -> NoReturn:
         if error.code() in _DENIED:
-            raise Problem(
-                403,
-                "Kafka denies it: there is no grant (any more), or no view of that name. /openapi.json lists "
-                "the views that this key may read; grants stand in the bus's topology.yaml",
-            ) from None
+            raise denied() from None
         self.broken = True
         _log.warning("kafka_refuses", subscriber=self._subscriber, reason=error.name())
         raise try_later(503, f"Kafka does not answer as needed ({error.name()})", AGAIN) from None
 
     def _on_error(self, error: KafkaError) -> None:
         self._refused_login = self._refused_login or error.code() == AUTHENTICATION
+
+
+def denied() -> Problem:
+    """Return the answer to who has no grant, or asks for no view that there is: it is the same."""
+    return Problem(
+        403,
+        "Kafka denies it: there is no grant (any more), or no view of that name. /openapi.json lists "
+        "the views that this key may read; grants stand in the bus's topology.yaml",
+    )
 
 
 def _begin(after: Start, topic_id: str, firsts: Mapping[int, int], ends: Mapping[int, int]) -> Cursor:

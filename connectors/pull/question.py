@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +19,10 @@ USUAL_RECORDS: Final = 500
 LONGEST_WAIT_S: Final = 30
 VIEW: Final = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}", re.ASCII)
 
+EARLIEST: Final = "earliest"
+LATEST: Final = "latest"
 _PARAMETERS: Final = ("after", "max", "wait_s")
-_EARLIEST: Final = "earliest"
+WITHOUT_WAIT: Final = ("after", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,19 @@ class Question:
     media: str
 
 
-def question(asked: Request) -> Question:
-    """Return what is asked for.
+def question(asked: Request, known: Sequence[str] = _PARAMETERS) -> Question:
+    """Return what is asked for. known: the parameters that there are.
 
     Raises: Problem 400 for a parameter that is not as it should be, 406 when neither of the two media types
     is accepted.
     """
     given = asked.query_params.multi_items()
     names = [name for name, _ in given]
-    if any(name not in _PARAMETERS for name in names) or len(set(names)) < len(names):
-        raise Problem(400, f"the parameters are {', '.join(_PARAMETERS)}, each once at most")
+    if any(name not in known for name in names) or len(set(names)) < len(names):
+        raise Problem(400, f"the parameters are {', '.join(known)}, each once at most")
     parameters = dict(given)
     return Question(
-        parameters.get("after", _EARLIEST),
+        parameters.get("after", EARLIEST),
         _number(parameters, "max", 1, MOST_RECORDS, USUAL_RECORDS),
         _number(parameters, "wait_s", 0, LONGEST_WAIT_S, 0),
         _media_type(one_header(asked, "accept")),

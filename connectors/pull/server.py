@@ -12,11 +12,13 @@ from redis import Redis
 from connectors.http.listen import listen
 from connectors.position import POSITION_SECRET
 from connectors.pull.accounts import Accounts
+from connectors.pull.corrections import CorrectionPages
 from connectors.pull.cursor import CursorCodec
 from connectors.pull.door import Door
 from connectors.pull.page import Puller
 from connectors.pull.pool import Pool
 from exchange import heartbeat, log, selfcheck
+from exchange.corrections import Corrections
 from exchange.errors import TransientError
 from exchange.plan_topic import PlanTopic, no_plan
 from exchange.registry import Registry
@@ -64,8 +66,9 @@ class PullServer:
         with Registry(self._settings.endpoints().registry) as registry:
             decoder = WireDecoder(registry)
             pool = Pool(lambda name: Puller(self._settings.kafka_client(name), name, decoder))
-            cursors = CursorCodec(secrets.ensure(POSITION_SECRET))
-            door = Door(secrets, pool, cursors, Accounts(self._client))
+            secret = secrets.ensure(POSITION_SECRET)
+            cursors, pages = CursorCodec(secret), CorrectionPages(secret)
+            door = Door(secrets, pool, cursors, pages, Accounts(self._client))
             config = uvicorn.Config(
                 door.app, log_config=None, access_log=False, server_header=False, lifespan="off",
                 timeout_graceful_shutdown=_GOODBYE_S,
@@ -82,16 +85,21 @@ class PullServer:
                 door.close()
 
     def _follow(self, door: Door) -> None:
-        """Give the door each plan and revocation; while Kafka is away it goes on with what it has."""
+        """Give the door what is new of plan, revocations and corrections; without Kafka none."""
         redis = heartbeat.connect(self._settings)
         while not self._stopping.is_set():
             try:
-                with PlanTopic(self._client) as plans, Revocations(self._client) as revocations:
+                with (
+                    PlanTopic(self._client) as plans,
+                    Revocations(self._client) as revocations,
+                    Corrections(self._client) as corrections,
+                ):
                     plan = plans.read()
                     if plan is None:
                         raise no_plan()
                     revocations.read()
                     door.revoked = revocations.in_force
+                    door.corrections = corrections.read()
                     while not self._stopping.is_set():
                         if plan is not None:
                             door.follow(plan)
@@ -99,6 +107,8 @@ class PullServer:
                         plan = plans.newer()
                         revocations.newer()
                         door.revoked = revocations.in_force
+                        corrections.newer()
+                        door.corrections = corrections.known
                         self._beat(redis, door)
                         self._stopping.wait(_LOOK_EVERY_S)
             except TransientError as error:

@@ -4,7 +4,8 @@
 | --- | --- |
 | connector-<system> | write raw topics, quarantine, accounts; keep positions, receipts; read plan, orders |
 | connector of kind debezium | also: read the topics that it is declared on, where they are in this Kafka |
-| pull | write the accounts; read the plan and what was revoked; records it reads as the subscriber who asks |
+| pull | write the accounts; read the plan, what was revoked and what was corrected; records it reads as the |
+|  | subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
 | monitor | read the bus's own topics; keep `_schemas`; see sizes, group offsets, access rules |
 | steward-<department> | read the quarantine of its resources |
@@ -27,6 +28,7 @@ from exchange.cluster import SCHEMAS_TOPIC, Acl
 from exchange.compacted import reader_group
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    CORRECTIONS_TOPIC,
     PARKED_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
@@ -149,6 +151,7 @@ def _pull() -> Iterator[Acl]:
     yield from _literal(PULL, "topic", ACCOUNTS_TOPIC, "write")
     yield from _literal(PULL, "topic", PLAN_TOPIC, "read")
     yield from _literal(PULL, "topic", REVOCATIONS_TOPIC, "read")
+    yield from _literal(PULL, "topic", CORRECTIONS_TOPIC, "read")
     yield from _literal(PULL, "group", reader_group(PULL), "describe")
 
 

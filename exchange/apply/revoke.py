@@ -2,7 +2,7 @@
 
 1. remember it in `_exchange.revocations`, so that no `exchange apply` gives it again;
 2. take away every rule by which the subscriber, or its deliverer, may read the view's topic;
-3. take away the subscriber's login where that was the last of its views;
+3. take away the subscriber's login where that was the last of its views, and the bus made it;
 4. read the rules back, and note where each partition ends;
 5. have Kafka answer the fetches that it accepted before (exchange/apply/flush.py), and note the ends again;
 6. sign, and keep the certificate with what is remembered.
@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from exchange.apply import publish
 from exchange.apply.access import deliverer
 from exchange.apply.flush import RECORD_BYTES, Flush
+from exchange.apply.ledger import Ledger
 from exchange.apply.ownership import is_of_bus
 from exchange.certificate import Signer
 from exchange.cluster import ADMIN, Cluster
@@ -167,17 +168,33 @@ class Revoking:
         return bool(closed)
 
     def _remove_login(self) -> bool:
-        """Take the subscriber's login away where no view is left to it; return whether there was one."""
+        """Take the subscriber's login away where no view is left to it; return whether that was done.
+
+        One that others made (`existing` in the topology) is theirs: the ledger does not have it.
+        """
         who = self._wish.subscriber
         left = any(
             acl.principal == who and acl.resource_type == "topic" and acl.operation in ("read", "all")
             for acl in self._cluster.acls()
         )
-        if left or who not in self._cluster.scram_users():
+        if left:
+            return False
+        iterations = self._cluster.scram_iterations().get(who)
+        if iterations is None:
+            return False
+        if not self._is_ours(who, iterations):
+            self._report("login stays: it is not of the bus's making")
             return False
         self._cluster.remove_scram_user(who)
         self._report("login is gone")
         return True
+
+    def _is_ours(self, user: str, iterations: int) -> bool:
+        """Return whether `exchange apply` made a user, and nobody gave it another password since."""
+        ledger = Ledger(self._client)
+        ledger.read()
+        made = ledger.find("user", user)
+        return made is not None and made.mark == str(iterations)
 
     def _confirm(self) -> None:
         """Raise PartError when a rule still lets the subscriber read: for everybody, or made meanwhile."""

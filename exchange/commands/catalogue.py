@@ -54,7 +54,7 @@ def new(
       exchange catalogue new population.person --as wang-wei --library-kind base --library 人口
     """
     given = _given(library_kind, library, description_zh, description_en, contact)
-    _carry_out(as_json, lambda desk: desk.new(actor, resource, _content(given), now()))
+    _carry_out(as_json, actor, lambda desk: desk.new(actor, resource, _content(given), now()))
 
 
 def edit(
@@ -77,7 +77,9 @@ def edit(
 
     given = _given(library_kind, library, description_zh, description_en, contact)
     _content(given)
-    _carry_out(as_json, lambda desk: desk.act(actor, resource, Event.EDIT, version, now(), changes=given))
+    _carry_out(
+        as_json, actor, lambda desk: desk.act(actor, resource, Event.EDIT, version, now(), changes=given)
+    )
 
 
 def submit(resource: Resource, actor: Actor, version: Version, as_json: Json = False) -> None:
@@ -110,7 +112,7 @@ def publish(resource: Resource, actor: Actor, version: Version, as_json: Json = 
     """
     from exchange.catalogue.entry import Event
 
-    with opened() as at:
+    with opened(actor) as at:
         registered = _registered(at, resource)
         _decide(
             at,
@@ -160,7 +162,7 @@ def settle(
     Examples:
       exchange catalogue settle 人口 DE00032 population.person --as zhao-min --reason "三定方案"
     """
-    with opened() as at, relayed(at):
+    with opened(actor) as at, relayed(at):
         naming = at.desk.settle(actor, library, element, resource, reason, now())
         told = f"{library}/{element}: {resource} is the source\n"
         sys.stdout.write(json_line(naming.model_dump(mode="json")) if as_json else told)
@@ -227,11 +229,11 @@ def _content(given: dict[str, str]) -> Any:
 
 
 def _act(as_json: bool, actor: str, resource: str, event: Event, version: int, reason: str = "") -> None:
-    _carry_out(as_json, lambda desk: desk.act(actor, resource, event, version, now(), reason=reason))
+    _carry_out(as_json, actor, lambda desk: desk.act(actor, resource, event, version, now(), reason=reason))
 
 
-def _carry_out(as_json: bool, do: Callable[[CatalogueDesk], Entry]) -> None:
-    with opened() as at:
+def _carry_out(as_json: bool, actor: str, do: Callable[[CatalogueDesk], Entry]) -> None:
+    with opened(actor) as at:
         _decide(at, as_json, do)
 
 

@@ -57,7 +57,7 @@ def import_entries(
     from exchange.catalogue import formats
 
     rows = formats.read(file)
-    with opened() as at, relayed(at, needed=not dry_run):
+    with opened(actor) as at, relayed(at, needed=not dry_run):
         judged = at.desk.take_in(actor, rows, now(), dry_run=dry_run)
     refused = sum(bool(one.refused) for one in judged)
     if as_json:

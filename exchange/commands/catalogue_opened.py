@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exchange.commands.acting import acting
 from exchange.commands.topology import load
 from exchange.errors import GovernanceError
 
@@ -36,8 +37,11 @@ class Opened:
 
 
 @contextmanager
-def opened() -> Iterator[Opened]:
-    """Yield the installation's catalogue. Raises: ConfigError, PartError where it cannot be opened."""
+def opened(actor: str = "") -> Iterator[Opened]:
+    """Yield the installation's catalogue; where there is an actor, with their roles.
+
+    Raises: ConfigError, PartError where it cannot be opened; as `acting`.
+    """
     from exchange.catalogue.desk import CatalogueDesk
     from exchange.governance.store import Store
     from exchange.settings import Settings
@@ -45,7 +49,8 @@ def opened() -> Iterator[Opened]:
     settings = Settings()
     loaded, contracts = load(settings, settings.topology)
     with Store.of(settings) as store:
-        desk = CatalogueDesk(store, loaded.topology, contracts)
+        roles = acting(settings, store, loaded.topology, actor) if actor else loaded.topology
+        desk = CatalogueDesk(store, roles, contracts)
         yield Opened(settings, loaded.topology, store, desk)
 
 

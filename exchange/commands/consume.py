@@ -15,6 +15,7 @@ from exchange.counting import counted
 from exchange.subscriber.plain import json_text, position_text
 
 if TYPE_CHECKING:
+    from exchange.settings import Settings
     from exchange.subscriber.reader import Received, ViewReader
 
 _COMMIT_EVERY_S: Final = 2.0
@@ -33,18 +34,22 @@ def consume(
     ] = "committed",
     follow: Annotated[bool, typer.Option("--follow", help="Wait for new records until Ctrl-C.")] = False,
     maximum: Annotated[int | None, typer.Option("--max", min=1, help="Stop after so many records.")] = None,
+    corrections: Annotated[
+        bool, typer.Option("--corrections", help="At the end what was corrected, as the monitor tells it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Read a view as a subscriber: decoded, in order, without duplicates.
 
     Ends at the end of the topic (or goes on with --follow) and commits what was printed: the next call goes
     on there, also after a reading --from elsewhere. A record that cannot be decoded is shown in its place and
-    the exit code is then 1.
+    the exit code is then 1. A correction names the position of a record that was wrong, and of the later one
+    that mends it; with --json such a line has `"kind": "correction"`.
 
     Examples:
       exchange consume school-office population.person.school
       exchange consume school-office population.person.school --from earliest --max 5 --json
-      exchange consume school-office population.person.school --follow
+      exchange consume school-office population.person.school --follow --corrections
     """
     from exchange.registry import Registry
     from exchange.selfcheck import check_certificate
@@ -59,12 +64,24 @@ def consume(
         ViewReader(settings.kafka_client(subscriber), registry, subscriber, view, begin) as reader,
     ):
         printed, undecodable = _print_all(reader, follow=follow, maximum=maximum, as_json=as_json)
+    if corrections:  # behind the records: Kafka has let the subscriber read the view
+        _print_corrections(settings, view, as_json=as_json)
     sys.stderr.write(
         f"{counted(printed, 'record')}, {counted(reader.duplicates, 'duplicate')} dropped, "
         f"{undecodable} undecodable\n"
     )
     if undecodable:
         raise typer.Exit(1)
+
+
+def _print_corrections(settings: Settings, view: str, *, as_json: bool) -> None:
+    from exchange.subscriber.corrections import corrections_of
+
+    for one in corrections_of(settings, view):
+        told = f"correction  partition {one['partition']}: {one['wrong']} → {one['corrected']}  {one['at']}\n"
+        line = json_text({"kind": "correction", "view": view} | one) + "\n"
+        sys.stdout.write(line if as_json else told)
+    sys.stdout.flush()
 
 
 def _print_all(reader: ViewReader, *, follow: bool, maximum: int | None, as_json: bool) -> tuple[int, int]:

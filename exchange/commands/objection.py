@@ -72,7 +72,7 @@ def new(
 
     partition, offset = _place(place)
     claim = _text(claim_file, "--claim-file")
-    with _opened() as opened, _relayed(opened):
+    with _opened(actor) as opened, _relayed(opened):
 
         def find() -> Place:
             name, _, last = view.rpartition(".")
@@ -139,7 +139,7 @@ def correct(
     from exchange.governance import objected
     from exchange.governance.objection import Event
 
-    with _opened() as opened, _relayed(opened):
+    with _opened(actor) as opened, _relayed(opened):
 
         def find(one: Objection) -> Place:
             raw = _raw_topic(opened.topology, one.resource)
@@ -172,7 +172,7 @@ def show(id_: Id, actor: Actor, as_json: Json = False) -> None:
     Examples:
       exchange objection show 7 --as wang-wei
     """
-    with _opened() as opened:
+    with _opened(actor) as opened:
         one = opened.desk.one(id_)
         opened.desk.expect_may_read(actor, one)
         document = _document(one, opened.topology) | {"claim": one.claim, "answer": one.answer}
@@ -234,7 +234,7 @@ def sweep(as_json: Json = False) -> None:
 
 
 def _act(as_json: bool, actor: str, id_: int, event: Event, version: int, text: str = "") -> None:
-    with _opened() as opened, _relayed(opened):
+    with _opened(actor) as opened, _relayed(opened):
         after = opened.desk.act(actor, id_, event, version, _now(), answer=text)
         _answer(as_json, after, opened.topology)
 
@@ -314,7 +314,9 @@ def _relayed(opened: _Opened) -> Iterator[None]:
 
 
 @contextmanager
-def _opened() -> Iterator[_Opened]:
+def _opened(actor: str = "") -> Iterator[_Opened]:
+    """Yield what a command works with; where there is an actor, with their roles."""
+    from exchange.commands.acting import acting
     from exchange.governance.desired import with_approved
     from exchange.governance.objection_desk import ObjectionDesk
     from exchange.governance.store import Store
@@ -325,7 +327,8 @@ def _opened() -> Iterator[_Opened]:
     loaded, _contracts = load(settings, settings.topology)
     topology = with_approved(settings, loaded.topology)
     with Store.of(settings) as store:
-        yield _Opened(settings, topology, store, ObjectionDesk(store, topology, today()))
+        roles = acting(settings, store, topology, actor) if actor else topology
+        yield _Opened(settings, topology, store, ObjectionDesk(store, roles, today()))
 
 
 def _document(one: Objection, topology: Topology) -> dict[str, Any]:

@@ -83,9 +83,11 @@ def _month(given: str, now: dt.datetime) -> str:
 def _quality(settings: Settings, month: str) -> dict[str, Any]:
     import httpx
 
+    from exchange.settings import machine_headers
+
     url = httpx.URL(settings.endpoints().api).join(f"/api/quality?month={month}")
     try:
-        answer = httpx.get(url, timeout=_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(url, headers=machine_headers(settings), timeout=_TIMEOUT_S, trust_env=False)
         answer.raise_for_status()
         return dict(answer.json())
     except (httpx.HTTPError, ValueError) as error:

@@ -32,6 +32,12 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; the requester reads 
 Purpose = Annotated[str, typer.Option("--purpose", help="What the data is for.")]
 Basis = Annotated[str, typer.Option("--legal-basis", help="Law, regulation or approval.")]
 Until = Annotated[str, typer.Option("--until", help="Last day of access, like 2027-12-31; default: no end.")]
+Expected = Annotated[
+    int | None,
+    typer.Option(
+        "--expected-records-per-day", min=1, max=10**12, help="How much of it is expected to be taken."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
@@ -52,6 +58,7 @@ def new(
     purpose: Purpose = "",
     legal_basis: Basis = "",
     until: Until = "",
+    expected_records_per_day: Expected = None,
     as_json: Json = False,
 ) -> None:
     """Draft a request for a view; `exchange request submit` hands it in.
@@ -62,7 +69,7 @@ def new(
     """
     from exchange.governance.desk import Asked
 
-    asked = Asked(subscriber, view, purpose, legal_basis, _day(until))
+    asked = Asked(subscriber, view, purpose, legal_basis, _day(until), expected_records_per_day)
     _carry_out(as_json, actor, lambda desk: desk.new(actor, asked, _now()))
 
 
@@ -73,6 +80,7 @@ def submit(
     purpose: Purpose = "",
     legal_basis: Basis = "",
     until: Until = "",
+    expected_records_per_day: Expected = None,
     as_json: Json = False,
 ) -> None:
     """Hand in a draft, or what was returned once it is mended; what needs no approval is granted at once.
@@ -83,7 +91,12 @@ def submit(
     """
     from exchange.governance.request import Event
 
-    given = {"purpose": purpose, "legal_basis": legal_basis, "until": _day(until)}
+    given = {
+        "purpose": purpose,
+        "legal_basis": legal_basis,
+        "until": _day(until),
+        "expected_records_per_day": expected_records_per_day,
+    }
     changes = {name: value for name, value in given.items() if value}
     _carry_out(
         as_json,
@@ -280,7 +293,8 @@ def _into_force(opened: _Opened, subscribers: list[str]) -> None:
 
 @contextmanager
 def _opened(actor: str = "") -> Iterator[_Opened]:
-    """Yield what a command works with; an actor must be whose token there is, where there is one."""
+    """Yield what a command works with; where there is an actor, with their roles."""
+    from exchange.commands.acting import acting
     from exchange.governance.desk import Desk
     from exchange.governance.store import Store
     from exchange.settings import Settings
@@ -288,21 +302,8 @@ def _opened(actor: str = "") -> Iterator[_Opened]:
     settings = Settings()
     loaded, contracts = load(settings, settings.topology)
     with Store.of(settings) as store:
-        acting = _acting(settings, store, loaded.topology, actor)
-        yield _Opened(settings, loaded.topology, store, Desk(store, acting, contracts))
-
-
-def _acting(settings: Settings, store: Store, topology: Topology, actor: str) -> Topology:
-    from exchange.identity.accounts import Accounts
-    from exchange.identity.caller import acting, caller_of_token, expect_same
-    from exchange.settings import TOKEN
-
-    token = settings.secrets.find(TOKEN)
-    if not actor or token is None:
-        return topology
-    caller = caller_of_token(topology, Accounts(store, _now).token(token.get_secret_value()))
-    expect_same(caller, actor)
-    return acting(topology, caller)
+        roles = acting(settings, store, loaded.topology, actor) if actor else loaded.topology
+        yield _Opened(settings, loaded.topology, store, Desk(store, roles, contracts))
 
 
 def _document(request: Request, topology: Topology) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def revoke(
 ) -> None:
     """Take a grant away at once, and certify it.
 
-    Kafka refuses the subscriber from then on, and so HTTP pull and deliveries of this view; its login goes
-    with the last of its views. No `exchange apply` gives the grant again until `exchange restore`, whatever
-    topology.yaml says. What broke off is finished by running it again.
+    Kafka refuses the subscriber from then on, and so HTTP pull and deliveries of this view; a login that the
+    bus made goes with the last of its views. No `exchange apply` gives the grant again until `exchange
+    restore`, whatever topology.yaml says. What broke off is finished by running it again.
 
     The certificate says who, why, when the access was seen to be gone, and where the topic ended then; it is
     kept in <home>/certificates and printed with --json. `exchange revoke-verify` checks it.
@@ -137,7 +137,7 @@ def _keep(settings: Settings, certificate: dict[str, Any]) -> Path:
 
 def _as_text(told: dict[str, Any]) -> str:
     ends = ", ".join(f"{one['partition']}: {one['high_watermark']}" for one in told["partitions"])
-    login = "its login is gone too" if told["login_removed"] else "it has other views"
+    login = "its login is gone too" if told["login_removed"] else "its login stays"
     return (
         f"{told['view']} is {told['kind']} from {told['subscriber']} ({login})\n"
         f"  by {told['actor']}: {told['reason']}\n"

@@ -161,6 +161,9 @@ def _subscribers(positions: Sequence[Mapping[str, Any]] | None) -> Iterator[str]
     for position in positions or ():
         behind.setdefault((position["group"], position["topic"]), []).append(position)
     for (group, topic), found in sorted(behind.items()):
+        if all(position.get("lag_s") == 0 for position in found):  # only transaction markers are behind it
+            yield f"group {group} on {topic}: up to date"
+            continue
         records = sum(position["lag_records"] for position in found)
         lag_s = max((position.get("lag_s") or 0 for position in found), default=0)
         yield f"group {group} on {topic}: {_behind(records, lag_s, [one.get('trend') for one in found])}"

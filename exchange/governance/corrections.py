@@ -1,34 +1,18 @@
-"""Corrections as records in `_exchange.corrections`: which change was wrong, and which later one mends it.
-
-One record an objection, under its number: places in the source alone. Who objected, to which fields and why
-is not in it.
-"""
+"""Objections that were corrected, brought into `_exchange.corrections` as markers."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from exchange.compacted import CompactedTopic
+from exchange.corrections import Correction, of_resources, read_corrections
 from exchange.governance.objection import Objection
 from exchange.governance.objection_desk import corrected
 from exchange.governance.store import Store
 from exchange.librdkafka import explain, write
-from exchange.model import Model
 from exchange.plan import CORRECTIONS_TOPIC
 from exchange.topology.model import Topology
 
 _ANSWER_S: Final = 30.0
-
-
-class Correction(Model):
-    """A marker: readers of the resource's views find both positions in the header of their records."""
-
-    objection: int
-    resource: str
-    partition: int
-    wrong: str
-    corrected: str
-    at: str
 
 
 def marker(objection: Objection) -> Correction:
@@ -50,12 +34,20 @@ def announce(store: Store, client: dict[str, Any]) -> int:
 
     Raises: TransientError when Kafka does not answer, PartError when it refuses.
     """
-    wanted = {str(one.id).encode(): marker(one).model_dump_json().encode() for one in corrected(store)}
+    wanted = {one.id: marker(one) for one in corrected(store)}
     if not wanted:
         return 0
-    there = _read(client)
-    missing = {key: value for key, value in wanted.items() if there.get(key) != value}
-    records = ({"topic": CORRECTIONS_TOPIC, "key": key, "value": value} for key, value in missing.items())
+    there = {one.correction.objection: one.correction for one in read_corrections(client)}
+    missing = [one for one in wanted.values() if there.get(one.objection) != one]
+    records = (
+        {
+            "topic": CORRECTIONS_TOPIC,
+            "key": str(one.objection).encode(),
+            "value": one.model_dump_json().encode(),
+            "partition": 0,
+        }
+        for one in missing
+    )
     for error in write(client, records, _ANSWER_S):
         raise explain(CORRECTIONS_TOPIC, error)
     return len(missing)
@@ -64,10 +56,5 @@ def announce(store: Store, client: dict[str, Any]) -> int:
 def corrections_for(client: dict[str, Any], topology: Topology, views: tuple[str, ...]) -> list[Correction]:
     """Return the markers of the resources of some views, by objection. Raises: as `announce`."""
     resources = {topology.views[view].resource for view in views}
-    found = [Correction.model_validate_json(value) for value in _read(client).values()]
-    return sorted((one for one in found if one.resource in resources), key=lambda one: one.objection)
-
-
-def _read(client: dict[str, Any]) -> dict[bytes, bytes]:
-    with CompactedTopic(client, CORRECTIONS_TOPIC) as topic:
-        return topic.read()
+    found = [one.correction for one in of_resources(read_corrections(client), resources)]
+    return sorted(found, key=lambda one: one.objection)

@@ -29,6 +29,7 @@ def merged(topology: Topology, granted: list[Request]) -> Topology:
             purpose=request.purpose,
             legal_basis=request.legal_basis,
             until=request.until,
+            expected_records_per_day=request.expected_records_per_day,
         )
         for request in granted
         if _may_hold(topology, request)

@@ -30,6 +30,7 @@ class Asked:
     purpose: str = ""
     legal_basis: str = ""
     until: dt.date | None = None
+    expected_records_per_day: int | None = None
 
 
 class Desk:
@@ -64,7 +65,14 @@ class Desk:
             if any(one.renews == id_ for one in change.requests(_OPEN)):
                 msg = f"request {id_}: its renewal is asked for already; `exchange request list` shows it"
                 raise GovernanceError(msg)
-            asked = Asked(held.subscriber, held.view, held.purpose, held.legal_basis, until)
+            asked = Asked(
+                held.subscriber,
+                held.view,
+                held.purpose,
+                held.legal_basis,
+                until,
+                held.expected_records_per_day,
+            )
             return change.add(_draft(actor, asked, now, renews=id_))
 
         return noted(self._store, attempt(actor, "renew", 0, now, request=id_), judge, _done)
@@ -157,6 +165,7 @@ def _draft(actor: str, asked: Asked, now: dt.datetime, renews: int = 0) -> Reque
         purpose=asked.purpose,
         legal_basis=asked.legal_basis,
         until=asked.until,
+        expected_records_per_day=asked.expected_records_per_day,
         requester=actor,
         since=now,
         renews=renews,

@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field
 
 from exchange.errors import GovernanceError, NotAllowedError
 from exchange.model import Model
+from exchange.topology.model import ExpectedRecords
 
 
 class State(StrEnum):
@@ -117,6 +118,7 @@ class Request(Model):
     purpose: str = ""
     legal_basis: str = ""
     until: dt.date | None = None
+    expected_records_per_day: ExpectedRecords | None = None
     requester: str
     approved_by: tuple[str, ...] = ()
     reason: str = Field(default="", description="Why it was returned or revoked.")

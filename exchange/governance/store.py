@@ -54,7 +54,8 @@ class Decision(Model):
     """What somebody did to a request, an entry of the catalogue or an objection, or tried to.
 
     about: what it is about where it is no request, like `entry population.person`; request is 0 then.
-    outcome: done or refused; state: of it afterwards; reason: why refused, returned or revoked.
+    outcome: done or refused; state: of it afterwards; reason: why refused, returned or revoked; by: the
+    administrator who acted in the actor's name without a token, as the operating system knows them.
     """
 
     sequence: int = 0
@@ -69,13 +70,15 @@ class Decision(Model):
     view: str = ""
     reason: str = ""
     about: str = ""
+    by: str = ""
 
 
 class Change:
     """One transaction of the store, which no other one overlaps."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, by: str = "") -> None:
         self._connection = connection
+        self._by = by
 
     @property
     def connection(self) -> sa.Connection:
@@ -116,7 +119,7 @@ class Change:
 
     def note(self, decision: Decision) -> None:
         """Put a decision in the outbox, behind all before it."""
-        numbered = decision.model_copy(update={"sequence": self.next("decisions")})
+        numbered = decision.model_copy(update={"sequence": self.next("decisions"), "by": self._by})
         row = {"sequence": numbered.sequence, "document": numbered.model_dump_json()}
         self._connection.execute(sa.insert(_DECISIONS).values(row))
 
@@ -149,6 +152,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """`url`: of SQLite (sqlite:///FILE) or PostgreSQL (postgresql://…)."""
+        self.by = ""
+        """The administrator who acts in others' names; stands in each decision that is noted."""
         self._engine = _engine(url)
         with _MIGRATING, self.connected() as connection:
             if connection.dialect.name == "postgresql":
@@ -174,7 +179,7 @@ class Store:
         Raises: PartError when the database does not answer or refuses.
         """
         with self.connected() as connection:
-            change = Change(connection)
+            change = Change(connection, self.by)
             change.lock()
             yield change
 

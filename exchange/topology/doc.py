@@ -31,7 +31,7 @@ from exchange.topology.model import (
     Topology,
     WebhookDelivery,
 )
-from exchange.topology.watch import DenialsRule, OffHoursRule, RereadRule, VolumeRule
+from exchange.topology.watch import DenialsRule, ExpectedRule, OffHoursRule, RereadRule, VolumeRule
 from exchange.view import RowCondition, ViewSpec
 
 _HEAD = """\
@@ -70,6 +70,7 @@ SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("channels of alerts: mail", MailChannel),
     ("watch: denials", DenialsRule),
     ("watch: volume", VolumeRule),
+    ("watch: more than the grant expects", ExpectedRule),
     ("watch: reading again", RereadRule),
     ("watch: out of hours", OffHoursRule),
     ("label", Label),

@@ -378,6 +378,9 @@ class Subscriber(Model):
     )
 
 
+ExpectedRecords = Annotated[int, Field(ge=1, le=10**12)]
+
+
 class Grant(Model):
     """One subscriber may read one view, for a purpose, until a date."""
 
@@ -391,6 +394,10 @@ class Grant(Model):
     )
     until: Annotated[dt.date | None, BeforeValidator(_only_dates)] = Field(
         default=None, description="Last day on which it holds; no end when not given."
+    )
+    expected_records_per_day: ExpectedRecords | None = Field(
+        default=None,
+        description="How many records of the view it is expected to take, for a rule of `watch`.",
     )
 
     def holds_on(self, day: dt.date) -> bool:
@@ -531,6 +538,13 @@ class Topology(Model):
         """Return the views a subscriber may read on a day."""
         held = (grant for grant in self.grants if grant.subscriber == subscriber and grant.holds_on(today))
         return tuple(sorted({grant.view for grant in held}))
+
+    def expected_records_per_day(self, subscriber: str, view: str) -> int | None:
+        """Return how many records of a view a subscriber's grants expect; None where they say nothing."""
+        held = (one for one in self.grants if (one.subscriber, one.view) == (subscriber, view))
+        return max(
+            (one.expected_records_per_day for one in held if one.expected_records_per_day), default=None
+        )
 
     def delivered_views(self, subscriber: str, today: dt.date) -> tuple[str, ...]:
         """Return the views that are delivered to a subscriber's own store on a day."""

@@ -54,6 +54,14 @@ class VolumeRule(WatchRule):
     records: Count = Field(description="Records of one view, read in a window by all its groups.")
 
 
+class ExpectedRule(WatchRule):
+    """A subscriber reads more of a view than its grant expects; grants that expect nothing are left out."""
+
+    kind: Literal["expected"]
+    percent: Count = Field(default=150, description="Of what is expected in a window, from which it holds.")
+    within_minutes: Minutes = Field(default=1440, description="The window in which it is counted.")
+
+
 class RereadRule(WatchRule):
     """A subscriber goes back and reads again what it has read."""
 
@@ -75,7 +83,9 @@ class OffHoursRule(WatchRule):
         return dt.time.fromisoformat(self.opens) <= at < dt.time.fromisoformat(self.closes)
 
 
-AnyWatchRule = Annotated[DenialsRule | VolumeRule | RereadRule | OffHoursRule, Field(discriminator="kind")]
+AnyWatchRule = Annotated[
+    DenialsRule | VolumeRule | ExpectedRule | RereadRule | OffHoursRule, Field(discriminator="kind")
+]
 
 
 def watch_problems(

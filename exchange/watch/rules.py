@@ -4,6 +4,7 @@
 | --- | --- |
 | denials | requests of the subscriber that Kafka denied |
 | volume | records by which its groups went forward on a view |
+| expected | the same; it holds by what the subscriber's grant of the view expects |
 | reread | how often one of its groups went back on a view |
 | off_hours | as volume, outside of the hours of working days |
 """
@@ -12,12 +13,22 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import StrEnum
-from typing import NamedTuple
+from math import ceil
+from typing import Final, NamedTuple
 
 from exchange.counting import counted
 from exchange.governance.clock import ZONE, is_workday
 from exchange.topology.model import Governance
-from exchange.topology.watch import AnyWatchRule, DenialsRule, OffHoursRule, RereadRule, VolumeRule
+from exchange.topology.watch import (
+    AnyWatchRule,
+    DenialsRule,
+    ExpectedRule,
+    OffHoursRule,
+    RereadRule,
+    VolumeRule,
+)
+
+_DAY_PERCENT: Final = 24 * 60 * 100
 
 
 class Act(StrEnum):
@@ -45,7 +56,7 @@ def counted_by(rule: AnyWatchRule, seen: Seen, calendar: Governance) -> int:
     match rule:
         case DenialsRule():
             return seen.amount if seen.act is Act.DENIED else 0
-        case VolumeRule():
+        case VolumeRule() | ExpectedRule():
             return seen.amount if seen.act is Act.READ else 0
         case RereadRule():
             return int(seen.act is Act.WENT_BACK and seen.amount >= rule.records)
@@ -53,9 +64,20 @@ def counted_by(rule: AnyWatchRule, seen: Seen, calendar: Governance) -> int:
             return seen.amount if seen.act is Act.READ and _is_off(rule, seen.at, calendar) else 0
 
 
-def limit(rule: AnyWatchRule) -> int:
-    """Return the count in a window from which a rule holds."""
-    return rule.records if isinstance(rule, VolumeRule | OffHoursRule) else rule.count
+def limit(rule: AnyWatchRule, expected_per_day: int | None) -> int | None:
+    """Return the count in a window from which a rule holds; None where it is not for this grant.
+
+    expected_per_day: records that the grant expects; None where it says nothing of it.
+    """
+    match rule:
+        case ExpectedRule():
+            if expected_per_day is None:
+                return None
+            return max(1, ceil(expected_per_day * rule.within_minutes * rule.percent / _DAY_PERCENT))
+        case VolumeRule() | OffHoursRule():
+            return rule.records
+        case DenialsRule() | RereadRule():
+            return rule.count
 
 
 def told(rule: AnyWatchRule, count: int) -> str:
@@ -65,6 +87,8 @@ def told(rule: AnyWatchRule, count: int) -> str:
             return counted(count, "request") + " denied by Kafka"
         case VolumeRule():
             return counted(count, "record") + " read"
+        case ExpectedRule():
+            return counted(count, "record") + f" read, {rule.percent} % of what the grant expects or more"
         case RereadRule():
             return counted(count, "step") + " back to read again"
         case OffHoursRule():

@@ -107,16 +107,17 @@ class Watch:
     def _judged(self, topology: Topology, seen: Seen) -> Iterator[Alarm]:
         for name, rule in topology.watch.items():
             amount = counted_by(rule, seen, topology.governance)
-            if not amount:
+            most = limit(rule, topology.expected_records_per_day(seen.subscriber, seen.view))
+            if not amount or most is None:
                 continue
             window_s = rule.within_minutes * 60
             subject = Subject(name, seen.subscriber, seen.view)
             total = self._windows.add(subject, amount, seen.at, window_s)
-            if total < limit(rule):
+            if total < most:
                 continue
             views = self._readable(topology, subject) if rule.action == "suspend" else ()
             if views or not self._windows.is_told(subject):
-                yield self._held(rule, subject, views, told(rule, total))
+                yield self._held(rule, subject, views, told(rule, total), most)
                 self._windows.told(subject, window_s)
 
     def _readable(self, topology: Topology, subject: Subject) -> tuple[str, ...]:
@@ -127,14 +128,16 @@ class Watch:
         views = (subject.view,) if subject.view else granted
         return tuple(view for view in views if key_of(subject.subscriber, view) not in gone)
 
-    def _held(self, rule: AnyWatchRule, subject: Subject, views: tuple[str, ...], seen: str) -> Alarm:
+    def _held(
+        self, rule: AnyWatchRule, subject: Subject, views: tuple[str, ...], seen: str, most: int
+    ) -> Alarm:
         on = f" of {subject.view}" if subject.view else ""
         text = (
             f"rule {subject.rule}: {subject.subscriber}{on}: {seen} in {rule.within_minutes} min; "
-            f"it holds from {limit(rule):,} on"
+            f"it holds from {most:,} on"
         )
         who = {"rule": subject.rule, "subscriber": subject.subscriber, "view": subject.view}
-        _log.error("abnormal_use", **who, seen=seen, limit=limit(rule), action=rule.action)
+        _log.error("abnormal_use", **who, seen=seen, limit=most, action=rule.action)
         self._shown.append(text)
         for view in views:
             wish = Wish(subject.subscriber, view, f"rule:{subject.rule}", text, "suspended")

@@ -18,7 +18,9 @@ class AlertsParams(Model):
     """Query parameters of /api/alerts."""
 
     state: tuple[State, ...] = Field(default=(), max_length=4, description="Only these; all when not given.")
-    before: int | None = Field(default=None, ge=1, description="`next_before` of the page before.")
+    before: int | None = Field(
+        default=None, ge=1, le=2**63 - 1, description="`next_before` of the page before."
+    )
     limit: int = Field(default=100, ge=1, le=1000, description="At most so many.")
 
 

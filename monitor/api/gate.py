@@ -36,6 +36,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/api/accounts/balance"): EVERY_ROLE,
     ("GET", "/api/refusals"): EVERY_ROLE,
     ("GET", "/api/subscribers"): EVERY_ROLE,
+    ("GET", "/api/corrections"): EVERY_ROLE,
     ("GET", "/api/requests"): EVERY_ROLE,
     ("GET", "/api/requests/{id}"): EVERY_ROLE,
     # Who may ask and decide is judged by exchange/governance/authority.py, and a refusal is written down.

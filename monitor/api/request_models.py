@@ -11,6 +11,7 @@ from exchange.governance.clock import Notice
 from exchange.governance.request import Request, Route, State
 from exchange.governance.store import Decision
 from exchange.model import Model
+from exchange.topology.model import ExpectedRecords
 
 Word = Literal["submit", "approve", "return", "withdraw", "end", "renew"]
 _LONGEST_ID = 2**31 - 1
@@ -43,6 +44,7 @@ class Described(Model):
     purpose: str
     legal_basis: str
     until: dt.date | None
+    expected_records_per_day: int | None
     requester: str
     approved_by: tuple[str, ...]
     reason: str = Field(description="Why it was returned or ended.")
@@ -90,6 +92,9 @@ class Draft(Model):
     purpose: Text = ""
     legal_basis: Text = ""
     until: Day = Field(default=None, description="Last day of access; null: no end.")
+    expected_records_per_day: ExpectedRecords | None = Field(
+        default=None, description="Records of the view that are expected to be taken."
+    )
 
 
 class Act(Model):
@@ -100,10 +105,12 @@ class Act(Model):
     purpose: Text | None = Field(default=None, description="For submit: mended.")
     legal_basis: Text | None = Field(default=None, description="For submit: mended.")
     until: Day = Field(default=None, description="For submit and renew: last day of access.")
+    expected_records_per_day: ExpectedRecords | None = Field(default=None, description="For submit: mended.")
 
     def changes(self) -> dict[str, Any]:
         """Return what a requester mends."""
-        given = {"purpose": self.purpose, "legal_basis": self.legal_basis, "until": self.until}
+        names = ("purpose", "legal_basis", "until", "expected_records_per_day")
+        given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
@@ -14,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from exchange.cluster import ADMIN
 from exchange.errors import ExchangeError, StaleError
 from exchange.governance.desk import Asked, Desk
+from exchange.governance.export import csv_lines, decisions_after
 from exchange.governance.force import CHANGING_ACCESS, described, give_access
 from exchange.governance.request import Event, State
 from exchange.governance.request import Request as Stored
@@ -50,8 +49,6 @@ _EVENTS: Final[dict[str, Event]] = {
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     code: {"model": Problem} for code in (401, 403, 404, 409, 412)
 }
-_CSV: Final = ("sequence", "at", "actor", "event", "request", "version", "outcome", "state", "subscriber")
-_PAGE: Final = 500
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the request.")]
 
@@ -208,7 +205,9 @@ def _add_decisions(app: FastAPI, identity: Identity) -> None:
         """List decisions and refused attempts in the order in which they happened; `next` asks for more."""
         if given.format == "csv":
             headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
-            return StreamingResponse(_lines(_found(identity, given)), headers=headers, media_type="text/csv")
+            return StreamingResponse(
+                csv_lines(_found(identity, given)), headers=headers, media_type="text/csv"
+            )
         page: list[Decision] = []
         for one in _found(identity, given):
             page.append(one)
@@ -219,29 +218,4 @@ def _add_decisions(app: FastAPI, identity: Identity) -> None:
 
 
 def _found(identity: Identity, given: DecisionsParams) -> Iterator[Decision]:
-    after = given.after
-    while True:
-        with identity.store().change() as change:
-            batch = change.decisions(after, _PAGE)
-        if not batch:
-            return
-        yield from (one for one in batch if given.takes(one))
-        after = batch[-1].sequence
-
-
-def _lines(found: Iterator[Decision]) -> Iterator[str]:
-    columns = [*_CSV, "view", "reason"]
-    yield _line(columns)
-    for one in found:
-        yield _line([_harmless(str(getattr(one, name))) for name in columns])
-
-
-def _line(words: list[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerow(words)
-    return out.getvalue()
-
-
-def _harmless(word: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula. Source: OWASP, CSV injection."""
-    return f"'{word}" if word.startswith(("=", "+", "-", "@", "\t", "\r")) else word
+    return (one for one in decisions_after(identity.store(), given.after) if given.takes(one))

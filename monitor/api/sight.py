@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from exchange.alerting.alert import Alert
+from exchange.corrections import Correction
 from exchange.identity.caller import Sight
+from exchange.plan import view_topic
 from monitor.api.models import (
     Refusals,
     Route,
@@ -135,6 +137,15 @@ def of_refusals(found: Refusals, seen: Sight) -> Refusals:
 def of_positions(found: tuple[SubscriberPosition, ...], seen: Sight) -> tuple[SubscriberPosition, ...]:
     """Return one's own subscribers, and who reads one's own sources."""
     return tuple(one for one in found if one.subscriber in seen.subscribers or one.topic in seen.topics)
+
+
+def of_corrections(found: Iterable[Correction], seen: Sight) -> list[Correction]:
+    """Return the markers of one's own sources, and of those whose views one's subscribers get."""
+    return [
+        one
+        for one in found
+        if any(topic.startswith(view_topic(one.resource, "")) for topic in seen.view_topics)
+    ]
 
 
 def _alerts(found: tuple[Alert, ...], seen: Sight) -> tuple[Alert, ...]:

@@ -31,13 +31,19 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from exchange.commands import acting as command
+from exchange.errors import NotAllowedError
+from exchange.governance.desk import Asked, Desk
+from exchange.governance.export import decisions_after
+from exchange.governance.objection import Objection, Place, State
 from exchange.governance.store import Store
+from exchange.governance.versioned import Versioned
 from exchange.identity import attempts
 from exchange.identity.accounts import Accounts
 from exchange.identity.caller import SEES_ALL
 from exchange.keys import generate_steward_keys
 from exchange.local.home import any_free
-from monitor.api import gate
+from monitor.api import corrections, gate
 from monitor.identity import Identity, now
 from tests.integration.api_app import an_app, call
 from tests.stack import Stack, running_stack, wait_for
@@ -222,6 +228,7 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/api/accounts/balance", None, {ALL: 200}),
     ("GET", "/api/refusals", None, {ALL: 200}),
     ("GET", "/api/subscribers", None, {ALL: 200}),
+    ("GET", "/api/corrections", None, {ALL: 200}),
     ("GET", "/api/requests", None, {ALL: 200}),
     ("GET", "/api/requests/{id}", None, {ALL: 200, "foreign": 404}),
     ("GET", "/api/requests/999999", None, {ALL: 404}),
@@ -533,6 +540,68 @@ def test_a_token_is_for_its_roles_alone(bus: Bus) -> None:
     assert bus.run("token", "revoke", str(token["id"])).returncode == 0
     after = bus.run("request", "new", "school", VIEW, "--as", "other-steward", EXCHANGE_TOKEN=token["token"])
     assert "not valid" in after.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("request", "new", "school", VIEW),
+        ("objection", "show", "1"),
+        ("objection", "withdraw", "1", "--version", "1"),
+        ("catalogue", "retire", "population.person", "--version", "1", "--reason", "r"),
+        ("decisions",),
+    ],
+    ids=" ".join,
+)
+def test_without_a_token_nobody_acts_in_anothers_name(bus: Bus, words: tuple[str, ...]) -> None:
+    done = bus.run(*words, "--as", "wang-wei")
+    assert (done.returncode, "a token of wang-wei is wanted" in done.stderr) == (1, True), done.stderr
+
+
+def test_an_administrator_who_acts_without_a_token_stands_in_the_decision(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = bus.stack
+    topology = Identity(stack.settings).declared.known()
+    desk_of = partial(Desk, topology=topology, contracts={})
+    with Store.of(stack.settings) as store:
+        monkeypatch.setattr(command, "os_user", lambda: "li-na")  # no administrator
+        with pytest.raises(NotAllowedError, match="the user here, 'li-na', is none"):
+            command.acting(stack.settings, store, topology, "wang-wei")
+        monkeypatch.setattr(command, "os_user", lambda: "wu-gang")
+        command.acting(stack.settings, store, topology, "wang-wei")
+        with pytest.raises(NotAllowedError, match="not requester"):
+            desk_of(store).new("wang-wei", Asked("school", VIEW), now())
+        last = list(decisions_after(store, 0))[-1]
+    assert (last.actor, last.by, last.outcome) == ("wang-wei", "wu-gang", "refused")
+
+
+def test_corrections_are_shown_to_those_whom_they_concern(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requester's subscribers hold no grant of the view, and the foreign steward has another source."""
+    place = Place(offset=1, position="a/0")
+    corrected = Objection(
+        state=State.CORRECTED, subscriber="school", view=VIEW, fields=("full_name",), partition=0, offset=0,
+        change=place, claim=CANARY, filer="li-na", correction=Place(offset=2, position="a/1"), since=now(),
+    )  # fmt: skip
+    with Store.of(bus.stack.settings) as store, store.change() as change:
+        Versioned("objections", Objection, "objection").add(change, corrected)
+
+    def shown() -> dict[str, int]:
+        counts = {}
+        for role in SEEN:
+            with bus.client(role) as client:
+                answer = client.get("/api/corrections", params={"view": VIEW})
+                assert CANARY not in answer.text
+                counts[role] = answer.json()["total"]
+        return counts
+
+    wanted = dict.fromkeys(SEEN, 1) | {"requester": 0, "foreign": 0}
+    assert shown() == wanted
+    app = an_app(bus.stack.settings)
+    monkeypatch.setattr(Identity, "sight", lambda *_: None)  # planted: everybody sees everything
+    corrections.add(app, Identity(bus.stack.settings))
+    headers = {"Authorization": f"Bearer {bus.tokens['li-na']}"}
+    assert call(app, "GET", "/api/corrections", headers=headers).json()["total"] == 1
 
 
 def test_commands_of_the_machine_see_the_figures(bus: Bus) -> None:

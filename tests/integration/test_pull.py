@@ -33,7 +33,9 @@ from exchange.account import Account
 from exchange.apply.revoke import Wish, restore, revoke
 from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.cluster import Acl, TopicSpec
-from exchange.plan import ACCOUNTS_TOPIC
+from exchange.corrections import Correction
+from exchange.librdkafka import write
+from exchange.plan import ACCOUNTS_TOPIC, CORRECTIONS_TOPIC
 from tests.checkers.wire import Schemas, stamp
 from tests.integration.capture import COMMAND, Running
 from tests.integration.push import TOPOLOGY, VIEW, PushBus, free_ports, post, upsert
@@ -353,6 +355,43 @@ def test_without_key_grant_or_view_nothing_is_told(bus: PullBus, tax: httpx.Clie
         assert "WWW-Authenticate" in answer.headers
 
 
+def test_corrections_of_a_view_are_given_to_who_may_read_it(bus: PullBus, tax: httpx.Client) -> None:
+    markers = [
+        Correction(objection=n, resource=resource, partition=0, wrong=f"w{n}", corrected=f"c{n}", at="now")
+        for n, resource in enumerate(["health.case", "other.thing", "health.case"])
+    ]
+    records = [
+        {
+            "topic": CORRECTIONS_TOPIC,
+            "key": f"pull {one.objection}".encode(),
+            "value": one.model_dump_json().encode(),
+        }
+        for one in markers
+    ]
+    assert not write(bus.stack.settings.kafka_client("admin"), records, 60)
+    at = "/pull/health.case.all/corrections"
+
+    def wrong(after: str, most: int) -> tuple[list[str], str, bool]:
+        page = tax.get(at, params={"after": after, "max": most}).raise_for_status().json()
+        return [one["wrong"] for one in page["corrections"]], page["next"], page["more"]
+
+    wait_for(lambda: len(wrong("earliest", 5)[0]) == 2, "the markers are followed")
+    first, after, more = wrong("earliest", 1)
+    assert (first, more) == (["w0"], True)
+    assert wrong(after, 5)[0] == ["w2"]
+    lines = tax.get(at, headers={"Accept": "application/x-ndjson"}).text.splitlines()
+    assert [json.loads(line).get("wrong") for line in lines] == ["w0", "w2", None]
+    with bus.reader("outsider") as other:
+        refused = [
+            other.get(at),
+            tax.get("/pull/health.case.none/corrections"),
+            tax.get(at, params={"wait_s": 1}),
+        ]
+        assert other.get("/pull/health.case.brief/corrections", params={"after": after}).status_code == 410
+    assert [answer.status_code for answer in refused] == [403, 403, 400]
+    assert refused[0].json()["detail"] == refused[1].json()["detail"]
+
+
 @pytest.mark.parametrize(
     "params",
     [
@@ -451,7 +490,8 @@ def test_the_interface_is_as_its_own_document_says(
 ) -> None:
     """Invented requests, fitting the document or breaking it: no 5xx, no answer that it does not describe."""
     document = tax.get("/openapi.json").json()
-    assert set(document["paths"]) == {"/pull/health.case.all", "/pull/health.case.brief"}
+    paths = {"/pull/health.case.all", "/pull/health.case.brief"}
+    assert set(document["paths"]) == paths | {f"{path}/corrections" for path in paths}
     operation = schemathesis.openapi.from_dict(document)["/pull/health.case.all"]["GET"]
     said: set[int] = set()
 

@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
 from exchange import heartbeat
 from exchange.apply import work
 from exchange.apply.flush import Flush
-from exchange.apply.revoke import Wish, restore, revoke
+from exchange.apply.revoke import Revoking, Wish, restore, revoke
 from exchange.apply.steps import Survey
 from exchange.apply.work import apply
 from exchange.certificate import KEY_SECRET, Signer, as_text, verify
@@ -144,6 +144,31 @@ def test_the_last_view_takes_the_login_with_it_and_both_come_back(bus: Bus) -> N
     consumer = Consumer(bus.settings.kafka_client("reader-one") | {"group.id": "reader-one.x"})
     assert consumer.list_topics(NEAR_TOPIC, 30).topics[NEAR_TOPIC].error is None
     consumer.close()
+
+
+def assert_foreign_login_stays(bus: Bus) -> None:
+    """Check that the last grant of a user that others made takes no login with it."""
+    admin = bus.stack.admin
+    admin.ensure_scram_user("foreign")
+    there = admin.scram_iterations()["foreign"]
+    try:
+        admin.ensure_acls([Acl("foreign", "topic", NEAR_TOPIC, "literal", "read")])
+        certificate = revoke(bus.settings, Wish("foreign", NEAR, "Li Wei", "over"))
+        assert "foreign" not in readers(bus)
+        assert (certificate["login_removed"], admin.scram_iterations().get("foreign")) == (False, there)
+    finally:
+        admin.remove_scram_user("foreign")
+
+
+def test_a_login_that_the_bus_did_not_make_stays_at_its_last_grant(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_foreign_login_stays(bus)
+    restore(bus.settings, Wish("foreign", NEAR, "test", "again"), for_good=True)
+    with monkeypatch.context() as fault:  # one that takes every login for its own
+        fault.setattr(Revoking, "_is_ours", lambda *_: True)
+        with pytest.raises((AssertionError, PartError)):
+            assert_foreign_login_stays(bus)
 
 
 def test_rules_made_by_hand_go_too_and_one_for_everybody_is_told(bus: Bus) -> None:
@@ -336,9 +361,7 @@ def test_a_certificate_is_kept_and_a_changed_byte_is_found(
         name: value for name, value in certificate.items() if name != "signature"
     }
     command.revoke_verify(file)
-    assert (
-        "is suspended from reader-two (it has other views)\n  by Li Wei: 不再需要" in capsys.readouterr().out
-    )
+    assert "is suspended from reader-two (its login stays)\n  by Li Wei: 不再需要" in capsys.readouterr().out
     content, key = file.read_bytes(), Signer(bus.settings.secrets).public_key
     for at in range(len(content)):
         changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
@@ -400,8 +423,12 @@ watch:
 
 @pytest.fixture
 def watch(bus: Bus) -> Watch:
+    return a_watch(bus, TOPOLOGY + RULES)
+
+
+def a_watch(bus: Bus, text: str) -> Watch:
     """Return a watch that has seen nothing yet."""
-    declared = bus.load(TOPOLOGY + RULES)
+    declared = bus.load(text)
     watching = Watch(bus.settings, lambda: declared)
     with closing(heartbeat.connect(bus.settings)) as redis:
         for key in redis.scan_iter("exchange:watch:*"):
@@ -491,6 +518,18 @@ def test_too_much_is_told_once_a_window_and_what_an_alarm_is_for_goes_on(bus: Bu
     commit(bus, "reader-one", 1200)
     assert alarmed(watch, MONDAY + 3 * MINUTE) == []
     assert "reader-one" in readers(bus)
+
+
+def test_more_than_a_grant_expects_is_told_and_of_a_grant_that_expects_nothing_is_not(bus: Bus) -> None:
+    grant = "{subscriber: reader-one, view: applied.person.near"
+    rule = "  planned: {kind: expected, percent: 200, within_minutes: 10}\n"
+    text = (TOPOLOGY + RULES + rule).replace(grant, f"{grant}, expected_records_per_day: 1440")
+    watching = a_watch(bus, text)
+    commit(bus, "reader-one", 19)
+    commit(bus, "reader-two", 400)
+    assert alarmed(watching, MONDAY + MINUTE) == []
+    commit(bus, "reader-one", 20)
+    assert alarmed(watching, MONDAY + 2 * MINUTE) == [("planned", "reader-one")]
 
 
 def test_what_was_read_while_nobody_watched_is_not_counted(bus: Bus, watch: Watch) -> None:

@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from connectors.http.problem import Problem
+from connectors.pull import corrections
+from connectors.pull.corrections import CorrectionPages, Reader
 from connectors.pull.cursor import Cursor, CursorCodec, Place
 from connectors.pull.lane import Lane
+from connectors.pull.question import JSON, Question
 from connectors.pull.taking import Taking, Wish
 from exchange.change import HEADER, Op, Position, RecordHeader
+from exchange.corrections import Correction, Placed
 from exchange.subscriber.decoder import WireDecoder
 from exchange.subscriber.seen import Seen
 from tests.unit.exchange.topologies import changed, load
@@ -124,3 +129,48 @@ def test_a_key_is_one_readers_alone() -> None:
 
     with pytest.raises(Exception, match="that of subscriber 'first' too"):
         load(text)
+
+
+PAGES = CorrectionPages(SecretStr("secret"))
+READER = Reader("tax", "own.thing.basic")
+MARKERS = [
+    Placed(
+        offset,
+        Correction(
+            objection=offset, resource=resource, partition=1, wrong=f"w{offset}", corrected="c", at=""
+        ),
+    )
+    for offset, resource in enumerate(["own.thing", "other.thing", "own.thing", "own.thing2", "own.thing"])
+]
+
+
+def corrections_walked(reader: Reader = READER, markers: list[Placed] = MARKERS) -> list[str]:
+    """Follow the cursors, one marker a page, and return which positions were wrong."""
+    found, after = list[str](), "earliest"
+    while True:
+        page = json.loads(PAGES.body(markers, reader, Question(after, 1, 0, JSON)))
+        assert set(page) == {"corrections", "next", "more"}
+        found += [one["wrong"] for one in page["corrections"]]
+        after = page["next"]
+        if not page["more"]:
+            return found
+
+
+def test_a_walk_through_corrections_is_those_of_the_views_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert corrections_walked() == ["w0", "w2", "w4"]
+    assert corrections_walked(Reader("tax", "another.thing.basic")) == []
+    with monkeypatch.context() as fault:  # planted: nothing is cut
+        fault.setattr(corrections, "of_resources", lambda known, _resources: list(known))
+        assert corrections_walked() != ["w0", "w2", "w4"]
+
+
+def test_a_cursor_of_corrections_goes_on_behind_its_marker_and_is_one_readers() -> None:
+    page = json.loads(PAGES.body(MARKERS, READER, Question("earliest", 3, 0, JSON)))
+    later = [*MARKERS, Placed(9, MARKERS[0].correction.model_copy(update={"objection": 9, "wrong": "w9"}))]
+    news = json.loads(PAGES.body(later, READER, Question(page["next"], 3, 0, JSON)))
+    assert [one["wrong"] for one in news["corrections"]] == ["w9"]
+    anew = [one._replace(offset=one.offset + 7) for one in MARKERS]
+    for markers, reader in ((MARKERS, READER._replace(subscriber="x")), (anew, READER)):
+        with pytest.raises(Problem) as refused:
+            PAGES.body(markers, reader, Question(page["next"], 3, 0, JSON))
+        assert refused.value.status == 410

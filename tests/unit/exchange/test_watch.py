@@ -10,9 +10,16 @@ import pytest
 from exchange.errors import ConfigError
 from exchange.governance.clock import ZONE
 from exchange.topology.model import Governance
-from exchange.topology.watch import AnyWatchRule, DenialsRule, OffHoursRule, RereadRule, VolumeRule
+from exchange.topology.watch import (
+    AnyWatchRule,
+    DenialsRule,
+    ExpectedRule,
+    OffHoursRule,
+    RereadRule,
+    VolumeRule,
+)
 from exchange.watch.kafka import DenialLog, moves
-from exchange.watch.rules import Act, Seen, counted_by
+from exchange.watch.rules import Act, Seen, counted_by, limit
 from tests.unit.exchange.topologies import GOOD, load
 
 MONDAY = dt.datetime(2026, 3, 2, 10, 0, tzinfo=ZONE)
@@ -28,6 +35,8 @@ OFF = OffHoursRule(kind="off_hours", opens="08:30", closes="18:00")
         (DenialsRule(kind="denials", count=9), Act.READ, MONDAY, 0),
         (VolumeRule(kind="volume", records=9), Act.READ, MONDAY, 7),
         (VolumeRule(kind="volume", records=9), Act.WENT_BACK, MONDAY, 0),
+        (ExpectedRule(kind="expected"), Act.READ, MONDAY, 7),
+        (ExpectedRule(kind="expected"), Act.DENIED, MONDAY, 0),
         (VolumeRule(kind="volume", records=9, spare=("tax",)), Act.READ, MONDAY, 0),
         (RereadRule(kind="reread", records=7), Act.WENT_BACK, MONDAY, 1),
         (RereadRule(kind="reread", records=8), Act.WENT_BACK, MONDAY, 0),
@@ -42,6 +51,17 @@ OFF = OffHoursRule(kind="off_hours", opens="08:30", closes="18:00")
 def test_a_rule_counts_what_it_is_about(rule: AnyWatchRule, act: Act, at: dt.datetime, counted: int) -> None:
     seen = Seen(act, "tax", "a.b.c", 7, at.astimezone(dt.UTC))
     assert counted_by(rule, seen, Governance()) == counted
+
+
+def test_an_expected_volume_is_the_grants_for_the_time_of_the_window() -> None:
+    rule = ExpectedRule(kind="expected", percent=150, within_minutes=720)
+    text = GOOD + "    expected_records_per_day: 1001\n"
+    declared = load(text).topology
+    expected = declared.expected_records_per_day("tax", "population.person.basic")
+    assert (expected, limit(rule, expected)) == (1001, 751)
+    assert declared.expected_records_per_day("tax", "population.street.all") is None
+    assert limit(rule, None) is None
+    assert limit(VolumeRule(kind="volume", records=9), None) == 9
 
 
 def test_a_holiday_of_the_file_is_out_of_hours() -> None:

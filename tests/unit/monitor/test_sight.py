@@ -6,7 +6,9 @@ import pytest
 from starlette.requests import Request
 
 from exchange.alerting.alert import Alert
+from exchange.corrections import Correction
 from exchange.errors import NotAllowedError
+from exchange.governance.export import harmless
 from exchange.identity.caller import Caller, Roles, acting, expect_same, narrowed, roles_of, sight
 from exchange.model import Label
 from exchange.topology.model import Topology
@@ -14,7 +16,6 @@ from monitor.api import sight as sights
 from monitor.api.gate import _is_of_this_machine, allowed_roles, expect_same_origin
 from monitor.api.models import AccountsProgress, Refusal, Refusals, Route, Routes, Status, SubscriberPosition
 from monitor.api.problem import Refused
-from monitor.api.requests import _harmless
 from monitor.balance import Balance, TopicBalance, ViewBalance
 from tests.unit.exchange.topologies import GOOD, load
 
@@ -100,6 +101,26 @@ def a_balance() -> Balance:
         topics=topics,
         problems=(),
     )
+
+
+def shown_corrections(topology: Topology, roles: Roles) -> list[str]:
+    """Return the resources of the markers that somebody is shown, of one's own and two others."""
+    found = [
+        Correction(objection=1, resource=resource, partition=0, wrong="w", corrected="c", at="")
+        for resource in ("population.person", "population.personal", "secret.t")
+    ]
+    return [one.resource for one in sights.of_corrections(found, sight(topology, Caller("somebody", roles)))]
+
+
+def test_corrections_are_shown_to_who_gets_a_view_of_the_resource_and_to_its_steward(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown_corrections(topology, {"requester": ("tax",)}) == ["population.person"]
+    assert shown_corrections(topology, {"steward": ("police",)}) == ["population.person"]
+    assert shown_corrections(topology, {"requester": ("police",), "steward": ("tax",)}) == []
+    with monkeypatch.context() as fault:  # planted: every topic is of every resource
+        fault.setattr(sights, "view_topic", lambda *_: "")
+        assert shown_corrections(topology, {"requester": ("tax",)}) != ["population.person"]
 
 
 def test_a_steward_sees_the_departments_own_and_nothing_else(topology: Topology) -> None:
@@ -202,7 +223,7 @@ def test_a_session_changes_something_from_its_own_pages_alone(headers: dict[str,
 
 
 def test_no_cell_of_a_table_is_a_formula() -> None:
-    assert [_harmless(word) for word in ("=1+1", "@x", "-2", "plain")] == ["'=1+1", "'@x", "'-2", "plain"]
+    assert [harmless(word) for word in ("=1+1", "@x", "-2", "plain")] == ["'=1+1", "'@x", "'-2", "plain"]
 
 
 def test_templates_take_one_step_of_a_path() -> None:
