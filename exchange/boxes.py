@@ -6,9 +6,10 @@ A box opens only in the topic and partition that it was sealed for, and beside i
 | ----- | ---------------------------------------------------------------------------- |
 | 0-3   | 01 72 61 77                                                                  |
 | 4-5   | version of the key, big-endian                                               |
-| 6-17  | salt, drawn once by each writer                                              |
-| 18-25 | number of the box since then, which is its nonce                             |
-| 26-   | AES-256-GCM of the sizes of key and value (4 bytes each, -1: none) and both  |
+| 6-9   | id of the key: beginning of SHA-256 over 00 and the key                      |
+| 10-21 | salt, drawn once by each writer                                              |
+| 22-29 | number of the box since then, which is its nonce                             |
+| 30-   | AES-256-GCM of the sizes of key and value (4 bytes each, -1: none) and both  |
 
 Each writer and topic has a key of its own, derived from the versioned one and the salt: so a nonce is a
 count, never drawn, and cannot come twice. Source: NIST SP 800-38D, 8.2.1; RFC 5869 (HKDF).
@@ -21,6 +22,7 @@ import struct
 from array import array
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, TypeGuard
 
 from cryptography.exceptions import InvalidTag
@@ -47,7 +49,10 @@ RAW_KEYS: Final = "EXCHANGE_RAW_KEYS"
 """Name of the secret that holds the keys."""
 KEY_BYTES: Final = 32
 _MAGIC: Final = b"\x01raw"
-_HEAD: Final = struct.Struct(">4sH12sQ")
+_HEAD: Final = struct.Struct(">4sH4s12sQ")
+_KEY_AND_SALT: Final = slice(4, 22)
+_NUMBER: Final = slice(22, 30)
+_ID_BYTES: Final = 4
 _SIZES: Final = struct.Struct(">ii")
 _PLACE: Final = struct.Struct(">i")
 _SALT_BYTES: Final = 12
@@ -100,6 +105,11 @@ class RawKeys:
         """Return them as `parse` takes them, oldest first, one a line."""
         return "\n".join(f"{number}:{key.hex()}" for number, key in sorted(self.by_version.items()))
 
+    def id_of(self, version: int) -> bytes | None:
+        """Return what tells a key from another one of its version; None when there is none."""
+        key = self.by_version.get(version)
+        return None if key is None else sha256(b"\0" + key).digest()[:_ID_BYTES]
+
     def cipher(self, version: int, salt: bytes, topic: str) -> AESGCM:
         """Return what one writer's boxes of a topic are sealed with; the version must be there."""
         purpose = b"exchange raw record\0" + topic.encode()
@@ -123,6 +133,7 @@ class BoxSealer:
     def __init__(self, keys: RawKeys) -> None:
         self._keys = keys
         self._version = keys.newest
+        self._id = keys.id_of(keys.newest)
         self._salt = os.urandom(_SALT_BYTES)
         self._count = 0
         self._ciphers: dict[str, AESGCM] = {}
@@ -159,7 +170,7 @@ class BoxSealer:
 
     def _box(self, cipher: AESGCM, plain: bytes, place: bytes) -> bytes:
         number, self._count = self._count, self._count + 1
-        head = _HEAD.pack(_MAGIC, self._version, self._salt, number)
+        head = _HEAD.pack(_MAGIC, self._version, self._id, self._salt, number)
         return head + cipher.encrypt(_NONCE_LEAD + head[-8:], plain, place)
 
     def _cipher(self, topic: str) -> AESGCM:
@@ -232,21 +243,22 @@ class BoxOpener:
 
     def missing(self, box: bytes) -> str:
         """Return why a box cannot be opened now, and what to do."""
-        version = _HEAD.unpack_from(box)[1]
-        there = "none" if self._keys is None else ", ".join(map(str, sorted(self._keys.by_version)))
+        _, version, id_, _, _ = _HEAD.unpack_from(box)
+        known = self._keys
+        names = [] if known is None else [_name(one, known.id_of(one)) for one in sorted(known.by_version)]
         return (
-            f"the record is sealed under version {version} of {RAW_KEYS}, and here are: {there}. Put that "
-            f"version into <home>/secrets/{RAW_KEYS}, which is looked at again, or into the environment "
-            "variable, and start anew"
+            f"the record is sealed under {_name(version, id_)} of {RAW_KEYS}; here is "
+            f"{', '.join(names) or 'none'}. Put that key into <home>/secrets/{RAW_KEYS}, which is looked at "
+            "again, or into the environment variable, and start anew"
         )
 
     def _cipher(self, box: bytes, topic: str) -> AESGCM | None:
-        wanted = box[4:18], topic
+        wanted = box[_KEY_AND_SALT], topic
         if wanted not in self._ciphers:
-            _, version, salt, _ = _HEAD.unpack_from(box)
-            if self._keys is None or version not in self._keys.by_version:
+            _, version, id_, salt, _ = _HEAD.unpack_from(box)
+            if self._keys is None or self._keys.id_of(version) != id_:
                 self._keys = self._load()
-            if self._keys is None or version not in self._keys.by_version:
+            if self._keys is None or self._keys.id_of(version) != id_:
                 return None
             if len(self._ciphers) >= _MOST_CIPHERS:
                 self._ciphers.clear()
@@ -254,9 +266,13 @@ class BoxOpener:
         return self._ciphers[wanted]
 
 
+def _name(version: int, id_: bytes | None) -> str:
+    return f"version {version} ({'' if id_ is None else id_.hex()})"
+
+
 def _opened(cipher: AESGCM, box: bytes, place: bytes) -> bytes | None:
     try:
-        return cipher.decrypt(_NONCE_LEAD + box[18:26], box[26:], place)
+        return cipher.decrypt(_NONCE_LEAD + box[_NUMBER], box[_HEAD.size :], place)
     except InvalidTag:
         return None
 

@@ -21,8 +21,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
 
-from exchange import rawkeys, selfcheck, tracing
-from exchange.apply import access, binlog, debezium, publish, schemas, source
+from exchange import selfcheck, tracing
+from exchange.apply import access, binlog, debezium, publish, schemas, sealing, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
 from exchange.apply.leftovers import Leftovers
@@ -32,7 +32,6 @@ from exchange.apply.revoked import cut_off, in_force, problem_of_lost, told, wit
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.apply.topics import Topics
 from exchange.apply.users import Users
-from exchange.boxes import RAW_KEYS
 from exchange.cluster import ADMIN, Acl, Cluster
 from exchange.contract import Contract
 from exchange.errors import ConfigError, ExchangeError, PlanError
@@ -126,7 +125,8 @@ class Work:
         self._users.survey(seen, now.users, now.quotas, cut)
         self._see_rules(seen, granted, now.acls)
         self._see_mask_key(seen, planned=now.last_plan.version > 0)
-        self._see_raw_keys(seen, now.last_plan.plan)
+        sealing.survey(seen, self._settings.secrets, self._topology, now.last_plan.plan)
+        seen.notes += sealing.in_clear(self._topology, self._contracts)
         steward_keys = self._steward_keys(seen)
         wanted = schemas.wanted(self._topology, self._contracts)
         schemas_known = self._schemas.survey(seen, wanted, now.registered)
@@ -236,25 +236,6 @@ class Work:
         lines = (Line(Mark.CREATED, "secret", MASK_KEY),)
         make = random_secrets.token_hex(32)
         seen.stages.append(Stage(lines, lambda: self._settings.secrets.put(MASK_KEY, make)))
-
-    def _see_raw_keys(self, seen: Survey, last: PublishedPlan | None) -> None:
-        """Keys under which raw records are sealed: made for the first sealed resource, and never again."""
-        sealed = [name for name, one in self._topology.resources.items() if one.sealed]
-        try:
-            keys = rawkeys.read(self._settings.secrets)
-        except ConfigError as error:
-            seen.problems.append(str(error))
-            return
-        before = [one.raw_topic for one in last.resources if one.sealed] if last is not None else []
-        if keys is None and before:
-            seen.problems.append(rawkeys.lost(before[0]))
-        if sealed:
-            line = Line(Mark.CREATED if keys is None else Mark.UNCHANGED, "secret", RAW_KEYS)
-            run = (lambda: None) if keys is not None else self._make_raw_keys
-            seen.stages.append(Stage((line,), run))
-
-    def _make_raw_keys(self) -> None:
-        rawkeys.rotate(self._settings.secrets)
 
     def _steward_keys(self, seen: Survey) -> dict[str, str]:
         keys: dict[str, str] = {}

@@ -43,10 +43,10 @@ def opened(message: Any, keys: Callable[[], str]) -> Any:
     assert message.key() is None
     box, by_version = message.value(), dict(line.split(":") for line in keys().split())
     info = b"exchange raw record\0" + message.topic().encode()
-    derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=box[6:18], info=info)
+    derive = HKDF(algorithm=hashes.SHA256(), length=32, salt=box[10:22], info=info)
     cipher = AESGCM(derive.derive(bytes.fromhex(by_version[str(version_of(message))])))
     place = message.partition().to_bytes(4) + dict(message.headers())["x-exchange"]
-    plain = cipher.decrypt(bytes(4) + box[18:26], box[26:], place)
+    plain = cipher.decrypt(bytes(4) + box[22:30], box[30:], place)
     sizes = [int.from_bytes(plain[at : at + 4], signed=True) for at in (0, 4)]
     middle = 8 + max(sizes[0], 0)
     key, value = plain[8:middle], plain[middle:]
