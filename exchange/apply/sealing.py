@@ -24,10 +24,13 @@ def survey(seen: Survey, secrets: Secrets, topology: Topology, last: PublishedPl
     except ConfigError as error:
         seen.problems.append(str(error))
         return
-    before = [one.raw_topic for one in last.resources if one.sealed] if last is not None else []
+    sealed = {name for name, one in topology.resources.items() if one.sealed}
+    before = {one.name: one.raw_topic for one in last.resources if one.sealed} if last is not None else {}
+    for name in sorted(before.keys() & topology.resources.keys() - sealed):
+        seen.notes.append(f"resource {name} is sealed no more: its raw records will lie in clear from now on")
     if keys is None and before:
-        seen.problems.append(rawkeys.lost(before[0]))
-    elif any(one.sealed for one in topology.resources.values()):
+        seen.problems.append(rawkeys.lost(min(before.values())))
+    elif sealed:
         if keys is None:
             line = Line(Mark.CREATED, "secret", RAW_KEYS)
             seen.stages.append(Stage((line,), lambda: _make(secrets)))

@@ -219,9 +219,11 @@ def records(stack: Stack) -> Iterator[Stack]:
         # another schema of the key in between: what is the same row is told by the key itself
         framed = frame(1 + number % 2, key)
         headers = header(index, **more)
+        [(_, packed)] = headers
+        assert isinstance(packed, bytes)
         written: dict[str, Any] = {"key": framed, "value": b"{}"}
         if number >= 3:
-            written = {"value": sealer.seal(RAW, 1, bytes(headers[0][1] or b""), framed, b"{}")}
+            written = {"value": sealer.seal(RAW, 1, packed, framed, b"{}")}
         producer.produce(RAW, **written, partition=1, headers=headers)
     for index in (1, 2, 3):
         producer.produce(TOPIC, key=b"k", value=b"masked", partition=1, headers=header(index))

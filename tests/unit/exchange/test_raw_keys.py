@@ -1,17 +1,25 @@
-"""`exchange keys rotate` and `forget`: versions are told, keys are not."""
+"""Keys of sealed records: made once, rotated and forgotten by commands that tell versions and no keys."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from exchange import rawkeys
+from exchange.adopt.found import Draft, Found
+from exchange.adopt.plan import adopt_plan
+from exchange.apply import sealing
+from exchange.apply.steps import Survey
 from exchange.boxes import RAW_KEYS
 from exchange.cli import build
+from exchange.plan import PlannedResource, PublishedPlan
 from exchange.settings import Secrets
+from tests.unit.exchange.samples import PERSON, PERSON_VIEW, resource
+from tests.unit.exchange.topologies import CONTRACTS, GOOD, changed, load
 
 
 @pytest.fixture
@@ -60,3 +68,64 @@ def test_keys_of_the_environment_are_changed_where_they_are_kept(
     told = run("rotate", code=1)
     assert "given by the environment" in told
     assert keys.by_version[1].hex() not in told
+
+
+# --- what apply and adopt make of it -----------------------------------------------------------------------
+
+PLANNED = resource(PERSON, PERSON_VIEW)
+SEALED = changed(("    table: public.person\n", "    table: public.person\n    sealed: true\n"))
+CLEAR = "fields of grade 4 lie in clear on Kafka's disks, in the raw topics of"
+
+
+def surveyed(secrets: Secrets, text: str, *before: PlannedResource) -> Survey:
+    seen, declared = Survey(), load(text).topology
+    sealing.survey(seen, secrets, declared, PublishedPlan(version=1, systems=(), resources=before))
+    seen.notes += sealing.in_clear(declared, CONTRACTS)
+    return seen
+
+
+def test_apply_makes_the_first_key_and_never_another_one(secrets: Secrets) -> None:
+    [stage] = surveyed(secrets, SEALED).stages
+    assert [str(line) for line in stage.lines] == [f"+ secret {RAW_KEYS}"]
+    stage.run()
+    keys = rawkeys.read(secrets)
+    [again] = surveyed(secrets, SEALED, planned(sealed=True)).stages
+    again.run()
+    assert rawkeys.read(secrets) == keys
+    assert not surveyed(secrets, GOOD).stages
+
+
+def test_a_lost_key_of_sealed_records_is_not_made_anew(secrets: Secrets) -> None:
+    for text in (SEALED, GOOD):
+        seen = surveyed(secrets, text, planned(sealed=True))
+        assert (len(seen.problems), seen.stages) == (1, [])
+        assert "is sealed, and secret EXCHANGE_RAW_KEYS is missing" in seen.problems[0]
+
+
+def test_the_plan_says_what_lies_in_clear_and_what_will(secrets: Secrets) -> None:
+    rawkeys.rotate(secrets)
+    told = [surveyed(secrets, text, planned(sealed=text == SEALED)).notes for text in (SEALED, GOOD)]
+    assert [[note.partition(";")[0] for note in notes] for notes in told] == [
+        [f"{CLEAR} population.street"],
+        [f"{CLEAR} population.person, population.street"],
+    ]
+    assert "sealed no more" in surveyed(secrets, GOOD, planned(sealed=True)).notes[0]
+
+
+def planned(**changes: bool) -> PlannedResource:
+    return PLANNED.model_copy(update={"name": "population.person", **changes})
+
+
+def test_a_resource_that_is_adopted_stays_sealed(secrets: Secrets) -> None:
+    plan = PublishedPlan(version=1, systems=(), resources=(planned(sealed=True),))
+    nothing: dict[str, Any] = {
+        "topics": {},
+        "subjects": {},
+        "users": (),
+        "known": (),
+        "quotas": {},
+        "acls": (),
+    }
+    draft = Draft()
+    adopt_plan(Found(**nothing, plan=plan), draft)
+    assert draft.resources["population.person"]["sealed"]
