@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -176,8 +177,9 @@ def test_what_is_redriven_is_sealed_too(desk: Desk) -> None:
     heads = [header_of(one) for one in records]
     redriven = [one for one, head in zip(records, heads, strict=True) if head and head.redriven]
     assert {version_of(one) for one in records} == {0, 1}
-    assert [version_of(one) for one in redriven] == [0] + [1] * (len(redriven) - 1), "the first came before"
-    assert len(redriven) >= 5
+    under = Counter(map(version_of, redriven))
+    assert under[0] == 1, "one came before"
+    assert under[1] >= 3
 
 
 def test_the_accounts_balance_with_what_was_redriven(desk: Desk) -> None:
