@@ -279,9 +279,9 @@ def test_where_no_record_stands_or_none_may_be_read_nothing_is_found(records: St
             objected.shown(client, TOPIC, 1, offset, f"{SUBSCRIBER}.objections")
     with pytest.raises(PartError, match="Kafka denies access"):
         objected.shown(client, RAW, 1, 0, f"{SUBSCRIBER}.objections")
-    gone = Place(offset=3, position="another")
+    gone, opener = Place(offset=3, position="another"), rawkeys.opener(records.settings.secrets)
     with pytest.raises(GovernanceError, match="no longer there"):
-        objected.later_changes(records.settings.kafka_client("admin"), RAW, 1, gone, BoxOpener())
+        objected.later_changes(records.settings.kafka_client("admin"), RAW, 1, gone, opener)
 
 
 def test_without_the_key_of_sealed_changes_nothing_is_found(records: Stack) -> None:
