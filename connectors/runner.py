@@ -30,7 +30,7 @@ from connectors.source import Batch, Source
 from connectors.sources import READ_ANEW, SOURCES, WATCHES
 from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
-from exchange import heartbeat, log, selfcheck
+from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
@@ -301,7 +301,10 @@ class Connector:
 def writer_for(
     settings: Settings, plan: PublishedPlan, system: str, registry: Registry, transactional_id: str
 ) -> Writer:
-    """Return a writer of a system's resources."""
+    """Return a writer of a system's resources.
+
+    Raises: ConfigError when one of them is sealed, and there is no key to do it with.
+    """
     resources = _resources(plan, system)
     return Writer(
         settings.kafka_client(principal(system)),
@@ -311,6 +314,7 @@ def writer_for(
         partial(_register, registry),
         PositionCodec(system, settings.secrets.ensure(POSITION_SECRET)),
         Sealer({resource.name: resource.steward_public_key for resource in resources}),
+        rawkeys.sealer(settings.secrets, [one.raw_topic for one in resources if one.sealed]),
     )
 
 
@@ -389,6 +393,7 @@ def _concerns(plan: PublishedPlan, system: str) -> object:
             entry.quarantine_topic,
             entry.partitions,
             entry.steward_public_key,
+            entry.sealed,
         )
         for entry in _resources(plan, system)
     ]

@@ -20,6 +20,7 @@ from connectors.source import LARGEST_RECORD_BYTES, Batch, Captured, Framing, Sh
 from exchange.account import Account, content_hash, minute_of
 from exchange.block import WriteBlock
 from exchange.blockio import BlockProducer
+from exchange.boxes import BoxSealer
 from exchange.change import HEADER, Op, Reason, RecordHeader, Rejected
 from exchange.compacted import CompactedTopic
 from exchange.encoding import wire
@@ -59,8 +60,9 @@ class Writer:
         register: Register,
         positions: PositionCodec,
         sealer: Sealer,
+        boxes: BoxSealer | None = None,
     ) -> None:
-        """`resources`: by table, <schema>.<table>."""
+        """`resources`: by table, <schema>.<table>; `boxes`: given where one of them is sealed."""
         self._client = client
         self._id = writer_id
         self._resources = resources
@@ -68,6 +70,8 @@ class Writer:
         self._register = register
         self._positions = positions
         self._sealer = sealer
+        self._boxes = boxes
+        self._sealed = frozenset(one.raw_topic for one in resources.values() if one.sealed)
         self._by_topic = {resource.raw_topic: resource for resource in resources.values()}
         self._places: dict[Shape, _Place] = {}
         self._commits = ThreadPoolExecutor(1, "commit")
@@ -183,7 +187,9 @@ class Writer:
     def _send_block(
         self, block: WriteBlock, accounts: dict[tuple[str, int], Account], made_at_ms: int
     ) -> None:
-        """Send the records of a block as they are, and count them as if they came one by one."""
+        """Send the records of a block, and count them as if they came one by one."""
+        if self._boxes is not None and not self._sealed.isdisjoint(block.topics):
+            block = self._boxes.seal_block(block, self._sealed)
         if self._blocks.write(block) < len(block):
             raise BufferError
         sums = tally(block, 0, len(block), made_at_ms, reads_count_delay=False)
@@ -220,8 +226,10 @@ class Writer:
         key: bytes | None,
         value: bytes,
     ) -> None:
-        header = _header(change)
-        self._produce(place.framing.topic, partition, key, value, header)
+        header, topic = _header(change), place.framing.topic
+        if self._boxes is not None and topic in self._sealed:
+            key, value = None, self._boxes.seal(topic, partition, header, key, value)
+        self._produce(topic, partition, key, value, header)
         account.came_in(change.position.hash64(), content_hash(change.position, key, value))
 
     def _refuse(

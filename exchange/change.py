@@ -36,6 +36,8 @@ class Reason(StrEnum):
 
     MALFORMED = "malformed"
     """The bytes are not a record of the schema they claim (truncated, trailing, random)."""
+    UNREADABLE = "unreadable"
+    """A sealed raw record that does not open: altered, cut off, or moved from another place."""
     FOREIGN = "foreign"
     """No valid x-exchange header: the record was not written by this bus."""
     TOO_LARGE = "too_large"

@@ -140,6 +140,8 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
     "keys": {
         "create": "exchange.commands.keys:create",
         "list": "exchange.commands.keys:list_keys",
+        "rotate": "exchange.commands.raw_keys:rotate",
+        "forget": "exchange.commands.raw_keys:forget",
     },
     "bench": {
         "pipeline": "exchange.commands.bench:pipeline",
@@ -249,11 +251,12 @@ _GROUP_HELP: Final = {
       exchange ca renew
       exchange ca show
     """,
-    "keys": """Key pairs of source stewards, for whom refused records are sealed.
+    "keys": """Key pairs of source stewards, for whom refused records are sealed; keys of sealed raw topics.
 
     Examples:
       exchange keys create public_security
       exchange keys list
+      exchange keys rotate
     """,
     "bench": """The bus measured beside its limits and its peers, on parts of its own in a temporary home.
 

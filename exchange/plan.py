@@ -105,6 +105,7 @@ class PlannedResource(Model):
     raw_topic: str
     quarantine_topic: str
     partitions: int = Field(ge=1, description="Of the raw topic and of every view topic.")
+    sealed: bool = Field(default=False, description="Raw records are boxes; see exchange/boxes.py.")
     contract: dict[str, JsonValue] = Field(description="The .avsc document.")
     steward_public_key: str = Field(description="X25519, base64; refused records are sealed for it.")
     views: tuple[PlannedView, ...]

@@ -155,6 +155,7 @@ def _planned_resource(
         raw_topic=raw_topic(resource.system, resource.table),
         quarantine_topic=quarantine_topic(name),
         partitions=resource.partitions,
+        sealed=resource.sealed,
         contract=dict(contracts[topology.contract_name(name)].document),
         steward_public_key=steward_keys[department],
         views=tuple(

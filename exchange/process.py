@@ -11,6 +11,7 @@ from typing import Final
 
 from exchange.account import Account
 from exchange.block import ReadBlock, Record, WriteBlock
+from exchange.boxes import BoxOpener, is_box
 from exchange.change import Reason, RecordHeader, Rejected, view_number
 from exchange.encoding.wire import schema_id
 from exchange.engine.desk import Desk
@@ -53,6 +54,7 @@ def process_batch(
     resource: PlannedResource,
     programs: Programs,
     sealer: Sealer,
+    opener: BoxOpener | None = None,
     *,
     writer: str,
     plan_version: int,
@@ -61,15 +63,17 @@ def process_batch(
 ) -> Processed:
     """Return what to write for records of one raw topic partition, in offset order.
 
-    outgoing: an empty block whose room is used for it.
+    opener: opens what is sealed; without one that is left where it is. outgoing: an empty block whose room
+    is used for it.
 
     Raises: SealError when a refused record cannot be sealed: then nothing is delivered, or refused in clear.
     """
     room = WriteBlock() if outgoing is None else outgoing  # an empty block is false
-    desk = Desk(topic, partition, resource, sealer, writer, plan_version, now_ms, room)
+    desk = Desk(batch, topic, partition, resource, sealer, writer, plan_version, now_ms, room)
     done = Processed(next_offset=batch.offset(0) if batch else 0, outgoing=desk.outgoing)
+    boxes = opener or BoxOpener()
     kernel: Kernel | None = None
-    number = 0
+    number = opened = 0
     while True:
         number = _run(kernel, batch, number, desk)
         if number == batch.count:
@@ -80,6 +84,12 @@ def process_batch(
             desk.foreign(record)
             number += 1
             continue
+        if is_box(record.value) and number >= opened:
+            batch, opened = boxes.open_block(batch, number, topic, partition)
+            if opened > number:
+                continue
+            done.halt = Halt(record.offset, boxes.missing(record.value))
+            break
         if header.only_view is not None and header.plan_version > plan_version:
             done.halt = Halt(record.offset, _too_early(header, plan_version))
             break
@@ -96,7 +106,7 @@ def process_batch(
                 number = reached
                 continue
         judged = engine if isinstance(engine, Rejected) else _judge(record, header, engine, resource)
-        desk.file(record, header, judged)
+        desk.file(number, record, header, judged)
         number += 1
     done.next_offset = batch.offset(number - 1) + 1 if number else done.next_offset
     done.accounts = list(desk.accounts.values())
@@ -113,7 +123,7 @@ def _run(kernel: Kernel | None, batch: ReadBlock, first: int, desk: Desk) -> int
         number = kernel.run(
             batch, first, last, desk.outgoing, desk.filtered, desk.partition, desk.plan_version
         )
-        desk.book(batch, first, number, written)
+        desk.book(first, number, written)
         first = number
         if number < last:
             break
@@ -124,7 +134,7 @@ def _engine(record: Record, programs: Programs) -> Engine | Rejected | Halt:
     value_id = schema_id(record.value or b"")
     key_id = None if record.key is None else schema_id(record.key)
     if value_id is None or (record.key is not None and key_id is None):
-        return Rejected(Reason.MALFORMED)
+        return Rejected(Reason.UNREADABLE if is_box(record.value) else Reason.MALFORMED)
     try:
         return programs.get(value_id, key_id)
     except ExchangeError as error:

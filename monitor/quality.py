@@ -27,7 +27,9 @@ from monitor.clickhouse.rollups import DAY_S
 
 TIMELY_MS: Final = 60_000
 _WORST: Final = 5
-_NOT_THE_SOURCES: Final = frozenset({Reason.FOREIGN, Reason.MASK, Reason.LEAK, Reason.UNDELIVERABLE})
+_NOT_THE_SOURCES: Final = frozenset(
+    {Reason.FOREIGN, Reason.MASK, Reason.LEAK, Reason.UNDELIVERABLE, Reason.UNREADABLE}
+)
 """Refused, but not for what the source gave."""
 
 Row = Mapping[str, Any]

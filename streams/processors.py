@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Sequence
 from concurrent.futures import Executor
 
 from exchange.block import WriteBlock
+from exchange.boxes import BoxOpener
 from exchange.engine.programs import SchemaOf, Shared
 from exchange.keys import Sealer, ViewKeys
 from exchange.plan import PublishedPlan
@@ -34,10 +35,18 @@ def declare_agent(app: StreamApp, topics: Sequence[str], stage: Stage, thread: E
 class PlanPipeline:
     """Processes batches as one published plan says. Programs are compiled when their first record comes."""
 
-    def __init__(self, plan: PublishedPlan, view_keys: ViewKeys, schema_of: SchemaOf, writer: str) -> None:
+    def __init__(
+        self,
+        plan: PublishedPlan,
+        view_keys: ViewKeys,
+        schema_of: SchemaOf,
+        writer: str,
+        opener: BoxOpener | None = None,
+    ) -> None:
         """`writer`: transactional.id, named in the accounts. Raises: ConfigError for a bad steward key."""
         self.plan_version = plan.version
         self._writer = writer
+        self._opener = opener
         self._resources = plan.by_raw_topic()
         shared = Shared()
         self._programs = {
@@ -55,6 +64,7 @@ class PlanPipeline:
             self._resources[batch.tp.topic],
             self._programs[batch.tp.topic],
             self._sealer,
+            self._opener,
             writer=self._writer,
             plan_version=self.plan_version,
             now_ms=int(time.time() * 1000),

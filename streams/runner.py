@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Any, Final
 
-from exchange import heartbeat, log, selfcheck
+from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import PlanError, RestartError, TransientError
 from exchange.keys import ViewKeys
 from exchange.plan import PublishedPlan
@@ -48,6 +48,7 @@ class Runner:
         self._accept_refusals = accept_refusals
         self._client = settings.kafka_client(PRINCIPAL)
         self._view_keys = ViewKeys.from_hex(settings.secrets.get(_MASK_KEY).get_secret_value())
+        self._opener = rawkeys.opener(settings.secrets)
         self._registry = Registry(settings.endpoints().registry)
         self._redis = heartbeat.connect(settings)
         self._stopping = threading.Event()
@@ -112,7 +113,7 @@ class Runner:
         return None
 
     def _pipeline(self, plan: PublishedPlan) -> PlanPipeline:
-        return PlanPipeline(plan, self._view_keys, self._registry.schema, self._writer)
+        return PlanPipeline(plan, self._view_keys, self._registry.schema, self._writer, self._opener)
 
     def _pulse(self, worker: Worker, plans: PlanTopic, plan: PublishedPlan) -> None:
         while not self._stopping.wait(_BEAT_S):

@@ -89,6 +89,7 @@ def _resource(planned: PlannedResource, draft: Draft) -> dict[str, Any]:
         "table": planned.table,
         **{name: value for name, value in optional.items() if value},
         **({"contract": contract} if contract != planned.name else {}),
+        **({"sealed": True} if planned.sealed else {}),
         "catalogue_code": UNKNOWN,
         "share": "conditional",
         "partitions": planned.partitions,

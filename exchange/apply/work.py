@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from exchange import selfcheck, tracing
-from exchange.apply import access, binlog, debezium, publish, schemas, source
+from exchange.apply import access, binlog, debezium, publish, schemas, sealing, source
 from exchange.apply.exposure import view_changes
 from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
 from exchange.apply.leftovers import Leftovers
@@ -125,6 +125,8 @@ class Work:
         self._users.survey(seen, now.users, now.quotas, cut)
         self._see_rules(seen, granted, now.acls)
         self._see_mask_key(seen, planned=now.last_plan.version > 0)
+        sealing.survey(seen, self._settings.secrets, self._topology, now.last_plan.plan)
+        seen.notes += sealing.in_clear(self._topology, self._contracts)
         steward_keys = self._steward_keys(seen)
         wanted = schemas.wanted(self._topology, self._contracts)
         schemas_known = self._schemas.survey(seen, wanted, now.registered)

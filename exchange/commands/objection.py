@@ -65,6 +65,7 @@ def new(
     Examples:
       exchange objection new tax population.person.tax 2:1500 --as li-na --field status --claim-file claim.txt
     """
+    from exchange import rawkeys
     from exchange.cluster import ADMIN
     from exchange.governance import objected
     from exchange.governance.objection_desk import Objected
@@ -80,7 +81,8 @@ def new(
             group = f"{subscriber}.objections"
             header = objected.shown(client, view_topic(name, last), partition, offset, group)
             raw = _raw_topic(opened.topology, name)
-            return objected.change_of(opened.settings.kafka_client(ADMIN), raw, partition, header)
+            admin, opener = opened.settings.kafka_client(ADMIN), rawkeys.opener(opened.settings.secrets)
+            return objected.change_of(admin, raw, partition, header, opener)
 
         about = Objected(subscriber, view, partition, offset, tuple(field), claim)
         _answer(as_json, opened.desk.new(actor, about, find, _now()), opened.topology)
@@ -135,6 +137,7 @@ def correct(
     Examples:
       exchange objection correct 7 --as wang-wei --version 2
     """
+    from exchange import rawkeys
     from exchange.cluster import ADMIN
     from exchange.governance import objected
     from exchange.governance.objection import Event
@@ -144,7 +147,9 @@ def correct(
         def find(one: Objection) -> Place:
             raw = _raw_topic(opened.topology, one.resource)
             client = opened.settings.kafka_client(ADMIN)
-            return _chosen(id_, objected.later_changes(client, raw, one.partition, one.change), position)
+            opener = rawkeys.opener(opened.settings.secrets)
+            later = objected.later_changes(client, raw, one.partition, one.change, opener)
+            return _chosen(id_, later, position)
 
         after = opened.desk.act(actor, id_, Event.CORRECT, version, _now(), find=find)
         _answer(as_json, after, opened.topology)

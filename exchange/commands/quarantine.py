@@ -16,9 +16,11 @@ from exchange.counting import counted
 from exchange.errors import ConfigError, SealError
 
 if TYPE_CHECKING:
+    from exchange.boxes import BoxSealer
     from exchange.quarantine.entries import Entry, Topics
     from exchange.settings import Settings
     from exchange.subscriber.decoder import WireDecoder
+    from exchange.topology import Topology
 
 _Resource = Annotated[str, typer.Argument(help="Resource: <domain>.<resource>.")]
 _KeyFile = Annotated[Path, typer.Option("--key-file", help="The steward's private key: <department>.key.")]
@@ -92,6 +94,7 @@ def redrive(
       exchange quarantine redrive population.person 2:17 --key-file public_security.key --dry-run
       exchange quarantine redrive population.person --reason code --key-file public_security.key
     """
+    from exchange import rawkeys
     from exchange.apply.access import redriver
     from exchange.quarantine.entries import Topics, chosen, entries
     from exchange.quarantine.redrive import redrive as send_again
@@ -105,11 +108,14 @@ def redrive(
     department = _department(settings, resource)
     kafka = settings.kafka_client(redriver(department))
     topics = Topics(kafka, f"{redriver(department)}.quarantine")
+    opener, sealer = rawkeys.opener(settings.secrets), _sealer(settings, resource)
     if places:
         picked = chosen(topics, resource, dict.fromkeys(places))
     else:
         picked = _matching(entries(topics, resource), reason)
-    outcomes = send_again(kafka, f"redrive-{department}", topics, picked, private_key, dry_run=dry_run)
+    outcomes = send_again(
+        kafka, f"redrive-{department}", topics, picked, private_key, opener, sealer, dry_run=dry_run
+    )
     for outcome in outcomes:
         told = {"place": outcome.entry.place, "done": outcome.done, "text": outcome.text}
         line = json.dumps(told, ensure_ascii=False) if as_json else f"{told['place']}  {told['text']}"
@@ -132,6 +138,19 @@ def _topics(resource: str) -> Topics:
 
 
 def _department(settings: Settings, resource: str) -> str:
+    return _declaring(settings, resource).steward_department(resource)
+
+
+def _sealer(settings: Settings, resource: str) -> BoxSealer | None:
+    """Return what seals a resource's raw records, None where they are not sealed. Raises: without a key."""
+    from exchange import rawkeys
+    from exchange.plan import raw_topic
+
+    one = _declaring(settings, resource).resources[resource]
+    return rawkeys.sealer(settings.secrets, [raw_topic(one.system, one.table)] if one.sealed else [])
+
+
+def _declaring(settings: Settings, resource: str) -> Topology:
     from exchange import topology
 
     declared = topology.read(settings.topology, None, topology.today()).topology
@@ -139,7 +158,7 @@ def _department(settings: Settings, resource: str) -> str:
         known = ", ".join(sorted(declared.resources))
         msg = f"{resource}: no such resource in {settings.topology} (declared: {known})"
         raise ConfigError(msg)
-    return declared.steward_department(resource)
+    return declared
 
 
 def _private_key(file: Path) -> bytes:

@@ -16,8 +16,12 @@ from exchange.tally import Sums, tally
 
 @dataclass(slots=True)
 class Desk:
-    """Addresses what is to be written and keeps the books of one batch."""
+    """Addresses what is to be written and keeps the books of one batch.
 
+    arrived: the batch as it was read: sums are over the bytes that Kafka holds, of sealed records too.
+    """
+
+    arrived: ReadBlock
     topic: str
     partition: int
     resource: PlannedResource
@@ -32,12 +36,17 @@ class Desk:
     """By source minute."""
 
     def file(
-        self, record: Record, header: RecordHeader, outcome: tuple[list[ViewOutput], ...] | Rejected
+        self,
+        number: int,
+        record: Record,
+        header: RecordHeader,
+        outcome: tuple[list[ViewOutput], ...] | Rejected,
     ) -> None:
-        """Account for one change and put its records into `outgoing`."""
+        """Account for one change, record `number` of the batch, and put its records into `outgoing`."""
         account = self.account(record.offset, header.source_ms)
         position_hash = header.position.hash64()
-        account.came_in(position_hash, content_hash(header.position, record.key, record.value))
+        key, value = self.arrived.key(number), self.arrived.value(number)
+        account.came_in(position_hash, content_hash(header.position, key, value))
         account.took(self.now_ms - header.source_ms)
         if isinstance(outcome, Rejected):
             account.was_refused(outcome.reason, outcome.field, position_hash)
@@ -52,14 +61,14 @@ class Desk:
             for output in outputs:
                 self._address(view.topic, header, output)
 
-    def book(self, batch: ReadBlock, first: int, last: int, written: tuple[int, int]) -> None:
+    def book(self, first: int, last: int, written: tuple[int, int]) -> None:
         """Account for changes that the kernel delivered or filtered: records `first` to before `last`.
 
         written: how many records were in `outgoing` and in `filtered` before.
         """
-        for (_, minute), sums in tally(batch, first, last, self.now_ms).items():
-            account = self.account(batch.offset(sums.first), minute * MS_PER_MINUTE)
-            account.last_offset = batch.offset(sums.last)
+        for (_, minute), sums in tally(self.arrived, first, last, self.now_ms).items():
+            account = self.account(self.arrived.offset(sums.first), minute * MS_PER_MINUTE)
+            account.last_offset = self.arrived.offset(sums.last)
             account.took_in(sums.changes, sums.position_sum, sums.content_sum, sums.delays)
         for (topic, minute), sums in self._sums(self.outgoing, written[0]):
             account = self.accounts[minute]

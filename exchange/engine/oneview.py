@@ -44,7 +44,7 @@ def run_for_view(
             desk.filtered.add(Outgoing(record.topic, record.partition, None, None, record.header))
     for record in filtered:
         desk.filtered.add(record)
-    desk.book(batch, first, number, written)
+    desk.book(first, number, written)
     return number
 
 

@@ -1,7 +1,7 @@
 """Finds in Kafka what an objection speaks of: the record of the view, its change, and later ones of the row.
 
 The partition of a view's record is that of its change in the raw topic, and a row's changes stand in one
-partition in their order. Of raw records only the header and the key are looked at.
+partition in their order. Of raw records only the header and the key are looked at, sealed or not.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from exchange.blockio import record_of
+from exchange.boxes import BoxOpener
 from exchange.change import Op, Position, RecordHeader
 from exchange.encoding.wire import schema_id, unframe
 from exchange.errors import GovernanceError, TransientError
@@ -58,22 +60,26 @@ def shown(client: dict[str, Any], topic: str, partition: int, offset: int, group
     raise GovernanceError(msg)
 
 
-def change_of(client: dict[str, Any], raw_topic: str, partition: int, header: RecordHeader) -> Place:
+def change_of(
+    client: dict[str, Any], raw_topic: str, partition: int, header: RecordHeader, opener: BoxOpener
+) -> Place:
     """Return the place in the raw topic of the change that a view's record shows.
 
-    Raises: GovernanceError when it is no longer there.
+    Raises: GovernanceError when it is no longer there; ConfigError when a sealed record's key is missing.
     """
-    with _Reader(client, raw_topic, partition) as reader:
+    with _Reader(client, raw_topic, partition, opener=opener) as reader:
         return _change(reader, header.position, header.source_ms).place
 
 
-def later_changes(client: dict[str, Any], raw_topic: str, partition: int, place: Place) -> list[Place]:
+def later_changes(
+    client: dict[str, Any], raw_topic: str, partition: int, place: Place, opener: BoxOpener
+) -> list[Place]:
     """Return the later changes of the same row, in order; what was re-driven or read again is none.
 
-    Raises: GovernanceError when the change itself is no longer there.
+    Raises: GovernanceError when the change itself is no longer there; ConfigError as `change_of`.
     """
     found: list[Place] = []
-    with _Reader(client, raw_topic, partition) as reader:
+    with _Reader(client, raw_topic, partition, opener=opener) as reader:
         changes = reader.changes(place.offset)
         first = next(changes, None)
         if first is None or first.place != place:
@@ -108,9 +114,17 @@ def _gone(topic: str, partition: int) -> str:
 class _Reader:
     """Reads one partition, committed records alone, without a group's offsets."""
 
-    def __init__(self, client: dict[str, Any], topic: str, partition: int, group: str = "") -> None:
+    def __init__(
+        self,
+        client: dict[str, Any],
+        topic: str,
+        partition: int,
+        group: str = "",
+        opener: BoxOpener | None = None,
+    ) -> None:
         self.topic = topic
         self.partition = partition
+        self._opener = opener or BoxOpener()
         self._consumer = Consumer(
             client
             | {
@@ -146,12 +160,15 @@ class _Reader:
         return int(at.offset) if at.offset >= 0 else self.span()[1]
 
     def changes(self, offset: int) -> Iterator[Found]:
-        """Yield the changes from an offset to the end."""
-        for message in self.messages(offset):
-            header, key, at = header_of(message), message.key(), message.offset()
-            if header is None or not isinstance(key, bytes) or at is None:
+        """Yield the changes from an offset to the end. Raises: ConfigError when a box's key is missing."""
+        for record in map(record_of, self.messages(offset)):
+            header = RecordHeader.unpack(record.header)
+            if header is None or record.header is None:
                 continue
-            yield Found(at, header, key if schema_id(key) is None else unframe(key)[1])
+            opened = self._opener.open(self.topic, self.partition, record.header, record.key, record.value)
+            key = None if opened is None else opened[0]
+            if key is not None:
+                yield Found(record.offset, header, key if schema_id(key) is None else unframe(key)[1])
 
     def messages(self, offset: int) -> Iterator[Message]:
         """Yield the records from an offset to the end. Raises: as `explain`, and when Kafka is silent."""

@@ -8,20 +8,21 @@ newer data: once the raw topic holds a later record of the same key, the refused
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from exchange.account import Account, content_hash, minute_of
+from exchange.blockio import record_of
+from exchange.boxes import BoxOpener, BoxSealer
 from exchange.change import HEADER, Reason, RecordHeader
 from exchange.errors import PartError, SealError
 from exchange.keys import QuarantineRecord
 from exchange.librdkafka import send
 from exchange.plan import ACCOUNTS_TOPIC
-from exchange.quarantine.entries import Entry, Topics
-from exchange.subscriber.decoder import header_of
+from exchange.quarantine.entries import Entry, Isolation, Topics
 
 _BATCH: Final = 500
 _TRANSACTION_TIMEOUT_S: Final = 30.0
@@ -39,13 +40,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A refused record, opened."""
+    """A refused record, opened; `sent_key` and `sent_value` are what Kafka gets, which may be a box."""
 
     entry: Entry
     record: QuarantineRecord
     header: RecordHeader
     key: bytes | None
-    value: bytes | None
+    sent_key: bytes | None
+    sent_value: bytes | None
 
     @property
     def source(self) -> tuple[str, int]:
@@ -58,6 +60,8 @@ def redrive(
     topics: Topics,
     entries: Iterable[Entry],
     private_key: bytes,
+    opener: BoxOpener,
+    sealer: BoxSealer | None = None,
     *,
     dry_run: bool,
 ) -> list[Outcome]:
@@ -71,18 +75,23 @@ def redrive(
     4. before it commits, read what others wrote meanwhile, uncommitted records too, and abort when one of
        them has a key of ours: a change at the source wins over a re-driven one.
 
-    Raises: PartError when Kafka fails or step 4 aborted (run it again: what got through is recognised).
+    opener: opens the raw records that are sealed; sealer: seals what is sent, where the resource is sealed.
+
+    Raises: ConfigError when the key of a sealed record is missing; PartError when Kafka fails or step 4
+    aborted (run it again: what got through is recognised).
     """
     outcomes: dict[str, Outcome] = {}
     order = list(entries)
-    candidates = [found for entry in order if (found := _opened(entry, private_key, outcomes)) is not None]
+    opened = [_opened(entry, private_key, sealer, outcomes) for entry in order]
+    candidates = [candidate for candidate in opened if candidate is not None]
+    raw = _Raw(topics, opener)
     ends: dict[tuple[str, int], int] = {}
     for source in sorted({candidate.source for candidate in candidates}):
         same = [candidate for candidate in candidates if candidate.source == source]
-        ends[source] = _judge(topics, source, same, outcomes)
+        ends[source] = _judge(raw, source, same, outcomes)
     fit = [candidate for candidate in candidates if candidate.entry.place not in outcomes]
     if fit and not dry_run:
-        _send_all(kafka, transactional_id, topics, fit, ends)
+        _send_all(kafka, transactional_id, raw, fit, ends)
     text = "would be re-driven" if dry_run else "re-driven"
     outcomes |= {c.entry.place: Outcome(c.entry, done=True, text=text) for c in fit}
     return [outcomes[entry.place] for entry in order]
@@ -99,12 +108,45 @@ def hindrance(entry: Entry) -> str:
         )
     if header is None or record.reason is Reason.FOREIGN:
         return "not written by this bus: it has no source position; find out who writes to the raw topic"
+    if record.reason is Reason.UNREADABLE:
+        return "its box did not open: touch the row at the source, its next change is captured anew"
     if not record.sealed:
         return "kept by reference only, its payload was too large: make the row smaller at the source"
     return ""
 
 
-def _opened(entry: Entry, private_key: bytes, outcomes: dict[str, Outcome]) -> _Candidate | None:
+class _Raw:
+    """Reads raw topics."""
+
+    def __init__(self, topics: Topics, opener: BoxOpener) -> None:
+        self.spans = topics.spans
+        self._topics = topics
+        self._opener = opener
+
+    def read(
+        self, topic: str, partition: int, first: int, isolation: Isolation = "read_committed"
+    ) -> Iterator[_Later]:
+        """Yield the records from `first` to the end. Raises: as Topics.read; ConfigError without a key."""
+        for message in self._topics.read(topic, partition, first, isolation):
+            record = record_of(message)
+            header = record.header or b""
+            opened = self._opener.open(topic, partition, header, record.key, record.value)
+            key = None if opened is None else opened[0]
+            yield _Later(record.offset, RecordHeader.unpack(record.header), key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """A record of the raw topic behind a refused one; without a key it may be of any row."""
+
+    offset: int
+    header: RecordHeader | None
+    key: bytes | None
+
+
+def _opened(
+    entry: Entry, private_key: bytes, sealer: BoxSealer | None, outcomes: dict[str, Outcome]
+) -> _Candidate | None:
     hindered = hindrance(entry)
     record, header = entry.record, entry.header
     if hindered or record is None or header is None:
@@ -115,15 +157,19 @@ def _opened(entry: Entry, private_key: bytes, outcomes: dict[str, Outcome]) -> _
     except SealError as error:
         outcomes[entry.place] = Outcome(entry, done=False, text=str(error))
         return None
-    return _Candidate(entry, record, header, key, value)
+    if sealer is None:
+        return _Candidate(entry, record, header, key, key, value)
+    packed = replace(header, redriven=True).pack()
+    box = sealer.seal(record.topic, record.partition, packed, key, value)
+    return _Candidate(entry, record, header, key, None, box)
 
 
 def _judge(
-    topics: Topics, source: tuple[str, int], candidates: Sequence[_Candidate], outcomes: dict[str, Outcome]
+    raw: _Raw, source: tuple[str, int], candidates: Sequence[_Candidate], outcomes: dict[str, Outcome]
 ) -> int:
     """Note which candidates came too late; return the offset up to which the raw partition was read."""
     topic, partition = source
-    first, end = topics.spans(topic).get(partition, (0, 0))
+    first, end = raw.spans(topic).get(partition, (0, 0))
     begin = min(candidate.record.offset for candidate in candidates) + 1
     for candidate in candidates:
         if candidate.record.offset + 1 < first:
@@ -135,32 +181,32 @@ def _judge(
     at = max(begin, first)
     if at >= end:
         return at
-    for message in topics.read(topic, partition, at):
+    for later in raw.read(topic, partition, at):
         for candidate in candidates:
-            if text := _overtaken(candidate, message):
+            if text := _overtaken(candidate, later):
                 outcomes.setdefault(candidate.entry.place, Outcome(candidate.entry, done=False, text=text))
-        at = (message.offset() or 0) + 1
+        at = later.offset + 1
     return at
 
 
-def _overtaken(candidate: _Candidate, message: Message) -> str:
-    """Return why a later message of the raw partition keeps a candidate back; empty when it does not."""
-    if (message.offset() or 0) <= candidate.record.offset:
+def _overtaken(candidate: _Candidate, later: _Later) -> str:
+    """Return why a later record of the raw partition keeps a candidate back; empty when it does not."""
+    if later.offset <= candidate.record.offset:
         return ""
-    if candidate.key is not None and message.key() is not None and message.key() != candidate.key:
+    if candidate.key is not None and later.key is not None and later.key != candidate.key:
         return ""
-    later = header_of(message)
-    if later is not None and later.only_view is not None and message.key() is None:
+    header = later.header
+    if header is not None and header.only_view is not None and later.key is None:
         return ""  # the mark that rows for one view begin: it changes no row
-    if later is not None and later.redriven and later.position == candidate.header.position:
-        return f"already re-driven (raw offset {message.offset()})"
-    return f"superseded: a later change of the same row is at raw offset {message.offset()}"
+    if header is not None and header.redriven and header.position == candidate.header.position:
+        return f"already re-driven (raw offset {later.offset})"
+    return f"superseded: a later change of the same row is at raw offset {later.offset}"
 
 
 def _send_all(
     kafka: dict[str, Any],
     transactional_id: str,
-    topics: Topics,
+    raw: _Raw,
     candidates: Sequence[_Candidate],
     ends: dict[tuple[str, int], int],
 ) -> None:
@@ -174,13 +220,13 @@ def _send_all(
     )
     _steady(producer.init_transactions, _CALL_S)
     for start in range(0, len(candidates), _BATCH):
-        _send(producer, transactional_id, topics, candidates[start : start + _BATCH], ends)
+        _send(producer, transactional_id, raw, candidates[start : start + _BATCH], ends)
 
 
 def _send(
     producer: Producer,
     transactional_id: str,
-    topics: Topics,
+    raw: _Raw,
     candidates: Sequence[_Candidate],
     ends: dict[tuple[str, int], int],
 ) -> None:
@@ -192,7 +238,7 @@ def _send(
             topic, partition = candidate.source
             header = replace(candidate.header, redriven=True)
             send(
-                producer, written.note, topic=topic, value=candidate.value, key=candidate.key,
+                producer, written.note, topic=topic, value=candidate.sent_value, key=candidate.sent_key,
                 partition=partition, headers=[(HEADER, header.pack())],
             )  # fmt: skip
         for account in _accounts(transactional_id, candidates):
@@ -202,7 +248,7 @@ def _send(
                 f"{candidates[0].source[0]}: Kafka did not take the records ({written.failed or 'no answer'})"
             )
             raise PartError(msg)
-        _expect_nothing_newer(topics, candidates, ends, written.offsets)
+        _expect_nothing_newer(raw, candidates, ends, written.offsets)
     except BaseException:
         _steady(producer.abort_transaction, _CALL_S)
         raise
@@ -224,7 +270,7 @@ class _Written:
 
 
 def _expect_nothing_newer(
-    topics: Topics,
+    raw: _Raw,
     candidates: Sequence[_Candidate],
     ends: dict[tuple[str, int], int],
     ours: set[tuple[str, int, int]],
@@ -237,13 +283,12 @@ def _expect_nothing_newer(
     for source in {candidate.source for candidate in candidates}:
         topic, partition = source
         last = max(offset for name, number, offset in ours if (name, number) == source)
-        for message in topics.read(topic, partition, ends[source], "read_uncommitted"):
-            offset = message.offset() or 0
-            if offset > last:
+        for later in raw.read(topic, partition, ends[source], "read_uncommitted"):
+            if later.offset > last:
                 break
-            if (topic, partition, offset) in ours:
+            if (topic, partition, later.offset) in ours:
                 continue
-            if any(_overtaken(candidate, message) for candidate in candidates if candidate.source == source):
+            if any(_overtaken(candidate, later) for candidate in candidates if candidate.source == source):
                 msg = f"{topic}: a newer change of one of these rows just arrived; run the command again"
                 raise PartError(msg)
 
@@ -266,7 +311,7 @@ def _accounts(writer: str, candidates: Sequence[_Candidate]) -> Iterable[Account
             ),
         )
         position = candidate.header.position
-        account.came_in(position.hash64(), content_hash(position, candidate.key, candidate.value))
+        account.came_in(position.hash64(), content_hash(position, candidate.sent_key, candidate.sent_value))
     return found.values()
 
 

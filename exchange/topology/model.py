@@ -264,6 +264,11 @@ class Resource(Model):
         default=4,
         description="Partitions of all its topics. Fixed once applied: the order per key hangs on it.",
     )
+    sealed: bool = Field(
+        default=False,
+        description="Whether its raw records are sealed, so that Kafka's disks hold no clear value; see "
+        "docs/sealing.md.",
+    )
 
 
 class PostgresDelivery(Model):

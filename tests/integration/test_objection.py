@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner
 
+from exchange import rawkeys
 from exchange import topology as topologies
+from exchange.boxes import RAW_KEYS, BoxOpener, BoxSealer
 from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.cli import build
 from exchange.cluster import Acl, TopicSpec
 from exchange.contract import Contract
 from exchange.encoding.wire import frame
-from exchange.errors import GovernanceError, PartError
+from exchange.errors import ConfigError, GovernanceError, PartError
 from exchange.files import yaml_source
 from exchange.governance import corrections, objected
 from exchange.governance.objection import Event, Objection, Place, State
@@ -188,8 +190,12 @@ def header(index: int, op: Op = Op.UPDATE, **more: Any) -> list[tuple[str, str |
 
 
 @pytest.fixture(scope="module")
-def records(stack: Stack) -> Stack:
-    """Write changes of two rows, and the view's records of the first three, as the bus would."""
+def records(stack: Stack) -> Iterator[Stack]:
+    """Write changes of two rows, and the view's records of the first three, as the bus would.
+
+    Those of the raw topic are sealed from the fourth on.
+    """
+    sealer = BoxSealer(rawkeys.rotate(stack.settings.secrets))
     config = {"cleanup.policy": "delete"}
     stack.admin.ensure_topics([TopicSpec(TOPIC, 2, config), TopicSpec(RAW, 2, config)])
     stack.admin.ensure_scram_user(SUBSCRIBER)
@@ -212,12 +218,19 @@ def records(stack: Stack) -> Stack:
     for number, (key, index, more) in enumerate(changes):
         # another schema of the key in between: what is the same row is told by the key itself
         framed = frame(1 + number % 2, key)
-        producer.produce(RAW, key=framed, value=b"{}", partition=1, headers=header(index, **more))
+        headers = header(index, **more)
+        [(_, packed)] = headers
+        assert isinstance(packed, bytes)
+        written: dict[str, Any] = {"key": framed, "value": b"{}"}
+        if number >= 3:
+            written = {"value": sealer.seal(RAW, 1, packed, framed, b"{}")}
+        producer.produce(RAW, **written, partition=1, headers=headers)
     for index in (1, 2, 3):
         producer.produce(TOPIC, key=b"k", value=b"masked", partition=1, headers=header(index))
     producer.commit_transaction(60)
     wait_until_committed(stack, len(changes) + 3)
-    return stack
+    yield stack
+    (stack.settings.root / "secrets" / RAW_KEYS).unlink()
 
 
 def wait_until_committed(stack: Stack, count: int) -> None:
@@ -236,8 +249,9 @@ def found(stack: Stack, offset: int) -> tuple[Place, list[int]]:
     """Return the change of a view's record, and the offsets of later changes of its row."""
     client, admin = stack.settings.kafka_client(SUBSCRIBER), stack.settings.kafka_client("admin")
     seen = objected.shown(client, TOPIC, 1, offset, f"{SUBSCRIBER}.objections")
-    place = objected.change_of(admin, RAW, 1, seen)
-    return place, [one.offset for one in objected.later_changes(admin, RAW, 1, place)]
+    opener = rawkeys.opener(stack.settings.secrets)
+    place = objected.change_of(admin, RAW, 1, seen, opener)
+    return place, [one.offset for one in objected.later_changes(admin, RAW, 1, place, opener)]
 
 
 def test_the_change_of_a_record_and_the_later_ones_of_its_row_are_found(records: Stack) -> None:
@@ -265,9 +279,15 @@ def test_where_no_record_stands_or_none_may_be_read_nothing_is_found(records: St
             objected.shown(client, TOPIC, 1, offset, f"{SUBSCRIBER}.objections")
     with pytest.raises(PartError, match="Kafka denies access"):
         objected.shown(client, RAW, 1, 0, f"{SUBSCRIBER}.objections")
-    gone = Place(offset=3, position="another")
+    gone, opener = Place(offset=3, position="another"), rawkeys.opener(records.settings.secrets)
     with pytest.raises(GovernanceError, match="no longer there"):
-        objected.later_changes(records.settings.kafka_client("admin"), RAW, 1, gone)
+        objected.later_changes(records.settings.kafka_client("admin"), RAW, 1, gone, opener)
+
+
+def test_without_the_key_of_sealed_changes_nothing_is_found(records: Stack) -> None:
+    place, _ = found(records, 0)
+    with pytest.raises(ConfigError, match="EXCHANGE_RAW_KEYS"):
+        objected.later_changes(records.settings.kafka_client("admin"), RAW, 1, place, BoxOpener())
 
 
 def test_an_objection_by_commands_and_its_marker_without_a_word_of_the_claim(

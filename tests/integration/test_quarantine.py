@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -13,6 +15,9 @@ import pytest
 
 from exchange.demo.figures import MonitorApi, Totals
 from exchange.quarantine.entries import Topics, entries
+from exchange.subscriber.decoder import header_of
+from tests.checkers.boxes import version_of
+from tests.checkers.committed import CommittedReader
 from tests.stack import wait_for
 from tests.trial.bus import CITY, RAW, TrialBus, trial_bus
 from tests.trial.people import id_number, insert, person
@@ -67,6 +72,14 @@ class Desk:
         version["rules"] = [{"rule": "range", "min": least}]
         file.write_text(json.dumps(contract, ensure_ascii=False))
         self.bus.cli("apply", "--yes")
+
+    def seal(self) -> None:
+        """Have raw records sealed from now on."""
+        file = self.bus.files / "topology.yaml"
+        file.write_text(file.read_text().replace("partitions: 3\n", "partitions: 3\n    sealed: true\n"))
+        self.bus.cli("apply", "--yes")
+        self.bus.stop("connector")
+        self.bus.start("connector")
 
     def settled(self) -> Totals | None:
         with MonitorApi(self.bus.settings.endpoints().api, {}) as monitor:
@@ -123,7 +136,8 @@ def test_a_record_that_still_breaks_the_contract_is_refused_again(desk: Desk) ->
     assert desk.bus.cli("quarantine", "list", RESOURCE).stdout.count("refused again after a re-drive") == 1
 
 
-def test_a_record_is_superseded_by_a_later_change_of_its_row(desk: Desk) -> None:
+def test_a_record_is_superseded_by_a_later_change_of_its_row_that_is_sealed(desk: Desk) -> None:
+    desk.seal()
     place = desk.refuse(5)
     desk.change("UPDATE public.person SET version = 7 WHERE id_number = %s", 5)
     wait_for(lambda: "superseded" in desk.redrive(place, "--dry-run", check=False).stdout, "superseded")
@@ -155,6 +169,17 @@ def test_all_of_one_reason_are_judged_one_by_one(desk: Desk) -> None:
     assert sum(text == "re-driven" for text in lines.values()) >= 3
     assert any("superseded" in text for text in lines.values())
     assert any("already re-driven" in text for text in lines.values())
+
+
+def test_what_is_redriven_is_sealed_too(desk: Desk) -> None:
+    with closing(CommittedReader(desk.bus.client(), [RAW])) as reader:
+        records = reader.read_to_end()
+    heads = [header_of(one) for one in records]
+    redriven = [one for one, head in zip(records, heads, strict=True) if head and head.redriven]
+    assert {version_of(one) for one in records} == {0, 1}
+    under = Counter(map(version_of, redriven))
+    assert under[0] == 1, "one came before"
+    assert under[1] >= 3
 
 
 def test_the_accounts_balance_with_what_was_redriven(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ from typing import Any
 from unittest.mock import patch
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
+from exchange.boxes import RAW_KEYS
+from tests.checkers.boxes import opened, version_of
 from tests.checkers.committed import CommittedReader
 from tests.checkers.journey import ExpectedTable, ExpectedView, Journey, Problem
 from tests.checkers.source_log import SourceLog
@@ -184,12 +187,14 @@ class Watch:
     journey: Journey
     log: SourceLog
     reader: CommittedReader
+    sealed_under: Counter[int] = field(default_factory=Counter)
+    """Raw records by the version of their key; 0 are those that are not sealed."""
 
     def step(self) -> None:
         """Read what is there on both sides; revive children that ended by themselves."""
         self.journey.source(self.log.read())
         for record in self.reader.read(0.1):
-            self.journey.observe(record)
+            self._observe(record)
         for child in self.bus.everybody():
             child.revive()
 
@@ -207,7 +212,7 @@ class Watch:
         while self.journey.outstanding and time.monotonic() < deadline:
             self.step()
         for record in self.reader.read_to_end():
-            self.journey.observe(record)
+            self._observe(record)
         return self.journey.problems()
 
     def drain(self, timeout_s: float = 120) -> list[Problem]:
@@ -215,13 +220,20 @@ class Watch:
 
         Unlike `settle` this does not wait for what will never come.
         """
-        self.until("the last change is captured", self._captured, timeout_s)
+        self.until("the last change is captured", self.has_captured, timeout_s)
         self.until("the worker has passed it", self._processed, timeout_s)
         for record in self.reader.read_to_end():
-            self.journey.observe(record)
+            self._observe(record)
         return self.journey.problems()
 
-    def _captured(self) -> bool:
+    def _observe(self, record: Message) -> None:
+        if record.topic() == RAW:
+            self.sealed_under[version_of(record)] += 1
+            record = opened(record, lambda: self.bus.settings.secrets.get(RAW_KEYS).get_secret_value())
+        self.journey.observe(record)
+
+    def has_captured(self) -> bool:
+        """Whether the last change of the source is in the raw topic."""
         self.step()
         return self.journey.has_reached(RAW)
 

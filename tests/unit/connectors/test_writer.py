@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,15 @@ from connectors import writer as module
 from connectors.position import PositionCodec, SourcePosition
 from connectors.source import Batch, Captured, Framing, Shape
 from connectors.writer import Writer
-from exchange.account import Account
+from exchange import rawkeys
+from exchange.account import Account, content_hash
 from exchange.block import Outgoing, WriteBlock
-from exchange.change import Op, Position, RecordHeader
-from exchange.errors import FencedError, PartError, RestartError
+from exchange.boxes import BoxOpener, BoxSealer, first_keys, is_box
+from exchange.change import HEADER, Op, Position, RecordHeader
+from exchange.errors import ConfigError, FencedError, PartError, RestartError
 from exchange.keys import Sealer
 from exchange.plan import ACCOUNTS_TOPIC, PlannedResource
+from exchange.settings import Secrets
 
 ENDED = KafkaError(KafkaError._FATAL)
 """All that produce() says once the client has ended: no flag, and not by what."""
@@ -111,6 +115,7 @@ RESOURCE = PlannedResource(
     steward_public_key="",
     views=(),
 )
+RAW_KEYS = first_keys()
 SHAPE = Shape("public.person", {}, {})
 
 
@@ -161,6 +166,44 @@ def test_block_among_single_records_is_sent_and_counted_as_if_they_were_single_t
         in_a_block(changes[2001:], framing),
     ]
     assert sent_of(writer, Batch(mixed)) == sent_of(writer, Batch(changes))
+
+
+@pytest.fixture
+def sealing(monkeypatch: pytest.MonkeyPatch) -> Writer:
+    monkeypatch.setattr(module, "Producer", NotingProducer)
+    codec = PositionCodec("s", SecretStr("secret"))
+    sealed = {"public.person": RESOURCE.model_copy(update={"sealed": True})}
+    return Writer({}, "cdc-s", sealed, 1, lambda _subject, _schema: 7, codec, Sealer({}), BoxSealer(RAW_KEYS))
+
+
+def test_sealed_records_are_those_in_clear_whether_they_come_one_by_one_or_in_a_block(
+    writer: Writer, sealing: Writer
+) -> None:
+    changes = [captured(at, 1_790_000_000_000) for at in range(300)]
+    framing = writer.framing(SHAPE)
+    mixed: list[Captured | WriteBlock] = [*changes[:10], in_a_block(changes[10:], framing)]
+    sealing.framing(SHAPE)
+    (clear, _), (boxes, [account]) = sent_of(writer, Batch(changes)), sent_of(sealing, Batch(mixed))
+    opener = BoxOpener(lambda: RAW_KEYS)
+    assert all(key is None and is_box(value) for _, value, key, *_ in boxes)
+    opened = [opener.open(topic, at, named[HEADER], key, value) for topic, value, key, at, named in boxes]
+    assert opened == [(key, value) for _, value, key, *_ in clear]
+    assert [box[3:] for box in boxes] == [one[3:] for one in clear]
+    assert account.content_sum == sum(
+        content_hash(change.position, None, box[1]) for change, box in zip(changes, boxes, strict=True)
+    ) % (1 << 64)
+
+
+def test_a_connector_of_a_sealed_resource_does_not_begin_without_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = Secrets(tmp_path)
+    assert rawkeys.sealer(secrets, []) is None
+    with pytest.raises(ConfigError, match=r"raw\.a\.b\.c is sealed, and secret EXCHANGE_RAW_KEYS is missing"):
+        rawkeys.sealer(secrets, ["raw.a.b.c"])
+    monkeypatch.setenv("EXCHANGE_RAW_KEYS", "1:abc")
+    with pytest.raises(ConfigError, match="64 hex digits"):
+        rawkeys.sealer(secrets, ["raw.a.b.c"])
 
 
 def test_commit_goes_on_while_the_next_batch_is_read(writer: Writer) -> None:

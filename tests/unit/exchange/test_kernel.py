@@ -308,9 +308,7 @@ def test_checker_finds_a_filtered_change_that_is_not_counted(monkeypatch: pytest
     monkeypatch.setattr(
         Desk,
         "book",
-        lambda desk, batch, first, last, written: book(
-            desk, batch, first, last, (written[0], desk.filtered.count)
-        ),
+        lambda desk, first, last, written: book(desk, first, last, (written[0], desk.filtered.count)),
     )
     with pytest.raises(Differs, match="accounts"):
         person_subject().check_batch(records)
