@@ -15,7 +15,7 @@ from exchange.errors import ConfigError
 from exchange.example import example_of, text_of
 from exchange.fieldtype import ContractField, FieldType
 from exchange.keys import TokenKey
-from exchange.masking import Clear, MaskSpec, output_type
+from exchange.masking import Clear, MaskSpec, Omit, output_type
 from exchange.model import Label
 from exchange.view import RowCondition, View, ViewSpec, compile_view
 
@@ -129,7 +129,7 @@ def _previewed(
 
 
 def _type_of(mask: MaskSpec | None, type_: FieldType) -> FieldType:
-    return type_ if mask is None or isinstance(mask, Clear) else output_type(mask, type_)
+    return type_ if mask is None or isinstance(mask, Clear | Omit) else output_type(mask, type_)
 
 
 def _at(record: Mapping[str, Any], path: str) -> tuple[bool, Any]:

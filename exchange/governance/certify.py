@@ -7,7 +7,6 @@ import datetime as dt
 from exchange.apply.ending import Ended, certify_end
 from exchange.certificate import Signer, as_text, verify
 from exchange.errors import ExchangeError, GovernanceError
-from exchange.governance import authority
 from exchange.governance.desired import with_approved
 from exchange.governance.desk import Desk
 from exchange.governance.request import Event, Request
@@ -24,8 +23,7 @@ def certify(
     topology: as it is declared. Raises: GovernanceError when the actor may not, or the view is granted anew;
     else as `certify_end`.
     """
-    ended = desk.one(id_)
-    authority.expect_certifiable(topology, actor, ended)
+    ended = desk.certifiable(actor, id_, now)
     _expect_not_granted(with_approved(settings, topology), ended)
     by = _by(desk.history(id_))
     certificate = certify_end(

@@ -13,7 +13,7 @@ from typing import Any, Final
 from exchange.contract import Contract
 from exchange.errors import GovernanceError, StaleError
 from exchange.governance import authority, clock
-from exchange.governance.noting import BUS, attempt, noted
+from exchange.governance.noting import BUS, attempt, looked, noted
 from exchange.governance.request import ENDS, Event, Request, State, Who, advance
 from exchange.governance.store import Change, Decision, Store, done_to
 from exchange.topology.model import Topology
@@ -105,6 +105,20 @@ class Desk:
 
         tried = attempt(actor, event, version, now, request=id_, reason=reason)
         return noted(self._store, tried, judge, _done)
+
+    def certifiable(self, actor: str, id_: int, now: dt.datetime) -> Request:
+        """Return the request of an ended grant.
+
+        Raises: GovernanceError unless the actor may have it certified; the attempt is noted with the reason.
+        """
+
+        def look() -> Request:
+            authority.expect_person(self._topology, actor)
+            ended = self.one(id_)
+            authority.expect_certifiable(self._topology, actor, ended)
+            return ended
+
+        return looked(self._store, attempt(actor, "certify", 0, now, request=id_), look)
 
     def certified(self, actor: str, id_: int, certificate: Mapping[str, Any], now: dt.datetime) -> Request:
         """Keep the certificate that a grant's access is gone. Raises: GovernanceError as it may not be."""

@@ -117,23 +117,24 @@ class OnlineDesk:
         finally:
             self.soon(False)
         notes = self._give_access(after.subscriber) if after.state in CHANGING_ACCESS else []
-        if after.state == State.REVOKED and not notes:
-            after, notes = self._certified(caller, desk, after)
+        if after.state == State.REVOKED and after.certificate is None:
+            after, more = self._certified(caller, desk, after)
+            notes += more
         return Done(**self.described(caller, [after])[0].model_dump(), notes=tuple(notes))
 
     def certify(self, caller: Caller, desk: Desk, id_: int) -> Stored:
         """Certify the end of a grant. Raises: ExchangeError when it cannot be."""
-        topology = acting(self.identity.declared.current()[0], caller)
+        topology = self.identity.declared.current()[0]
         with self.turn:
             return certify(self.identity.settings, topology, desk, caller.name, id_, now())
 
     def _certified(self, caller: Caller, desk: Desk, ended: Stored) -> tuple[Stored, list[str]]:
-        if ended.certificate is not None:
-            return ended, []
         try:
             return self.certify(caller, desk, ended.id), []
         except ExchangeError as error:
             return ended, [f"ended, and not certified: {error}"]
+        finally:
+            self.soon(False)
 
     def _give_access(self, subscriber: str) -> list[str]:
         topology = self.identity.declared.current()[0]
