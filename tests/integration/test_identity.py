@@ -33,7 +33,7 @@ from schemathesis.specs.openapi.checks import (
 
 from exchange.certificate import Signer, verify
 from exchange.errors import SealError
-from exchange.governance import possible
+from exchange.governance import authority
 from exchange.governance.store import Store
 from exchange.identity import attempts
 from exchange.identity.accounts import Accounts
@@ -419,7 +419,7 @@ def test_what_is_not_offered_is_refused(bus: Bus, asked: dict[str, Any]) -> None
 def test_the_check_of_offers_sees_one_too_many(bus: Bus, asked: dict[str, Any]) -> None:
     """Planted: an application that looks at the state alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(possible.authority, "expect_step", lambda *_: None)
+        patch.setattr(authority, "expect_step", lambda *_: None)
         headers = {"Authorization": f"Bearer {bus.tokens['sun-li']}"}
         app = an_app(bus.stack.settings)
         shown = call(app, "GET", f"/api/requests/{asked['id']}", headers=headers).json()
