@@ -70,6 +70,7 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "withdraw": "exchange.commands.request:withdraw",
         "renew": "exchange.commands.request:renew",
         "end": "exchange.commands.request:end",
+        "certify": "exchange.commands.request:certify",
         "sweep": "exchange.commands.request:sweep",
     },
     "user": {
@@ -165,6 +166,7 @@ TRACED: Final = frozenset(
         ("request", "approve"),
         ("request", "return"),
         ("request", "end"),
+        ("request", "certify"),
     }
 )
 """Control operations; see exchange/tracing.py."""

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # re-exported without a word
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from exchange.apply import publish
 from exchange.apply.access import deliverer
@@ -113,7 +113,7 @@ class Revoking:
         self._confirm()
         if revocation.certificate is not None and not closed and not removed:
             return dict(revocation.certificate)
-        certificate = self._sign(revocation, _told(gone_at), ends)
+        certificate = self._sign(revocation, told_at(gone_at), ends)
         remember(self._client, revocation.model_copy(update={"certificate": certificate}))
         self._report("signed")
         return certificate
@@ -231,7 +231,9 @@ class Revoking:
             msg = f"topic {self._topic}: Kafka does not tell its ends ({type(error).__name__}); run it again"
             raise PartError(msg) from None
 
-    def _sign(self, revocation: Revocation, gone_at: str, ends: list[dict[str, int]]) -> dict[str, Any]:
+    def _sign(
+        self, revocation: Revocation, gone_at: str, ends: list[dict[str, int]], **more: JsonValue
+    ) -> dict[str, Any]:
         later = self._ends()
         has_login = self._wish.subscriber in self._cluster.scram_users()
         plan_version = 0
@@ -245,7 +247,7 @@ class Revoking:
             "kind": revocation.kind,
             "actor": revocation.actor,
             "reason": revocation.reason,
-            "ordered_at": _told(revocation.ordered_at),
+            "ordered_at": told_at(revocation.ordered_at),
             "access_gone_at": gone_at,
             "login_removed": not has_login,
             "plan_version": plan_version,
@@ -254,12 +256,13 @@ class Revoking:
                 end | {"in_flight_bound": after["high_watermark"]}
                 for end, after in zip(ends, later, strict=True)
             ],
-            "signed_at": _told(now()),
+            "signed_at": told_at(now()),
         }
-        return Signer(self._settings.secrets, make=True).sign(document)
+        return Signer(self._settings.secrets, make=True).sign(document | more)
 
 
-def _told(at: dt.datetime) -> str:
+def told_at(at: dt.datetime) -> str:
+    """Return an instant as certificates have it."""
     return at.isoformat(timespec="milliseconds")
 
 

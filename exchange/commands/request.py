@@ -170,7 +170,7 @@ def withdraw(request: Id, actor: Actor, version: Version, as_json: Json = False)
 
 
 def end(request: Id, actor: Actor, version: Version, reason: Reason, as_json: Json = False) -> None:
-    """End a grant, as the source's steward; the subscriber can read no more at once.
+    """End a grant, as the source's steward; the subscriber can read no more at once. `certify` proves it.
 
     Examples:
       exchange request end 7 --as wang-wei --version 3 --reason "purpose is fulfilled"
@@ -178,6 +178,29 @@ def end(request: Id, actor: Actor, version: Version, reason: Reason, as_json: Js
     from exchange.governance.request import Event
 
     _act(as_json, actor, request, Event.REVOKE, version, reason)
+
+
+def certify(request: Id, actor: Actor) -> None:
+    """Write a signed certificate that the access of an ended grant is gone; it is made where there is none.
+
+    `exchange revoke-verify` checks it. Unlike after `revoke`, a later request may give the view again.
+
+    Examples:
+      exchange request certify 7 --as wang-wei > ended.json && exchange revoke-verify ended.json
+    """
+    from exchange.cluster import ADMIN
+    from exchange.governance.certify import certify as carry_out
+    from exchange.governance.certify import text_of
+    from exchange.governance.relay import relay
+
+    with _opened(actor) as opened:
+        ended = opened.desk.one(request)
+        if ended.certificate is None:
+            try:
+                ended = carry_out(opened.settings, opened.topology, opened.desk, actor, request, _now())
+            finally:
+                relay(opened.store, opened.settings.kafka_client(ADMIN))
+        sys.stdout.write(text_of(ended))
 
 
 def renew(request: Id, actor: Actor, until: Until = "", as_json: Json = False) -> None:

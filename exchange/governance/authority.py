@@ -8,12 +8,10 @@ from typing import Final
 
 from exchange.contract import Contract
 from exchange.errors import GovernanceError, NotAllowedError
-from exchange.governance.request import Request, Route, Who
+from exchange.governance.request import Event, Request, Route, State, Who, step_of
 from exchange.masking import Null, Omit, Redact, Token
-from exchange.plan import view_topic
-from exchange.plan_build import compiled_views
 from exchange.topology.model import Topology
-from exchange.view import Shown
+from exchange.view import Shown, compile_view
 
 _TELLS_NOTHING: Final = (Null, Omit, Redact, Token)
 
@@ -51,6 +49,35 @@ def expect_held(topology: Topology, actor: str, who: Who, department: str) -> No
     if department not in held.get(who.value, ()):
         msg = f"'{actor}' is not {who.value} of department {department}; people of the topology say who is"
         raise NotAllowedError(msg)
+
+
+def expect_step(topology: Topology, actor: str, request: Request, event: Event) -> None:
+    """Raise GovernanceError unless a person may do an event to a request as it stands, by state and role."""
+    expect_person(topology, actor)
+    step = step_of(request, event)
+    expect_role(topology, actor, step.who, request.subscriber, request.view)
+
+
+def expect_renewable(topology: Topology, actor: str, held: Request, *, is_asked_for: bool) -> None:
+    """Raise GovernanceError unless a person may ask for a grant's renewal. is_asked_for: already."""
+    expect_role(topology, actor, Who.REQUESTER, held.subscriber, held.view)
+    if held.state != State.GRANTED:
+        msg = f"request {held.id} is {held.state}; only a grant can be renewed, ask anew for others"
+        raise GovernanceError(msg)
+    if is_asked_for:
+        msg = f"request {held.id}: its renewal is asked for already; `exchange request list` shows it"
+        raise GovernanceError(msg)
+
+
+def expect_certifiable(topology: Topology, actor: str, ended: Request) -> None:
+    """Raise GovernanceError unless a person may have it certified that the access of a grant is gone."""
+    expect_role(topology, actor, Who.STEWARD, ended.subscriber, ended.view)
+    if ended.state != State.REVOKED:
+        msg = f"request {ended.id} is {ended.state}; only the end of a grant that was revoked is certified"
+        raise GovernanceError(msg)
+    if ended.certificate is not None:
+        msg = f"request {ended.id}: its end is certified already"
+        raise GovernanceError(msg)
 
 
 def expect_known(topology: Topology, *, subscriber: str = "", view: str = "", resource: str = "") -> None:
@@ -96,9 +123,9 @@ def route_of(subscriber: str, view: str, topology: Topology, contracts: Mapping[
     resource = topology.resources[topology.views[view].resource]
     if resource.share == "unconditional" or topology.subscribers[subscriber].department in resource.whitelist:
         return Route.DIRECT
-    name, _, last = view.rpartition(".")
-    shown = compiled_views(topology, contracts)[view_topic(name, last)].shown
-    if resource.review == "authority" or _highest(shown) >= topology.governance.authority_from_grade:
+    spec = topology.views[view]
+    compiled = compile_view(contracts[topology.contract_name(spec.resource)], spec, view.rpartition(".")[2])
+    if resource.review == "authority" or _highest(compiled.shown) >= topology.governance.authority_from_grade:
         return Route.AUTHORITY
     return Route.STEWARD
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 from exchange.contract import Contract
 from exchange.errors import GovernanceError, StaleError
 from exchange.governance import authority, clock
-from exchange.governance.noting import BUS, attempt, noted
-from exchange.governance.request import ENDS, Event, Request, State, Who, advance, step_of
-from exchange.governance.store import Change, Decision, Store
+from exchange.governance.noting import BUS, attempt, looked, noted
+from exchange.governance.request import ENDS, Event, Request, State, Who, advance
+from exchange.governance.store import Change, Decision, Store, done_to
 from exchange.topology.model import Topology
 
-_OPEN: Final = [state for state in State if state not in ENDS]
+OPEN: Final = [state for state in State if state not in ENDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,8 @@ class Desk:
 
         def judge(change: Change) -> Request:
             held = change.request(id_)
-            authority.expect_role(self._topology, actor, Who.REQUESTER, held.subscriber, held.view)
-            if held.state != State.GRANTED:
-                msg = f"request {id_} is {held.state}; only a grant can be renewed, ask anew for others"
-                raise GovernanceError(msg)
-            if any(one.renews == id_ for one in change.requests(_OPEN)):
-                msg = f"request {id_}: its renewal is asked for already; `exchange request list` shows it"
-                raise GovernanceError(msg)
+            is_asked_for = any(one.renews == id_ for one in change.requests(OPEN))
+            authority.expect_renewable(self._topology, actor, held, is_asked_for=is_asked_for)
             asked = Asked(
                 held.subscriber,
                 held.view,
@@ -98,8 +93,7 @@ class Desk:
         def judge(change: Change) -> Request:
             authority.expect_person(self._topology, actor)
             request = change.request(id_)
-            step = step_of(request, event)
-            authority.expect_role(self._topology, actor, step.who, request.subscriber, request.view)
+            authority.expect_step(self._topology, actor, request, event)
             if request.version != version:
                 msg = (
                     f"request {id_} is at version {request.version}, and version {version} was shown; "
@@ -120,6 +114,32 @@ class Desk:
         tried = attempt(actor, event, version, now, request=id_, reason=reason)
         return noted(self._store, tried, judge, _done)
 
+    def certifiable(self, actor: str, id_: int, now: dt.datetime) -> Request:
+        """Return the request of an ended grant.
+
+        Raises: GovernanceError unless the actor may have it certified; the attempt is noted with the reason.
+        """
+
+        def look() -> Request:
+            authority.expect_person(self._topology, actor)
+            ended = self.one(id_)
+            authority.expect_certifiable(self._topology, actor, ended)
+            return ended
+
+        return looked(self._store, attempt(actor, "certify", 0, now, request=id_), look)
+
+    def certified(self, actor: str, id_: int, certificate: Mapping[str, Any], now: dt.datetime) -> Request:
+        """Keep the certificate that a grant's access is gone. Raises: GovernanceError as it may not be."""
+
+        def judge(change: Change) -> Request:
+            ended = change.request(id_)
+            authority.expect_certifiable(self._topology, actor, ended)
+            after = ended.model_copy(update={"version": ended.version + 1, "certificate": dict(certificate)})
+            change.replace(after)
+            return after
+
+        return noted(self._store, attempt(actor, "certify", 0, now, request=id_), judge, _done)
+
     def expire(self, now: dt.datetime, today: dt.date) -> list[Request]:
         """End all grants that are past their last day; return them."""
         ended = []
@@ -134,6 +154,11 @@ class Desk:
         with self._store.change() as change:
             return change.requests(states)
 
+    def history(self, id_: int) -> list[Decision]:
+        """Return what was done to a request, in order; what was refused is not there."""
+        with self._store.beside() as connection:
+            return done_to(connection, id_)
+
     def one(self, id_: int) -> Request:
         """Return a request. Raises: GovernanceError when there is none."""
         with self._store.change() as change:
@@ -144,7 +169,7 @@ class Desk:
         if any((grant.subscriber, grant.view) == same for grant in self._topology.grants):
             msg = f"'{asked.subscriber}' holds '{asked.view}' by a grant of the topology; change it there"
             raise GovernanceError(msg)
-        for other in change.requests(_OPEN):
+        for other in change.requests(OPEN):
             if (other.subscriber, other.view) == same:
                 msg = (
                     f"'{asked.subscriber}' has request {other.id} for '{asked.view}' ({other.state}); "

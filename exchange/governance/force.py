@@ -77,7 +77,7 @@ def sweep(settings: Settings, topology: Topology, desk: Desk, now: dt.datetime) 
 def described(request: Request, topology: Topology, now: dt.datetime) -> dict[str, Any]:
     """Return a request as commands and API show it: its fields, with deadline and what is due."""
     due = clock.deadline(request, topology.governance)
-    return request.model_dump(mode="json", exclude={"view_sha256"}) | {
+    return request.model_dump(mode="json", exclude={"view_sha256", "certificate"}) | {
         "due": due and due.day.isoformat(),
         "due_is_estimated": bool(due and due.is_estimated),
         "notice": clock.notice(request, now, topology.governance).value,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, JsonValue
 
 from exchange.errors import GovernanceError, NotAllowedError
 from exchange.model import Model
@@ -125,6 +125,9 @@ class Request(Model):
     view_sha256: str = Field(default="", description="Of the view as it was when this was submitted.")
     since: AwareDatetime = Field(description="When it came to its state.")
     renews: int = Field(default=0, description="The grant that this one is to take the place of; 0: none.")
+    certificate: dict[str, JsonValue] | None = Field(
+        default=None, description="Signed: that the access of a grant that was revoked is gone."
+    )
 
 
 def step_of(request: Request, event: Event) -> Step:

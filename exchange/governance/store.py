@@ -222,6 +222,14 @@ class Store:
             raise PartError(msg) from None
 
 
+def done_to(connection: sa.Connection, request: int) -> list[Decision]:
+    """Return what was done to a request, in order; what was refused is not there."""
+    named = _DECISIONS.c.document.contains(f'"request":{request},')
+    query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
+    found = [Decision.model_validate_json(document) for document in connection.scalars(query)]
+    return [one for one in found if (one.request, one.outcome) == (request, "done")]
+
+
 def exists(settings: Settings) -> bool:
     """Return whether an installation has a store: without one there are no requests."""
     return settings.secrets.find(DSN_SECRET) is not None or (settings.root / _FILE).exists()

@@ -38,10 +38,13 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/api/subscribers"): EVERY_ROLE,
     ("GET", "/api/corrections"): EVERY_ROLE,
     ("GET", "/api/requests"): EVERY_ROLE,
+    ("GET", "/api/requests/choices"): EVERY_ROLE,
     ("GET", "/api/requests/{id}"): EVERY_ROLE,
+    ("GET", "/api/requests/{id}/certificate"): EVERY_ROLE,
     # Who may ask and decide is judged by exchange/governance/authority.py, and a refusal is written down.
     ("POST", "/api/requests"): EVERY_ROLE,
     ("POST", "/api/requests/decisions"): EVERY_ROLE,
+    ("POST", "/api/requests/preview"): EVERY_ROLE,
     ("POST", "/api/requests/{id}/{act}"): EVERY_ROLE,
     ("GET", "/api/decisions"): READS_DECISIONS,
 }

@@ -13,7 +13,7 @@ from exchange.governance.store import Decision
 from exchange.model import Model
 from exchange.topology.model import ExpectedRecords
 
-Word = Literal["submit", "approve", "return", "withdraw", "end", "renew"]
+Word = Literal["submit", "approve", "return", "withdraw", "end", "renew", "certify"]
 _LONGEST_ID = 2**31 - 1
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 2000
@@ -53,12 +53,45 @@ class Described(Model):
     due: dt.date | None = Field(description="Last day for a decision.")
     due_is_estimated: bool
     notice: Notice
+    resource: str = Field(description="What the view is of; empty where the topology has it no more.")
+    department: str = Field(description="Whose the source is; empty as resource.")
+    delivery: str = Field(description="How the subscriber gets it: kafka, pull, or the kind of its store.")
+    is_view_changed: bool = Field(description="Since it was submitted: it cannot be approved then.")
+    is_certified: bool = Field(description="Whether there is a certificate that the ended access is gone.")
+    acts: tuple[Word, ...] = Field(description="What the caller may do with it now; the rest is refused.")
 
 
 class Done(Described):
     """A request as it is after what was done."""
 
     notes: tuple[str, ...] = Field(default=(), description="What is decided and not in force yet, and why.")
+
+
+class Happened(Model):
+    """What was done to a request, and the version that it came to be seen by."""
+
+    at: AwareDatetime
+    actor: str
+    event: str
+    version: int = Field(description="That was looked at; 0: none, as for a renewal.")
+    state: str
+    reason: str
+
+
+class Certified(Model):
+    """The certificate of an end, as this installation checks it; `GET …/certificate` has it whole."""
+
+    problem: str = Field(description="What is wrong with its signature; empty: it is valid.")
+    public_key: str
+    access_gone_at: str
+    signed_at: str
+
+
+class Detail(Described):
+    """A request with its history."""
+
+    history: tuple[Happened, ...] = Field(description="In order; refused attempts are in /api/decisions.")
+    certificate: Certified | None
 
 
 class Requests(Model):
@@ -75,6 +108,7 @@ class RequestsParams(Model):
     subscriber: NameFilter = ""
     view: NameFilter = ""
     requester: NameFilter = ""
+    waiting: bool = Field(default=False, description="Only what waits for the caller, first due first.")
     offset: int = Field(default=0, ge=0, le=_LONGEST_ID)
     limit: int = Field(default=50, ge=1, le=500)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
@@ -11,24 +12,29 @@ from fastapi.responses import StreamingResponse
 
 from exchange.cluster import ADMIN
 from exchange.errors import ExchangeError, StaleError
-from exchange.governance.desk import Asked, Desk
+from exchange.governance.certify import certify, problem_of, text_of
+from exchange.governance.desk import OPEN, Asked, Desk
 from exchange.governance.export import csv_lines, decisions_after
-from exchange.governance.force import CHANGING_ACCESS, described, give_access
+from exchange.governance.force import CHANGING_ACCESS, give_access
 from exchange.governance.request import Event, State
 from exchange.governance.request import Request as Stored
-from exchange.governance.store import Decision
+from exchange.governance.store import Decision, done_to
 from exchange.identity.caller import Caller, acting, sees_request
-from monitor.api import problem
+from monitor.api import asking, problem
+from monitor.api.described import described, waits
 from monitor.api.gate import caller_of
 from monitor.api.models import Problem
 from monitor.api.problem import Refused
 from monitor.api.request_models import (
     Act,
+    Certified,
     Decisions,
     DecisionsParams,
     Described,
+    Detail,
     Done,
     Draft,
+    Happened,
     OneDecision,
     Outcome,
     Outcomes,
@@ -75,9 +81,25 @@ class OnlineDesk:
             found = change.requests(states)
         return [one for one in reversed(found) if sees_request(topology, caller, one)]
 
-    def described(self, request: Stored) -> Described:
-        """Return a request as it is shown."""
-        return Described(**described(request, self.identity.declared.known(), now()))
+    def described(self, caller: Caller, requests: Iterable[Stored]) -> list[Described]:
+        """Return requests as they are shown to a caller."""
+        topology = acting(self.identity.declared.known(), caller)
+        with self.identity.store().change() as change:
+            renewed = frozenset(one.renews for one in change.requests(OPEN))
+        return [described(one, topology, caller.name, now(), renewed) for one in requests]
+
+    def detail(self, caller: Caller, request: Stored) -> Detail:
+        """Return a request as it is shown, with its history and its certificate."""
+        settings = self.identity.settings
+        with self.identity.store().beside() as connection:
+            done = done_to(connection, request.id)
+        history = [Happened(**one.model_dump(include=set(Happened.model_fields))) for one in done]
+        certificate = None
+        if request.certificate is not None:
+            told = {name: str(request.certificate.get(name, "")) for name in Certified.model_fields}
+            certificate = Certified(**told | {"problem": problem_of(settings, request)})
+        shown = self.described(caller, [request])[0]
+        return Detail(**shown.model_dump(), history=tuple(history), certificate=certificate)
 
     def carry_out(self, caller: Caller, do: Callable[[Desk], Stored]) -> Done:
         """Do something, and bring it into force; `notes` tell what is not in force yet, and why.
@@ -92,7 +114,24 @@ class OnlineDesk:
         finally:
             self.soon(False)
         notes = self._give_access(after.subscriber) if after.state in CHANGING_ACCESS else []
-        return Done(**self.described(after).model_dump(), notes=tuple(notes))
+        if after.state == State.REVOKED and after.certificate is None:
+            after, more = self._certified(caller, desk, after)
+            notes += more
+        return Done(**self.described(caller, [after])[0].model_dump(), notes=tuple(notes))
+
+    def certify(self, caller: Caller, desk: Desk, id_: int) -> Stored:
+        """Certify the end of a grant. Raises: ExchangeError when it cannot be."""
+        topology = self.identity.declared.current()[0]
+        with self.turn:
+            return certify(self.identity.settings, topology, desk, caller.name, id_, now())
+
+    def _certified(self, caller: Caller, desk: Desk, ended: Stored) -> tuple[Stored, list[str]]:
+        try:
+            return self.certify(caller, desk, ended.id), []
+        except ExchangeError as error:
+            return ended, [f"ended, and not certified: {error}"]
+        finally:
+            self.soon(False)
 
     def _give_access(self, subscriber: str) -> list[str]:
         topology = self.identity.declared.current()[0]
@@ -107,6 +146,7 @@ class OnlineDesk:
 
 def add(app: FastAPI, online: OnlineDesk) -> None:
     """Add requests and decisions."""
+    asking.add(app, online.identity)
     _add_reading(app, online)
     _add_doing(app, online)
     _add_decisions(app, online.identity)
@@ -116,18 +156,45 @@ def _add_reading(app: FastAPI, online: OnlineDesk) -> None:
     @app.get("/api/requests", tags=["requests"], responses=_ERRORS)
     def requests(given: Annotated[RequestsParams, Query()], asked: Request) -> Requests:
         """List requests, newest first: a requester's own departments', a steward's sources'."""
-        found = [one for one in online.shown(caller_of(asked), given.state) if given.takes(one)]
-        page = found[given.offset : given.offset + given.limit]
-        return Requests(total=len(found), requests=tuple(online.described(one) for one in page))
+        caller = caller_of(asked)
+        found = [one for one in online.shown(caller, given.state) if given.takes(one)]
+        if given.waiting:
+            described = [one for one in online.described(caller, found) if waits(one)]
+            described.sort(key=lambda one: (one.due or dt.date.max, one.id))
+            page = described[given.offset : given.offset + given.limit]
+            return Requests(total=len(described), requests=tuple(page))
+        page = online.described(caller, found[given.offset : given.offset + given.limit])
+        return Requests(total=len(found), requests=tuple(page))
 
     @app.get("/api/requests/{id}", tags=["requests"], responses=_ERRORS)
-    def request(id: Number, asked: Request, response: Response) -> Described:
+    def request(id: Number, asked: Request, response: Response) -> Detail:
         """Show one request, with the version that a decision on it names."""
-        found = next((one for one in online.shown(caller_of(asked)) if one.id == id), None)
-        if found is None:
-            raise Refused(404, f"there is no request {id}, or it is not yours to see")
+        caller = caller_of(asked)
+        found = _shown(online, caller, id)
         response.headers["ETag"] = f'"{found.version}"'
-        return online.described(found)
+        return online.detail(caller, found)
+
+    @app.get(
+        "/api/requests/{id}/certificate",
+        tags=["requests"],
+        response_class=Response,
+        responses=_ERRORS | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    )
+    def certificate(id: Number, asked: Request) -> Response:
+        """Hand out the signed certificate of an ended grant, byte for byte as `revoke-verify` checks it."""
+        found = _shown(online, caller_of(asked), id)
+        if found.certificate is None:
+            raise Refused(404, f"request {id} has no certificate; only a grant that was ended gets one")
+        name = f"{found.subscriber}.{found.view}.{id}.json"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(text_of(found), media_type="application/json", headers=headers)
+
+
+def _shown(online: OnlineDesk, caller: Caller, id_: int) -> Stored:
+    found = next((one for one in online.shown(caller) if one.id == id_), None)
+    if found is None:
+        raise Refused(404, f"there is no request {id_}, or it is not yours to see")
+    return found
 
 
 def _add_doing(app: FastAPI, online: OnlineDesk) -> None:
@@ -164,6 +231,8 @@ def _add_doing(app: FastAPI, online: OnlineDesk) -> None:
 
 
 def _act(online: OnlineDesk, caller: Caller, id_: int, act: Word, given: Act, version: int) -> Done:
+    if act == "certify":
+        return online.carry_out(caller, lambda desk: online.certify(caller, desk, id_))
     if act == "renew":
         return online.carry_out(caller, lambda desk: desk.renew(caller.name, id_, given.until, now()))
     event = _EVENTS[act]
@@ -181,7 +250,7 @@ def _version(given: Act, act: Word, if_match: str | None) -> int:
         raise Refused(400, 'If-Match: the version that was looked at is wanted, like "2"')
     said = {int(tag)} if tag else set()
     said |= {given.version} if given.version is not None else set()
-    if len(said) > 1 or (not said and act != "renew"):
+    if len(said) > 1 or (not said and act not in ("renew", "certify")):
         raise Refused(400, "one version is wanted, as it was looked at: in If-Match, or in the body")
     return said.pop() if said else 0
 

@@ -25,13 +25,19 @@ from exchange import heartbeat
 from exchange.account import Account, content_hash
 from exchange.apply import access
 from exchange.apply.publish import publish
+from exchange.certificate import Signer, verify
 from exchange.change import Position, Reason
+from exchange.cluster import TopicSpec
 from exchange.files.contracts import load_contracts
-from exchange.plan import ACCOUNTS_TOPIC, PlannedResource, PublishedPlan
+from exchange.governance.store import Store
+from exchange.identity.accounts import Accounts
+from exchange.plan import ACCOUNTS_TOPIC, DECISIONS_TOPIC, REVOCATIONS_TOPIC, PlannedResource, PublishedPlan
 from exchange.plan_build import build_plan, compiled_views
 from exchange.topology.file import load, today
 from monitor.api import console as pages
 from monitor.api.console import BUILT
+from monitor.api.gate import COOKIE
+from monitor.identity import now
 from monitor.service import listen
 from tests.integration.test_monitor import pair
 from tests.stack import Stack, wait_for
@@ -70,6 +76,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (D
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium's sandbox does not start as root, as tests in a container run.
+        expect.set_options(timeout=PATIENCE_MS)
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running
         running.close()
@@ -245,7 +252,8 @@ def test_monitor_that_is_away_is_said_and_comes_back(page: Page, console: str) -
 
 def test_keyboard_alone_reaches_every_page_and_switch(page: Page, console: str) -> None:
     open_page(page, console, "overview", "en")
-    for title in ("Situation", "Resources", "Quarantine", "Connectors and workers"):
+    titles = ("Situation", "Resources", "Quarantine", "Connectors and workers", "Requests", "Inbox", "Grants")
+    for title in titles:
         page.keyboard.press("Tab")
         if title == "Situation":
             page.keyboard.press("Tab")
@@ -255,7 +263,7 @@ def test_keyboard_alone_reaches_every_page_and_switch(page: Page, console: str) 
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("连接器与处理进程")
+    expect(page.get_by_role("heading", level=1)).to_have_text("授权")
 
 
 def test_figures_come_by_the_stream_without_being_asked_for(page: Page, console: str) -> None:
@@ -394,3 +402,177 @@ def test_pages_of_a_long_list_are_turned(page: Page, console: str, many: str) ->
 
     expect(page.locator("[data-test=places]")).to_contain_text("51 to 100 of 2,0", timeout=PATIENCE_MS)
     expect(page.locator("main tbody tr")).to_have_count(50, timeout=PATIENCE_MS)
+
+
+# --- requests: these tests come last, as the figures are open to nobody behind them ------------------------
+
+
+ASKED_VIEW = "population.person.school"
+REQUEST_PAGES = {"requests": "Requests", "inbox": "Inbox", "grants": "Grants", "ask": "Ask for a view"}
+STRANGER = "Only a requester asks for views"
+
+
+def test_pages_of_requests_say_how_to_begin_while_there_is_no_user(page: Page, console: str) -> None:
+    found = []
+    for name, title in REQUEST_PAGES.items():
+        page.goto(f"{console}#/{name}")
+        expect(page.get_by_role("heading", level=1)).to_have_text(title, timeout=PATIENCE_MS)
+        expect(page.locator("[data-test=no-users]")).to_contain_text("exchange user add")
+        expect(page.get_by_role("alert")).to_have_count(0)
+    found += violations(page) if AXE.exists() else []
+
+    assert not found, json.dumps(found)
+
+
+@pytest.fixture(scope="module")
+def sessions(stack: Stack, console: str) -> dict[str, str]:
+    """Return a session of each person, on a bus whose topics and subscriber are there."""
+    topics = [TopicSpec(name, 1) for name in (f"share.{ASKED_VIEW}", REVOCATIONS_TOPIC, DECISIONS_TOPIC)]
+    stack.admin.ensure_topics(topics)
+    stack.admin.ensure_scram_user("tax")
+    with Store.of(stack.settings) as store:
+        accounts = Accounts(store, now)
+        accounts.new_token("li-na", ("requester",), "so that there is somebody", 3600)
+        return {name: accounts.open_session(name, None, 3600) for name in ("li-na", "wang-wei", "sun-li")}
+
+
+class Visitor:
+    """Somebody who is logged in, in a browser of their own; finds of axe gather in `wrong`."""
+
+    def __init__(self, browser: Browser, console: str, session: str, locale: str) -> None:
+        self._console = console
+        self._context = browser.new_context(viewport={"width": 1440, "height": 900}, locale=locale)
+        self._context.set_default_timeout(PATIENCE_MS)
+        host = console.partition("/console")[0]
+        self._context.add_cookies([{"name": COOKIE, "value": session, "url": host}])
+        self.page = self._context.new_page()
+        self.wrong: list[Any] = []
+
+    def go(self, name: str, title: str) -> Page:
+        self.page.goto(f"{self._console}#/{name}")
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(title)
+        return self.page
+
+    def check(self, name: str) -> None:
+        """Keep a picture where pictures are wanted, and look for what is not accessible."""
+        expect(self.page.get_by_role("status").filter(has_text="…")).to_have_count(0)
+        keep_screenshot(self.page, name)
+        self.wrong += [(name, one) for one in violations(self.page)] if AXE.exists() else []
+
+    def close(self) -> None:
+        self._context.close()
+        assert not self.wrong, json.dumps(self.wrong)
+
+
+@contextmanager
+def visiting(browser: Browser, console: str, session: str, locale: str = "en-GB") -> Iterator[Visitor]:
+    visitor = Visitor(browser, console, session, locale)
+    yield visitor
+    visitor.close()
+
+
+def ask_for_the_view(visitor: Visitor) -> None:
+    page = visitor.go("ask", "Ask for a view")
+    page.get_by_label("Search views").fill("school")
+    page.keyboard.press("Tab")
+    page.locator("select[name=view]").select_option(ASKED_VIEW)
+    seen = page.locator("[data-test=preview] tbody tr")
+    expect(seen.filter(has=page.get_by_role("rowheader", name="name", exact=True))).to_contain_text("示**")
+    expect(seen.filter(has_text="mobile").first).to_contain_text("hidden")
+    visitor.check("ask-en")
+    page.get_by_role("button", name="Try other masks").click()
+    page.get_by_label("Mask of mobile", exact=True).select_option("clear")
+    expect(page.locator("[data-test=preview]")).to_contain_text("shows mobile (mobile) clear; mask it")
+    expect(page.get_by_role("button", name="Go on")).to_be_disabled()
+    page.get_by_label("Mask of mobile", exact=True).select_option("partial")
+    expect(page.locator("[data-test=preview]")).to_contain_text("1**********")
+    expect(page.locator("[data-test=lines]")).to_contain_text('mobile: {"kind":"partial"')
+    visitor.check("ask-own-en")
+    page.get_by_role("button", name="Back to the view").click()
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_label("Purpose").fill("核验")
+    page.get_by_label("Legal basis").fill("第六条")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=2).first).to_contain_text("Look over and send")
+    expect(page.locator("main form")).to_contain_text("the source's steward")
+    visitor.check("ask-send-en")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("[data-test=state]")).to_have_text("at the steward")
+    expect(page.locator("[data-test=act-withdraw]")).to_be_visible()
+    expect(page.locator("[data-test=act-approve]")).to_have_count(0)
+
+
+def test_view_is_asked_for_granted_and_ended_with_a_certificate(
+    browser: Browser, console: str, stack: Stack, sessions: dict[str, str]
+) -> None:
+    with visiting(browser, console, sessions["li-na"]) as li_na:
+        ask_for_the_view(li_na)
+        li_na.check("request-en")
+        with visiting(browser, console, sessions["wang-wei"], "zh-CN") as wang_wei:
+            page = wang_wei.go("inbox", "待办")
+            row = page.locator("tbody tr").filter(has_text=ASKED_VIEW)
+            expect(row).to_contain_text("第六条")
+            row.get_by_role("checkbox").check()
+            wang_wei.check("inbox-zh")
+            page.get_by_role("button", name="同意").click()
+            expect(page.locator("[data-test=outcomes]")).to_contain_text("已授权")
+            assert "tax" in stack.admin.readers_of(f"share.{ASKED_VIEW}")
+            page = wang_wei.go("grants", "授权")
+            row = page.locator("[data-test=grants] tbody tr").filter(has_text=ASKED_VIEW)
+            expect(row).to_contain_text("无期限")
+            row.get_by_role("button").click()
+            wang_wei.check("grants-zh")
+            page.locator("input[name=reason]").fill("用途已完成")
+            page.locator("input[name=typed]").fill("population.person.tax")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert")).to_contain_text(ASKED_VIEW)
+            page.locator("input[name=typed]").fill(ASKED_VIEW)
+            page.keyboard.press("Enter")
+            with page.expect_download() as download:
+                page.locator("[data-test=told]").get_by_role("link").click()
+            key = Signer(stack.settings.secrets).public_key
+            told = verify(download.value.path().read_text(), key, "what the page gives")
+            assert (told["kind"], told["subscriber"], told["reason"]) == ("ended", "tax", "用途已完成")
+            assert "tax" not in stack.admin.readers_of(f"share.{ASKED_VIEW}")
+        page = li_na.page
+        expect(page.locator("[data-test=state]")).to_have_text("ended by the steward")
+        expect(page.locator("[data-test=certificate]")).to_contain_text("The signature is valid")
+        expect(page.locator("[data-test=history]")).to_contain_text("certified the end")
+        li_na.check("request-ended-en")
+
+
+def test_decision_on_a_version_that_is_gone_is_said_and_not_done(
+    browser: Browser, console: str, sessions: dict[str, str]
+) -> None:
+    api = console.removesuffix("/console/")
+    with httpx.Client(
+        base_url=api, cookies={COOKIE: sessions["li-na"]}, headers={"Origin": api}, trust_env=False
+    ) as li_na:
+        body = {"subscriber": "tax", "view": ASKED_VIEW, "purpose": "p", "legal_basis": "l"}
+        at = f"/api/requests/{li_na.post('/api/requests', json=body).json()['id']}"
+        assert li_na.post(f"{at}/submit", json={"version": 1}).status_code == 200
+        with visiting(browser, console, sessions["wang-wei"]) as wang_wei:
+            page = wang_wei.go(f"request?id={at.rpartition('/')[2]}", "Request")
+            page.locator("[data-test=act-approve]").click()
+            assert li_na.post(f"{at}/withdraw", json={"version": 2}).status_code == 200
+            page.locator("form.act").get_by_role("button", name="Approve").click()
+            expect(page.locator("[data-test=told]")).to_contain_text("Somebody changed it in the meantime")
+            expect(page.locator("[data-test=state]")).to_have_text("withdrawn")
+            expect(page.locator("[data-test=act-approve]")).to_have_count(0)
+            wang_wei.check("request-stale-en")
+
+
+def test_who_may_not_ask_is_told_so_and_offered_nothing(
+    browser: Browser, console: str, sessions: dict[str, str]
+) -> None:
+    with visiting(browser, console, sessions["sun-li"]) as sun_li:
+        page = sun_li.go("requests", "Requests")
+        expect(page.locator("main tbody tr").first).to_contain_text(ASKED_VIEW)
+        assert page.locator("main a.button").count() == 0
+        sun_li.check("requests-en")
+        page = sun_li.go("ask", "Ask for a view")
+        expect(page.locator("main")).to_contain_text(STRANGER)
+        page = sun_li.go("inbox", "Inbox")
+        expect(page.locator("main")).to_contain_text("Nothing waits for you")
+        assert page.locator("main button").count() == 0
+        sun_li.check("inbox-empty-en")

@@ -31,8 +31,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from exchange.certificate import Signer, verify
 from exchange.commands import acting as command
-from exchange.errors import NotAllowedError
+from exchange.errors import NotAllowedError, SealError
+from exchange.governance import authority
 from exchange.governance.desk import Asked, Desk
 from exchange.governance.export import decisions_after
 from exchange.governance.objection import Objection, Place, State
@@ -230,6 +232,8 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/api/subscribers", None, {ALL: 200}),
     ("GET", "/api/corrections", None, {ALL: 200}),
     ("GET", "/api/requests", None, {ALL: 200}),
+    ("GET", "/api/requests/choices", None, {ALL: 200}),
+    ("GET", "/api/requests/{id}/certificate", None, {ALL: 404}),
     ("GET", "/api/requests/{id}", None, {ALL: 200, "foreign": 404}),
     ("GET", "/api/requests/999999", None, {ALL: 404}),
     ("GET", "/api/decisions", None, {ALL: 403, "auditor": 200, "authority": 200, "administrator": 200}),
@@ -241,6 +245,8 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("POST", "/api/requests/{id}/withdraw", {"version": 1}, {ALL: 403, "requester": 409}),
     ("POST", "/api/requests/{id}/end", {"version": 2, "reason": "r"}, {ALL: 409}),
     ("POST", "/api/requests/{id}/renew", {}, {ALL: 403, "requester": 409}),
+    ("POST", "/api/requests/{id}/certify", {}, {ALL: 403, "steward": 409}),
+    ("POST", "/api/requests/preview", {"view": VIEW}, {ALL: 200}),
     (
         "POST",
         "/api/requests/decisions",
@@ -282,7 +288,7 @@ def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
         if path.startswith("/api")
     }
     tried = {(method, re.sub(r"\?.*", "", path)) for method, path, *_ in MATRIX}
-    expanded = {(m, re.sub(r"(\{id\})/\w+$", r"\1/{act}", p)) for m, p in tried}
+    expanded = tried | {(m, re.sub(r"(\{id\})/\w+$", r"\1/{act}", p)) for m, p in tried}
     assert there <= expanded
 
 
@@ -352,9 +358,99 @@ def test_a_request_is_granted_and_ended_over_http(bus: Bus, asked: dict[str, Any
         assert "school" in bus.stack.admin.readers_of(f"share.{VIEW}")
         stale = wang_wei.post(f"{at}/end", headers={"If-Match": shown.headers["ETag"]}, json={"reason": "r"})
         assert stale.status_code == 412
-        ended = wang_wei.post(f"{at}/end", json={"version": 3, "reason": "over"})
-        assert ended.json()["state"] == "revoked"
+        ended = wang_wei.post(f"{at}/end", json={"version": 3, "reason": "over"}).json()
+        assert (ended["state"], ended["notes"], ended["is_certified"]) == ("revoked", [], True)
     assert "school" not in bus.stack.admin.readers_of(f"share.{VIEW}")
+
+
+def test_the_end_of_a_grant_is_certified_and_bars_no_later_one(bus: Bus, asked: dict[str, Any]) -> None:
+    at = f"/api/requests/{asked['id']}"
+    with bus.client("steward") as wang_wei, bus.client("foreign") as foreign:
+        assert wang_wei.post(f"{at}/approve", json={"version": 2}).json()["notes"] == []
+        assert wang_wei.get(f"{at}/certificate").status_code == 404
+        assert wang_wei.post(f"{at}/end", json={"version": 3, "reason": "over"}).json()["notes"] == []
+        detail, answer = wang_wei.get(at).json(), wang_wei.get(f"{at}/certificate")
+        assert foreign.get(f"{at}/certificate").status_code == 404
+    assert detail["certificate"]["problem"] == ""
+    assert [one["event"] for one in detail["history"]] == ["new", "submit", "approve", "revoke", "certify"]
+    key = Signer(bus.stack.settings.secrets).public_key
+    told = verify(answer.text, key, "it")
+    assert (told["kind"], told["request"], told["actor"], told["reason"]) == (
+        "ended", asked["id"], "wang-wei", "over",
+    )  # fmt: skip
+    assert "attachment" in answer.headers["content-disposition"]
+    with pytest.raises(SealError):
+        verify(answer.text.replace("over", "0ver"), key, "it")
+    body = {"subscriber": "school", "view": VIEW, "purpose": "p", "legal_basis": "l"}
+    with bus.client("requester") as li_na, bus.client("steward") as wang_wei:
+        again = f"/api/requests/{li_na.post('/api/requests', json=body).json()['id']}"
+        li_na.post(f"{again}/submit", json={"version": 1})
+        assert wang_wei.post(f"{again}/approve", json={"version": 2}).json()["notes"] == []
+        assert "school" in bus.stack.admin.readers_of(f"share.{VIEW}")
+        li_na.post(f"{again}/withdraw", json={"version": 3})
+
+
+def offered(bus: Bus, number: int) -> list[str]:
+    """Try every act on a version that is not there, in every role; return where offer and answer differ.
+
+    What may be done is refused as stale, or as lacking what goes with it; the rest for whoever asks it.
+    """
+    wrong = []
+    for role in ("requester", "steward", "authority", "auditor"):
+        with bus.client(role) as client:
+            acts = client.get(f"/api/requests/{number}").json()["acts"]
+            for act in ("submit", "approve", "return", "withdraw", "end"):
+                body = {"version": 999, "reason": "r"}
+                answer = client.post(f"/api/requests/{number}/{act}", json=body)
+                may = answer.status_code == 409 and "version 999 was shown" in answer.json()["detail"]
+                if may != (act in acts):
+                    wrong.append(f"{role} {act}: {answer.text}")
+    return wrong
+
+
+def test_what_is_not_offered_is_refused(bus: Bus, asked: dict[str, Any]) -> None:
+    at = f"/api/requests/{asked['id']}"
+    assert offered(bus, asked["id"]) == []
+    with bus.client("steward") as wang_wei:
+        assert wang_wei.get(at).json()["acts"] == ["approve", "return"]
+        waiting = wang_wei.get("/api/requests?waiting=true").json()["requests"]
+        assert asked["id"] in [one["id"] for one in waiting]
+        wang_wei.post(f"{at}/approve", json={"version": 2})
+        assert wang_wei.get(at).json()["acts"] == ["end"]
+        assert offered(bus, asked["id"]) == []
+    with bus.client("requester") as li_na:
+        assert li_na.get(at).json()["acts"] == ["withdraw", "renew"]
+
+
+def test_the_check_of_offers_sees_one_too_many(bus: Bus, asked: dict[str, Any]) -> None:
+    """Planted: an application that looks at the state alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(authority, "expect_step", lambda *_: None)
+        headers = {"Authorization": f"Bearer {bus.tokens['sun-li']}"}
+        app = an_app(bus.stack.settings)
+        shown = call(app, "GET", f"/api/requests/{asked['id']}", headers=headers).json()
+    assert "approve" in shown["acts"]
+    refused = call(app, "POST", f"/api/requests/{asked['id']}/approve", headers=headers, json={"version": 2})
+    assert refused.status_code == 403
+
+
+def test_a_preview_shows_a_made_up_record_and_what_is_wrong(bus: Bus) -> None:
+    with bus.client("requester") as li_na:
+        shown = li_na.post("/api/requests/preview", json={"view": VIEW, "subscriber": "school"}).json()
+        assert (shown["route"], shown["needs_purpose"], shown["problems"]) == ("steward", True, [])
+        texts = {one["showing"]["path"]: one["text"] for one in shown["fields"]}
+        assert texts["id_number"].startswith("t1_")
+        assert texts["full_name"].endswith("*")
+        masks = {"id_number": "token", "full_name": "clear"}
+        body = {"resource": "population.person", "fields": masks}
+        wrong = li_na.post("/api/requests/preview", json=body).json()
+        assert [one["showing"]["path"] for one in wrong["fields"] if one["problem"]] == ["full_name"]
+        both = li_na.post("/api/requests/preview", json=body | {"view": VIEW})
+        assert both.status_code == 400
+        choices = li_na.get("/api/requests/choices?text=basic").json()
+        assert [one["name"] for one in choices["subscribers"]] == ["school", "tax"]
+        assert [one["view"] for one in choices["views"]] == [VIEW]
+        assert li_na.get("/api/requests/choices?text=streets").json()["views"] == []
 
 
 def test_several_are_decided_on_each_for_itself(bus: Bus, asked: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from exchange.cluster import Acl
 from exchange.errors import ConfigError, GovernanceError, PartError
 from exchange.governance import relay as relaying
 from exchange.governance import store as stores
@@ -453,6 +454,17 @@ def test_a_request_becomes_access_within_five_seconds_and_ends_as_fast(bus: Bus,
         ("approve", "wang-wei", "done", "granted"),
         ("revoke", "wang-wei", "done", "revoked"),
     ]
+    by_hand = Acl("school", "topic", TOPIC, "literal", "read")
+    bus.stack.admin.ensure_acls([by_hand])
+    wait_for(lambda: reads(school), "a rule that nobody granted lets it read", 60)
+    certified = bus.run("request", "certify", number, "--as", "wang-wei")
+    assert certified.returncode == 0, certified.stderr
+    wait_for(lambda: not reads(school), "what was left of the access is gone", 60)
+    (bus.folder / "ended.json").write_text(certified.stdout)
+    checked = bus.answer("revoke-verify", str(bus.folder / "ended.json"))
+    assert (checked["valid"], checked["kind"], checked["request"]) == (True, "ended", int(number))
+    assert bus.run("request", "certify", number, "--as", "wang-wei").stdout == certified.stdout
+    assert in_kafka(bus.stack)[-1].event == "certify"
     sys.stderr.write(f"granted in {granted_s:.1f} s, ended in {ended_s:.1f} s\n")
     assert max(granted_s, ended_s) < 5
 

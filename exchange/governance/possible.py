@@ -1,0 +1,54 @@
+"""What somebody may do with a request now: whatever the rules that refuse would let through. No I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from exchange.errors import GovernanceError
+from exchange.governance import authority
+from exchange.governance.request import Event, Request, advance
+from exchange.topology.model import Topology
+
+CERTIFY: Final = "certify"
+RENEW: Final = "renew"
+_BY_PEOPLE: Final = (Event.SUBMIT, Event.APPROVE, Event.RETURN, Event.WITHDRAW, Event.REVOKE)
+
+
+def acts(
+    topology: Topology, actor: str, request: Request, now: dt.datetime, *, is_renewed: bool
+) -> tuple[str, ...]:
+    """Return the events, and `renew` and `certify`, that would not be refused.
+
+    What is still to be given counts as given well: a reason, a later last day, the purpose of a draft.
+
+    is_renewed: whether a renewal of it is asked for.
+    """
+    found = [
+        event.value for event in _BY_PEOPLE if _passes(partial(_try, topology, actor, request, event, now))
+    ]
+    if _passes(lambda: authority.expect_renewable(topology, actor, request, is_asked_for=is_renewed)):
+        found.append(RENEW)
+    if _passes(lambda: authority.expect_certifiable(topology, actor, request)):
+        found.append(CERTIFY)
+    return tuple(found)
+
+
+def _try(topology: Topology, actor: str, request: Request, event: Event, now: dt.datetime) -> None:
+    authority.expect_step(topology, actor, request, event)
+    if event == Event.APPROVE:
+        authority.expect_same_view(request, topology)
+    if event == Event.SUBMIT:
+        authority.expect_shareable(topology, request.subscriber, request.view)
+        request = request.model_copy(update={"until": None})
+    advance(request, event, actor, now, "any")
+
+
+def _passes(judge: Callable[[], None]) -> bool:
+    try:
+        judge()
+    except GovernanceError:
+        return False
+    return True
