@@ -26,8 +26,8 @@ from monitor.alerts.desk import Desk
 from monitor.alerts.look import with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
+from monitor.api import dealing, report, sight
 from monitor.api import quality as quality_api
-from monitor.api import sight
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
 from monitor.api.requests import OnlineDesk
@@ -98,7 +98,9 @@ class Service:
         listening = listen(host, port)
         app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
+        dealing.add(app, self._identity)
         quality_api.add(app, self._clickhouse)
+        report.add(app, self._clickhouse, self._identity)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,

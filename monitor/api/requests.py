@@ -205,7 +205,7 @@ def _add_decisions(app: FastAPI, identity: Identity) -> None:
         "/api/decisions", tags=["requests"], response_model=Decisions, responses=_ERRORS | {200: csv_answer}
     )
     def decisions(given: Annotated[DecisionsParams, Query()]) -> Any:
-        """List decisions and refused attempts in the order in which they happened; `next` asks for more."""
+        """List decisions and refused attempts, oldest or newest first; `next` asks for more."""
         if given.format == "csv":
             headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
             return StreamingResponse(_lines(_found(identity, given)), headers=headers, media_type="text/csv")
@@ -222,7 +222,8 @@ def _found(identity: Identity, given: DecisionsParams) -> Iterator[Decision]:
     after = given.after
     while True:
         with identity.store().change() as change:
-            batch = change.decisions(after, _PAGE)
+            ask = change.decisions if given.order == "oldest" else change.newest_decisions
+            batch = ask(after, _PAGE)
         if not batch:
             return
         yield from (one for one in batch if given.takes(one))
@@ -230,7 +231,7 @@ def _found(identity: Identity, given: DecisionsParams) -> Iterator[Decision]:
 
 
 def _lines(found: Iterator[Decision]) -> Iterator[str]:
-    columns = [*_CSV, "view", "reason"]
+    columns = [*_CSV, "view", "reason", "about"]
     yield _line(columns)
     for one in found:
         yield _line([_harmless(str(getattr(one, name))) for name in columns])
