@@ -1,7 +1,18 @@
 /** The page that the address names, and what it is about: `#/route?topic=…&view_topic=…`. */
 import { computed, ref } from 'vue'
 
-export const PAGES = ['overview', 'wall', 'resources', 'quarantine', 'connectors'] as const
+export const PAGES = [
+  'overview',
+  'wall',
+  'resources',
+  'quarantine',
+  'connectors',
+  'alerts',
+  'quality',
+  'report',
+  'audit',
+  'users',
+] as const
 const DETAILS = { route: 'overview', resource: 'resources' } as const
 type Detail = keyof typeof DETAILS
 export type Page = (typeof PAGES)[number] | Detail
@@ -18,6 +29,6 @@ export const page = computed<Page>(() => {
 export const section = computed(() => (page.value in DETAILS ? DETAILS[page.value as Detail] : page.value))
 export const about = computed(() => new URLSearchParams(parts.value[1] ?? ''))
 
-export function addressOf(name: Page, places: Record<string, string>): string {
-  return `#/${name}?${new URLSearchParams(places)}`
+export function addressOf(name: Page, places: Record<string, string | number>): string {
+  return `#/${name}?${new URLSearchParams(Object.entries(places).map(([place, value]) => [place, String(value)]))}`
 }

@@ -241,6 +241,19 @@ export async function send(path: string, body: unknown): Promise<void> {
   if (!answer.ok) throw await refusal(answer)
 }
 
+/** As `send`, with what was answered. What is decided is brought into force first, which takes a while. */
+export async function post<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const answer = await fetch(path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(120_000),
+  })
+  if (answer.status === 401) loginWanted.value = true
+  if (!answer.ok) throw await refusal(answer)
+  return (await answer.json()) as T
+}
+
 export function haltText({ topic, partition, offset, reason }: Halt): string {
   return topic === '' ? reason : `${topic} ${partition}:${offset}: ${reason}`
 }

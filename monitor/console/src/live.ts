@@ -83,10 +83,18 @@ export function keepLive(): void {
   })
 }
 
-/** Ask for a path again and again; null asks for nothing. What came last stays while the monitor is away. */
-export function asked<T>(path: () => string | null, everyMs = POLL_MS): { found: Ref<T | null>; missing: Ref<boolean> } {
+/**
+ * Ask for a path again and again; null asks for nothing. What came last stays while the monitor is away.
+ *
+ * `failed` is what the monitor said last instead of an answer, or empty; `look` asks at once.
+ */
+export function asked<T>(
+  path: () => string | null,
+  everyMs = POLL_MS,
+): { found: Ref<T | null>; missing: Ref<boolean>; failed: Ref<string>; look: () => Promise<void> } {
   const found = ref(null) as Ref<T | null>
   const missing = ref(false)
+  const failed = ref('')
   async function look(): Promise<void> {
     const wanted = path()
     if (wanted === null || document.hidden || loginWanted.value) return
@@ -95,8 +103,11 @@ export function asked<T>(path: () => string | null, everyMs = POLL_MS): { found:
       if (wanted !== path()) return
       found.value = answer
       missing.value = false
+      failed.value = ''
     } catch (error) {
-      if (error instanceof HttpError && error.status === 404 && wanted === path()) missing.value = true
+      if (!(error instanceof HttpError) || wanted !== path()) return
+      if (error.status === 404) missing.value = true
+      else failed.value = error.detail || error.message
     }
   }
   watch(path, (_now, before) => {
@@ -105,5 +116,5 @@ export function asked<T>(path: () => string | null, everyMs = POLL_MS): { found:
   }, { immediate: true })
   const timer = setInterval(look, everyMs)
   onUnmounted(() => clearInterval(timer))
-  return { found, missing }
+  return { found, missing, failed, look }
 }
