@@ -23,7 +23,7 @@ from exchange.identity.caller import Sight
 from exchange.plan import PublishedPlan
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.alerts.desk import Desk
-from monitor.alerts.look import with_figures
+from monitor.alerts.look import certificates, with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api import dealing, report, sight
@@ -61,6 +61,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         selfcheck.check_certificate(settings)
         client = settings.kafka_client(PRINCIPAL)
+        self._root = settings.root
         self._started_at_ms = _now_ms()
         self._stop = threading.Event()
         self._parts = {name: PartHealth(ok=False, text="starting") for name in _PARTS}
@@ -196,7 +197,10 @@ class Service:
     def _seen(self, overdue: tuple[Overdue, ...] | None) -> Seen:
         """Return what the rules of alerts look at now."""
         workers = self._workers() if self._heartbeats.health().ok else None
-        before = Seen(_now_ms(), self.health().parts, self._plans.newest, workers, overdue=overdue)
+        before = Seen(
+            _now_ms(), self.health().parts, self._plans.newest, workers,
+            overdue=overdue, certificates=certificates(self._root),
+        )  # fmt: skip
         return with_figures(before, self._figures)
 
     def _summary(self) -> dict[str, Any]:
