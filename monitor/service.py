@@ -23,12 +23,12 @@ from exchange.identity.caller import Sight
 from exchange.plan import PublishedPlan
 from exchange.settings import REGISTRY_PASSWORD, Settings
 from monitor.alerts.desk import Desk
-from monitor.alerts.look import with_figures
+from monitor.alerts.look import certificates, with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api import corrections as corrections_api
+from monitor.api import dealing, report, sight
 from monitor.api import quality as quality_api
-from monitor.api import sight
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
 from monitor.api.requests import OnlineDesk
@@ -62,6 +62,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         selfcheck.check_certificate(settings)
         client = settings.kafka_client(PRINCIPAL)
+        self._root = settings.root
         self._started_at_ms = _now_ms()
         self._stop = threading.Event()
         self._parts = {name: PartHealth(ok=False, text="starting") for name in _PARTS}
@@ -99,8 +100,10 @@ class Service:
         listening = listen(host, port)
         app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
+        dealing.add(app, self._identity)
         quality_api.add(app, self._clickhouse)
         corrections_api.add(app, self._online.identity)
+        report.add(app, self._clickhouse, self._identity)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=3, limit_concurrency=500,
@@ -196,7 +199,10 @@ class Service:
     def _seen(self, overdue: tuple[Overdue, ...] | None) -> Seen:
         """Return what the rules of alerts look at now."""
         workers = self._workers() if self._heartbeats.health().ok else None
-        before = Seen(_now_ms(), self.health().parts, self._plans.newest, workers, overdue=overdue)
+        before = Seen(
+            _now_ms(), self.health().parts, self._plans.newest, workers,
+            overdue=overdue, certificates=certificates(self._root),
+        )  # fmt: skip
         return with_figures(before, self._figures)
 
     def _summary(self) -> dict[str, Any]:

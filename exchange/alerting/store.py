@@ -99,17 +99,6 @@ class AlertStore:
                     _tell(connection, active[key], Event.FIRING, channels, now_ms)
         return sorted(active.values(), key=lambda alert: alert.id)
 
-    def change(self, id_: int, change: Callable[[Alert], Alert]) -> Alert:
-        """Store what a function makes of an alert. Raises: GovernanceError when there is no such alert."""
-        with self._store.connected(lock=True) as connection:
-            found = connection.scalar(sa.select(_ALERTS.c.document).where(_ALERTS.c.id == id_))
-            if found is None:
-                msg = f"there is no alert {id_}; `exchange alert list` shows all"
-                raise GovernanceError(msg)
-            after = change(Alert.model_validate_json(found))
-            _write(connection, after)
-        return after
-
     def active(self) -> list[Alert]:
         """Return what is not over, oldest first."""
         with self._store.connected() as connection:
@@ -170,6 +159,17 @@ class AlertStore:
     def _note(self, notice: Notice, **values: int) -> None:
         with self._store.connected(lock=True) as connection:
             connection.execute(sa.update(_NOTICES).where(_NOTICES.c.id == notice.id).values(**values))
+
+
+def change(connection: sa.Connection, id_: int, make: Callable[[Alert], Alert]) -> Alert:
+    """Store what a function makes of an alert. Raises: GovernanceError when there is no such alert."""
+    found = connection.scalar(sa.select(_ALERTS.c.document).where(_ALERTS.c.id == id_))
+    if found is None:
+        msg = f"there is no alert {id_}; `exchange alert list` shows all"
+        raise GovernanceError(msg)
+    after = make(Alert.model_validate_json(found))
+    _write(connection, after)
+    return after
 
 
 def _begin(connection: sa.Connection, alert: Alert, now_ms: int) -> Alert:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import sys
@@ -15,9 +16,9 @@ from exchange.errors import ConfigError
 
 if TYPE_CHECKING:
     from exchange.alerting.alert import Alert
+    from exchange.governance.store import Store
 
 _UNIT_S: Final = {"m": 60, "h": 3600, "d": 86_400}
-_LONGEST_S: Final = 30 * 86_400
 Id = Annotated[int, typer.Argument(help="Number of the alert, as `list` shows it.", show_default=False)]
 Actor = Annotated[str, typer.Option("--as", help="Who does it; default: the user of this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
@@ -63,9 +64,9 @@ def ack(alert: Id, actor: Actor = "", as_json: Json = False) -> None:
       exchange alert ack 12
       exchange alert ack 12 --as li-na --json
     """
-    from exchange.alerting.alert import acknowledged
+    from exchange.alerting.dealing import acknowledge
 
-    _change(alert, lambda found: acknowledged(found, _name(actor)), as_json)
+    _deal(lambda store: acknowledge(store, _name(actor), alert, _now()), as_json)
 
 
 def silence(
@@ -80,10 +81,10 @@ def silence(
     Examples:
       exchange alert silence 12 --for 4h --reason "the source is being moved"
     """
-    from exchange.alerting.alert import silenced
+    from exchange.alerting.dealing import silence as keep_silent
 
-    until_ms = time.time_ns() // 1_000_000 + _seconds(duration) * 1000
-    _change(alert, lambda found: silenced(found, _name(actor), reason, until_ms), as_json)
+    lasts_s = _seconds(duration)
+    _deal(lambda store: keep_silent(store, _name(actor), alert, reason, lasts_s, _now()), as_json)
 
 
 def key(
@@ -135,13 +136,12 @@ def _en(label: object) -> str:
     return str(label["en"]) if isinstance(label, dict) else ""
 
 
-def _change(id_: int, change: Callable[[Alert], Alert], as_json: bool) -> None:
-    from exchange.alerting.store import AlertStore
+def _deal(do: Callable[[Store], Alert], as_json: bool) -> None:
     from exchange.governance.store import Store
     from exchange.settings import Settings
 
     with Store.of(Settings()) as store:
-        after = AlertStore(store).change(id_, change).model_dump(mode="json")
+        after = do(store).model_dump(mode="json")
     sys.stdout.write(json.dumps(after, ensure_ascii=False) + "\n" if as_json else alert_text(after))
 
 
@@ -155,10 +155,16 @@ def _name(actor: str) -> str:
         raise ConfigError(msg) from None
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now().astimezone()
+
+
 def _seconds(text: str) -> int:
+    from exchange.alerting.dealing import LONGEST_SILENCE_S
+
     found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
     seconds = int(found[1]) * _UNIT_S[found[2]] if found else 0
-    if not 0 < seconds <= _LONGEST_S:
+    if not 0 < seconds <= LONGEST_SILENCE_S:
         msg = f"--for {text[:20]}: wanted is a time like 30m, 4h or 2d, 30 days at most"
         raise ConfigError(msg)
     return seconds

@@ -13,8 +13,8 @@ import typer
 from exchange.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
+    from exchange.governance.request import Request
     from exchange.settings import Settings
-    from exchange.topology.model import Topology
 
 _TIMEOUT_S: Final = 60.0
 _KINDS: Final = (".json", ".xlsx", ".html")
@@ -38,7 +38,7 @@ def report(
     """
     from exchange.commands.topology import load
     from exchange.governance.desired import with_approved
-    from exchange.report.assess import assess
+    from exchange.report.assess import assess, overdue
     from exchange.settings import Settings
 
     if out is not None and out.suffix not in _KINDS:
@@ -47,7 +47,7 @@ def report(
     settings, now = Settings(), dt.datetime.now().astimezone()
     topology = with_approved(settings, load(settings, settings.topology)[0].topology)
     found = _quality(settings, _month(month, now))
-    assessment = assess(found, topology, _overdue(settings, topology, now), now)
+    assessment = assess(found, topology, overdue(_requests(settings), topology, now), now)
     if out is None:
         sys.stdout.write(assessment.model_dump_json(indent=2) + "\n")
         return
@@ -95,22 +95,10 @@ def _quality(settings: Settings, month: str) -> dict[str, Any]:
         raise TransientError(msg) from None
 
 
-def _overdue(settings: Settings, topology: Topology, now: dt.datetime) -> dict[str, int]:
-    """Return department → overdue requests for views of its resources."""
-    from exchange.governance import clock
+def _requests(settings: Settings) -> list[Request]:
     from exchange.governance.store import Store, exists
 
-    counts: dict[str, int] = {}
     if not exists(settings):
-        return counts
+        return []
     with Store.of(settings) as store, store.change() as change:
-        requests = change.requests()
-    for request in requests:
-        late = clock.notice(request, now, topology.governance) in (
-            clock.Notice.OVERDUE,
-            clock.Notice.ESCALATED,
-        )
-        if late and request.view in topology.views:
-            department = topology.steward_department(topology.views[request.view].resource)
-            counts[department] = counts.get(department, 0) + 1
-    return counts
+        return change.requests()

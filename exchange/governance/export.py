@@ -16,11 +16,15 @@ _COLUMNS: Final = (
 _PAGE: Final = 500
 
 
-def decisions_after(store: Store, after: int) -> Iterator[Decision]:
-    """Yield the decisions behind a number, in the order in which they happened."""
+def decisions_after(store: Store, after: int, *, newest_first: bool = False) -> Iterator[Decision]:
+    """Yield the decisions behind a number, in the order in which they happened.
+
+    newest_first: in the other order those before it; 0 for all.
+    """
     while True:
         with store.change() as change:
-            batch = change.decisions(after, _PAGE)
+            ask = change.newest_decisions if newest_first else change.decisions
+            batch = ask(after, _PAGE)
         if not batch:
             return
         yield from batch

@@ -133,6 +133,13 @@ class Change:
         )
         return [Decision.model_validate_json(document) for document in self._connection.scalars(query)]
 
+    def newest_decisions(self, before: int, limit: int) -> list[Decision]:
+        """Return decisions before a number, or all (0), the newest first."""
+        query = sa.select(_DECISIONS.c.document).order_by(_DECISIONS.c.sequence.desc()).limit(limit)
+        if before > 0:
+            query = query.where(_DECISIONS.c.sequence < before)
+        return [Decision.model_validate_json(document) for document in self._connection.scalars(query)]
+
     def lock(self) -> None:
         """Wait until no other change is under way, and keep others waiting until the end of this one."""
         counter = _COUNTERS.c.name == "decisions"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from pydantic import Field
 
+from exchange.governance import clock
+from exchange.governance.request import Request
 from exchange.model import Label, Model
 from exchange.plan import view_topic
 from exchange.topology.model import Topology
+
+_LATE: Final = (clock.Notice.OVERDUE, clock.Notice.ESCALATED)
 
 
 class RuleLine(Model):
@@ -88,6 +92,17 @@ def assess(
         resources=resources,
         rules=tuple(sorted(rules, key=lambda rule: (-rule.changes, rule.resource, rule.field))),
     )
+
+
+def overdue(requests: Iterable[Request], topology: Topology, now: dt.datetime) -> dict[str, int]:
+    """Return department → overdue requests for views of its resources."""
+    counts: dict[str, int] = {}
+    for request in requests:
+        late = clock.notice(request, now, topology.governance) in _LATE
+        if late and request.view in topology.views:
+            department = topology.steward_department(topology.views[request.view].resource)
+            counts[department] = counts.get(department, 0) + 1
+    return counts
 
 
 def _resource(name: str, topology: Topology, found: Mapping[str, Any] | None) -> ResourceLine:

@@ -22,7 +22,9 @@ _LEAST_REFUSED: Final = 20
 
 def known_kinds(seen: Seen) -> frozenset[Kind]:
     """Return the kinds that this moment can say something about."""
-    known: set[Kind] = {"certificate"}
+    known: set[Kind] = set()
+    if seen.certificates is not None:
+        known.add("certificate")
     if seen.workers is not None and seen.plan is not None:
         known |= {"part_down", "retained_wal"}
     if seen.workers is not None and seen.groups is not None:
@@ -52,7 +54,7 @@ def conditions(seen: Seen, stood_ms: Mapping[tuple[str, str], int]) -> Iterator[
         where = f"request {one.request}"
         days = max((seen.now_ms - one.due_ms) / _DAY_MS, 0.0)
         yield Condition("overdue_request", "overdue", "request", where, days, one.due_ms, one.view)
-    for where, ends_ms in seen.certificates.items():
+    for where, ends_ms in (seen.certificates or {}).items():
         left_days = (ends_ms - seen.now_ms) / _DAY_MS
         yield Condition("certificate", "expires", "monitor", where, left_days)
 

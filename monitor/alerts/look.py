@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from exchange.errors import TransientError
+from exchange.errors import ConfigError, TransientError
+from exchange.local import kafka_tls
+from exchange.tls.files import TlsFiles
 from monitor.alerts.judge import refused_share
 from monitor.alerts.seen import Seen
 from monitor.figures import Figures
 from monitor.glance import BALANCE_MINUTES, WINDOW_S
 
 _LONG_WINDOW_S: Final = 3600
+
+
+def certificates(root: Path) -> dict[str, int] | None:
+    """Return until when the own Kafka's certificate holds, milliseconds; None if it is unreadable."""
+    if kafka_tls.in_force(root) is None:
+        return {}
+    try:
+        found = TlsFiles(root).kafka_described()
+    except ConfigError:
+        return None
+    return {} if found is None else {"kafka": int(found.not_after.timestamp() * 1000)}
 
 
 def with_figures(seen: Seen, figures: Figures) -> Seen:

@@ -29,7 +29,7 @@ class Overdue:
 class Seen:
     """One moment. long_refused: topic → share refused within the last hour; asked for only when it matters.
 
-    certificates: place → when its certificate ends, milliseconds.
+    certificates: place → when its certificate ends, milliseconds; None where one cannot be read.
     """
 
     now_ms: int
@@ -40,7 +40,7 @@ class Seen:
     routes: tuple[Route, ...] | None = None
     balance: Balance | None = None
     overdue: tuple[Overdue, ...] | None = None
-    certificates: Mapping[str, int] = field(default_factory=dict)
+    certificates: Mapping[str, int] | None = field(default_factory=dict)
     long_refused: Callable[[], Mapping[str, float]] = dict
 
 

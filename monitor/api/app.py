@@ -10,7 +10,19 @@ from pydantic import Field, SecretStr
 
 from exchange.alerting.alert import Alert
 from exchange.identity.caller import Sight
-from monitor.api import alerts, catalogue, console, live, login, metrics, problem, requests, security, sight
+from monitor.api import (
+    alerts,
+    catalogue,
+    console,
+    live,
+    login,
+    metrics,
+    problem,
+    requests,
+    security,
+    sight,
+    users,
+)
 from monitor.api.gate import Gate
 from monitor.api.models import (
     AccountsProgress,
@@ -89,6 +101,7 @@ def build(
         app.add_middleware(Gate, identity=online.identity)
         login.add(app, online.identity)
         requests.add(app, online)
+        users.add(app, online.identity)
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)
     _add_metrics(app, overview, figures, identity)

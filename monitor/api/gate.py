@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exchange import log
 from exchange.errors import ExchangeError, LoginError, NoRoleError
-from exchange.identity.caller import READS_DECISIONS, SEES_ALL, Caller
+from exchange.identity.caller import MACHINE, READS_DECISIONS, SEES_ALL, Caller
 from exchange.topology.model import Role
 from monitor.api import problem
 from monitor.api.problem import Refused
@@ -47,6 +47,11 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/requests/preview"): EVERY_ROLE,
     ("POST", "/api/requests/{id}/{act}"): EVERY_ROLE,
     ("GET", "/api/decisions"): READS_DECISIONS,
+    ("POST", "/api/alerts/{id}/acknowledge"): frozenset({"operations", "administrator"}),
+    ("POST", "/api/alerts/{id}/silence"): frozenset({"operations", "administrator"}),
+    ("GET", "/api/users"): frozenset({"administrator", "auditor"}),
+    ("POST", "/api/users"): frozenset({"administrator"}),
+    ("POST", "/api/users/{name}/{act}"): frozenset({"administrator"}),
 }
 """Method and path → roles that are answered."""
 _OPEN: Final = frozenset(
@@ -64,6 +69,7 @@ _OPEN: Final = frozenset(
         "subscribers",
         "alerts",
         "quality",
+        "report",
         "me",
     )
 )
@@ -155,6 +161,16 @@ def caller_of(asked: Request) -> Caller:
     caller = getattr(asked.state, "caller", None)
     if not isinstance(caller, Caller):
         raise Refused(401, _BEGIN, {"WWW-Authenticate": "Bearer"})
+    return caller
+
+
+def person_of(asked: Request) -> Caller:
+    """Return the person who calls. Raises: Refused where it is nobody, or the machine."""
+    caller = caller_of(asked)
+    if caller.name == MACHINE:
+        raise Refused(
+            403, "this is done by a person, whose name stays with it; the machine's token is nobody's"
+        )
     return caller
 
 

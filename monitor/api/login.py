@@ -35,6 +35,12 @@ class Login(Model):
     password: SecretStr = Field(min_length=1, max_length=1024)
 
 
+class Ways(Model):
+    """How one may log in here."""
+
+    provider: bool = Field(description="Whether /api/login/oidc leads to an identity provider.")
+
+
 class HeldRole(Model):
     """A role, and a department that it holds for."""
 
@@ -54,6 +60,11 @@ def add(app: FastAPI, identity: Identity) -> None:
     _add_password(app, identity)
     if identity.settings.oidc_issuer is not None:
         _add_provider(app, identity, Provider(identity.settings, identity.redis))
+
+    @app.get("/api/login", tags=["identity"])
+    def ways() -> Ways:
+        """Tell how one may log in; anybody may ask."""
+        return Ways(provider=identity.settings.oidc_issuer is not None)
 
     @app.post("/api/logout", tags=["identity"], status_code=204)
     def logout(asked: Request, response: Response) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from pydantic import Field
@@ -17,12 +17,26 @@ class QualityParams(Model):
     """Query parameters of /api/quality."""
 
     month: str = Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$", description="Like 2026-11, UTC.")
+    limit: int | None = Field(default=None, ge=1, le=1000, description="At most so many; all when not given.")
+    offset: int = Field(default=0, ge=0, le=2**31 - 1, description="`next_offset` of the page before.")
+
+
+class QualityPage(Quality):
+    """A month, the lowest scores first; views are those of all resources."""
+
+    total: int = Field(description="Resources that had changes.")
+    next_offset: int | None = Field(description="For the next page; null on the last one.")
 
 
 def add(app: FastAPI, clickhouse: ClickHouse) -> None:
     """Serve the quality of months."""
 
     @app.get("/api/quality", tags=["monitor"])
-    def of_month(asked: Annotated[QualityParams, Query()]) -> Quality:
+    def of_month(asked: Annotated[QualityParams, Query()]) -> QualityPage:
         """Show indicators, score and broken rules of every resource, and what each view got."""
-        return quality(clickhouse, dt.date.fromisoformat(f"{asked.month}-01"))
+        found = quality(clickhouse, dt.date.fromisoformat(f"{asked.month}-01"))
+        ordered = sorted(found.resources, key=lambda one: (one.score is None, one.score, one.topic))
+        end = len(ordered) if asked.limit is None else asked.offset + asked.limit
+        shown: dict[str, Any] = dict(found) | {"resources": tuple(ordered[asked.offset : end])}
+        following = end if end < len(ordered) else None
+        return QualityPage(**shown, total=len(ordered), next_offset=following)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from exchange.governance.clock import Notice
+from exchange.governance.clock import ZONE, Notice
 from exchange.governance.request import Request, Route, State
 from exchange.governance.store import Decision
 from exchange.model import Model
@@ -181,9 +181,13 @@ class Outcomes(Model):
 class DecisionsParams(Model):
     """Query parameters of /api/decisions."""
 
-    after: int = Field(default=0, ge=0, le=2**63 - 1, description="Only behind this number.")
+    after: int = Field(default=0, ge=0, le=2**63 - 1, description="`next` of the page before; 0: the first.")
+    order: Literal["oldest", "newest"] = Field(default="oldest", description="What comes first.")
     limit: int = Field(default=100, ge=1, le=1000, description="Not of CSV, which has all.")
     actor: NameFilter = ""
+    about: NameFilter = Field(default="", description="Part of what it is about, of subscriber or view.")
+    since: Day = Field(default=None, description="First day, in Beijing time.")
+    until: Day = Field(default=None, description="Last day.")
     request: int = Field(default=0, ge=0, le=_LONGEST_ID)
     event: NameFilter = ""
     outcome: Literal["", "done", "refused"] = ""
@@ -192,7 +196,13 @@ class DecisionsParams(Model):
     def takes(self, one: Decision) -> bool:
         """Return whether a decision is asked for."""
         wanted = {"actor": self.actor, "request": self.request, "event": self.event, "outcome": self.outcome}
-        return all(not value or getattr(one, name) == value for name, value in wanted.items())
+        day = dt.datetime.fromisoformat(one.at).astimezone(ZONE).date()
+        return (
+            all(not value or getattr(one, name) == value for name, value in wanted.items())
+            and any(self.about in text for text in (one.about, one.subscriber, one.view))
+            and (self.since is None or self.since <= day)
+            and (self.until is None or day <= self.until)
+        )
 
 
 class Decisions(Model):

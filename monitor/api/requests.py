@@ -271,7 +271,7 @@ def _add_decisions(app: FastAPI, identity: Identity) -> None:
         "/api/decisions", tags=["requests"], response_model=Decisions, responses=_ERRORS | {200: csv_answer}
     )
     def decisions(given: Annotated[DecisionsParams, Query()]) -> Any:
-        """List decisions and refused attempts in the order in which they happened; `next` asks for more."""
+        """List decisions and refused attempts, oldest or newest first; `next` asks for more."""
         if given.format == "csv":
             headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
             return StreamingResponse(
@@ -287,4 +287,7 @@ def _add_decisions(app: FastAPI, identity: Identity) -> None:
 
 
 def _found(identity: Identity, given: DecisionsParams) -> Iterator[Decision]:
-    return (one for one in decisions_after(identity.store(), given.after) if given.takes(one))
+    newest = given.order == "newest"
+    return (
+        one for one in decisions_after(identity.store(), given.after, newest_first=newest) if given.takes(one)
+    )

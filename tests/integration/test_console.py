@@ -55,15 +55,18 @@ TITLES = {
     "en": {
         "overview": "Overview", "wall": "Situation", "resources": "Resources", "quarantine": "Quarantine",
         "connectors": "Connectors and workers", ROUTE: "Route", RESOURCE: "Resource",
+        "alerts": "Alerts", "quality": "Quality", "report": "Assessment",
     },
     "zh": {
         "overview": "总览", "wall": "态势", "resources": "资源", "quarantine": "隔离区",
         "connectors": "连接器与处理进程", ROUTE: "路线", RESOURCE: "资源",
+        "alerts": "告警", "quality": "质量", "report": "评估",
     },
 }  # fmt: skip
 SEEN = {
     "overview": TOPIC, "wall": "housing", "resources": "population.person", "quarantine": TOPIC,
     "connectors": "cdc-console", ROUTE: VIEW, RESOURCE: "population.person.school",
+    "alerts": "cdc-console", "quality": "population.person", "report": "population.person",
 }  # fmt: skip
 PAGES = tuple(SEEN)
 HALT = "<img src=x onerror=document.title='ran'> was dropped and made anew"
@@ -252,7 +255,18 @@ def test_monitor_that_is_away_is_said_and_comes_back(page: Page, console: str) -
 
 def test_keyboard_alone_reaches_every_page_and_switch(page: Page, console: str) -> None:
     open_page(page, console, "overview", "en")
-    titles = ("Situation", "Resources", "Quarantine", "Connectors and workers", "Requests", "Inbox", "Grants")
+    titles = (
+        "Situation",
+        "Resources",
+        "Quarantine",
+        "Connectors and workers",
+        "Requests",
+        "Inbox",
+        "Grants",
+        "Alerts",
+        "Quality",
+        "Assessment",
+    )
     for title in titles:
         page.keyboard.press("Tab")
         if title == "Situation":
@@ -263,7 +277,7 @@ def test_keyboard_alone_reaches_every_page_and_switch(page: Page, console: str) 
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("授权")
+    expect(page.get_by_role("heading", level=1)).to_have_text("评估")
 
 
 def test_figures_come_by_the_stream_without_being_asked_for(page: Page, console: str) -> None:
@@ -576,3 +590,125 @@ def test_who_may_not_ask_is_told_so_and_offered_nothing(
         expect(page.locator("main")).to_contain_text("Nothing waits for you")
         assert page.locator("main button").count() == 0
         sun_li.check("inbox-empty-en")
+
+
+# --- by role: these tests come last, as the figures are open to nobody behind them -------------------------
+
+MENUS = {
+    "li-na": set(),
+    "chen-hao": {"Alerts", "Quality", "Assessment"},
+    "sun-li": {"Alerts", "Quality", "Assessment", "Audit log", "Users"},
+    "wu-gang": {"Alerts", "Quality", "Assessment", "Audit log", "Users"},
+}
+BY_ROLE = {"Alerts", "Quality", "Assessment", "Audit log", "Users"}
+
+
+@pytest.fixture(scope="module")
+def staff(stack: Stack, console: str) -> dict[str, str]:
+    """Return a session of each person of MENUS; one of them has an account."""
+    with Store.of(stack.settings) as store:
+        accounts = Accounts(store, now)
+        accounts.add("li-na", "correct horse battery staple")
+        return {name: accounts.open_session(name, None, 3600) for name in MENUS}
+
+
+@contextmanager
+def seen_by(browser: Browser, console: str, session: str, locale: str = "en-GB") -> Iterator[Page]:
+    """Yield the overview as somebody sees it."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale=locale)
+    context.set_default_timeout(PATIENCE_MS)
+    context.add_cookies([{"name": COOKIE, "value": session, "url": console.partition("/console")[0]}])
+    shown = context.new_page()
+    shown.goto(console)
+    expect(shown.locator("[data-test=logout]")).to_be_visible(timeout=PATIENCE_MS)
+    yield shown
+    context.close()
+
+
+def go(page: Page, name: str, text: str) -> list[dict[str, Any]]:
+    """Open a page, wait for a text, and return what is not accessible."""
+    page.goto(f"{page.url.partition('#')[0]}#/{name}")
+    expect(page.locator("main")).to_contain_text(text, timeout=PATIENCE_MS)
+    keep_screenshot(page, name)
+    return violations(page) if AXE.exists() else []
+
+
+@pytest.mark.parametrize("name", MENUS)
+def test_menu_offers_each_role_its_own(
+    browser: Browser, console: str, staff: dict[str, str], name: str
+) -> None:
+    with seen_by(browser, console, staff[name]) as page:
+        links = page.locator("nav a")
+        expect(links.filter(has_text="Overview")).to_have_count(1, timeout=PATIENCE_MS)
+        offered = {title for title in BY_ROLE if links.filter(has_text=title).count()}
+        assert offered == MENUS[name]
+        page.goto(f"{console}#/users")
+        if "Users" not in offered:
+            expect(page.locator("main")).to_contain_text("None of your roles", timeout=PATIENCE_MS)
+        assert page.get_by_role("button", name="Shut out").count() == 0 or name == "wu-gang"
+
+
+def test_alert_is_acknowledged_and_silenced_by_keyboard_and_the_audit_log_says_who(
+    browser: Browser, console: str, staff: dict[str, str], stack: Stack
+) -> None:
+    beat(stack)
+    with seen_by(browser, console, staff["sun-li"]) as auditor:
+        wrong = go(auditor, "alerts", "exchange connect market")
+        assert auditor.get_by_role("button", name="Acknowledge").count() == 0
+    with seen_by(browser, console, staff["chen-hao"]) as page:
+        wrong += go(page, "alerts", "exchange connect market")
+        expect(page.locator("[data-test=firing]")).to_contain_text("firing", timeout=PATIENCE_MS)
+        one = page.locator(".alerts > li").filter(has_text="market (capture)").first
+        one.get_by_role("button", name="Acknowledge").press("Enter")
+        expect(one).to_contain_text("acknowledged by chen-hao", timeout=PATIENCE_MS)
+        one.get_by_role("button", name="Silence").press("Enter")
+        expect(page.get_by_label("Why nobody is to be told")).to_be_focused(timeout=PATIENCE_MS)
+        wrong += violations(page) if AXE.exists() else []
+        page.keyboard.type("the source moves")
+        page.keyboard.press("Enter")
+        expect(one).to_contain_text("silenced by chen-hao", timeout=PATIENCE_MS)
+        expect(one).to_contain_text("the source moves", timeout=PATIENCE_MS)
+    with seen_by(browser, console, staff["sun-li"], "zh-CN") as auditor:
+        wrong += go(auditor, "audit", "the source moves")
+        auditor.locator("input[name=event]").fill("acknowledge")
+        auditor.keyboard.press("Enter")
+        expect(auditor.locator("tbody")).not_to_contain_text("the source moves", timeout=PATIENCE_MS)
+        expect(auditor.locator("tbody tr").first).to_contain_text("chen-hao", timeout=PATIENCE_MS)
+        with auditor.expect_download(timeout=PATIENCE_MS) as saved:
+            auditor.locator("[data-test=csv]").click()
+        assert {line.split(",")[3] for line in saved.value.path().read_text().splitlines()} == {
+            "event",
+            "acknowledge",
+        }
+
+    assert not wrong, json.dumps(wrong)
+
+
+def test_administrator_lets_somebody_in_and_shuts_them_out(
+    browser: Browser, console: str, staff: dict[str, str]
+) -> None:
+    with seen_by(browser, console, staff["wu-gang"]) as page:
+        wrong = go(page, "users", "Li Na")
+        page.get_by_role("button", name="Let in zhao-min").press("Enter")
+        expect(page.locator("input[type=password]")).to_be_focused(timeout=PATIENCE_MS)
+        wrong += violations(page) if AXE.exists() else []
+        page.keyboard.type("correct horse battery staple")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("zhao-min can log in", timeout=PATIENCE_MS)
+        page.get_by_role("button", name="Shut out zhao-min").press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("is shut out", timeout=PATIENCE_MS)
+        expect(page.locator("tbody tr").filter(has_text="zhao-min")).to_contain_text("shut out")
+        assert page.get_by_role("button", name="Shut out wu-gang").count() == 0
+
+    assert not wrong, json.dumps(wrong)
+
+
+def test_assessment_is_saved_as_excel(browser: Browser, console: str, staff: dict[str, str]) -> None:
+    with seen_by(browser, console, staff["chen-hao"]) as page:
+        go(page, "report", "public_security")
+        with page.expect_download(timeout=PATIENCE_MS) as saved:
+            page.locator("[data-test=excel]").click()
+        assert saved.value.suggested_filename.endswith(".xlsx")
+        page.emulate_media(media="print")
+        expect(page.locator("header")).to_be_hidden()
+        expect(page.locator("table").first).to_be_visible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from unittest import SkipTest
 import httpx
 import psycopg
 import pytest
+import python_calamine
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -31,6 +33,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from exchange.alerting.store import AlertStore
 from exchange.certificate import Signer, verify
 from exchange.commands import acting as command
 from exchange.errors import NotAllowedError, SealError
@@ -45,11 +48,13 @@ from exchange.identity.accounts import Accounts
 from exchange.identity.caller import SEES_ALL
 from exchange.keys import generate_steward_keys
 from exchange.local.home import any_free
+from exchange.settings import MACHINE_TOKEN
 from monitor.api import corrections, gate
 from monitor.identity import Identity, now
 from tests.integration.api_app import an_app, call
 from tests.stack import Stack, running_stack, wait_for
 from tests.unit.exchange.topologies import GOOD, PERSON
+from tests.unit.monitor.test_alerts import alert as an_alert
 
 VIEW = "population.person.basic"
 PASSWORD = "correct horse battery staple"
@@ -253,7 +258,19 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
         {"decisions": [{"request": 999999, "act": "approve", "version": 1}]},
         {ALL: 200},
     ),
-    ("POST", "/api/login", {"name": "li-na"}, {ALL: 400}),
+    ("GET", "/api/report?month=2026-11", None, {ALL: 200, **OWN_ONLY}),
+    ("POST", "/api/alerts/999999/acknowledge", None, {ALL: 403, "operations": 409, "administrator": 409}),
+    (
+        "POST",
+        "/api/alerts/999999/silence",
+        {"reason": "r", "for_s": 60},
+        {ALL: 403, "operations": 409, "administrator": 409},
+    ),
+    ("GET", "/api/users", None, {ALL: 403, "auditor": 200, "administrator": 200}),
+    ("POST", "/api/users", {"name": "not-there", "password": "x" * 12}, {ALL: 403, "administrator": 409}),
+    ("POST", "/api/users/not-there/disable", None, {ALL: 403, "administrator": 409}),
+    ("GET", "/api/login", None, {ALL: 200, "": 200}),
+    ("POST", "/api/login", {"name": "li-na"}, {ALL: 400, "": 400}),
     ("POST", "/api/logout", None, {ALL: 204}),
 ]
 
@@ -264,7 +281,7 @@ def cells(bus: Bus, number: int, tried: list[tuple[str, str, Any, dict[str, int]
     for role in ["", *SEEN]:
         with bus.client(role) as client:
             for method, path, body, by_role in tried:
-                wanted = by_role.get(role, by_role[ALL]) if role else 400 if path == "/api/login" else 401
+                wanted = by_role.get(role, by_role[ALL] if role else 401)
                 with client.stream(method, path.replace("{id}", str(number)), json=body) as answer:
                     pass  # a stream that is let in has no end
                 if answer.status_code != wanted:
@@ -288,6 +305,9 @@ def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
         if path.startswith("/api")
     }
     tried = {(method, re.sub(r"\?.*", "", path)) for method, path, *_ in MATRIX}
+    tried |= {
+        (m, re.sub(r"(/\d+)", "/{id}", p).replace("/not-there/disable", "/{name}/{act}")) for m, p in tried
+    }
     expanded = tried | {(m, re.sub(r"(\{id\})/\w+$", r"\1/{act}", p)) for m, p in tried}
     assert there <= expanded
 
@@ -343,6 +363,80 @@ def test_each_role_is_shown_what_is_its_own(bus: Bus, asked: dict[str, Any]) -> 
             assert role == "foreign" or [one["role"] for one in me["roles"]] == [role]
     assert asked["id"] not in listed.pop("foreign")
     assert all(asked["id"] in found for found in listed.values())
+
+
+def test_who_dealt_with_an_alert_and_why_stands_in_the_decisions(bus: Bus) -> None:
+    with Store.of(bus.stack.settings) as store:
+        [one] = AlertStore(store).keep([an_alert(where="raw.dealt.public.t", key="dealt")], [], {}, 1000)[-1:]
+    with bus.client("operations") as chen_hao, bus.client("auditor") as sun_li:
+        wrong = chen_hao.post(f"/api/alerts/{one.id}/silence", json={"reason": " ", "for_s": 60})
+        assert (wrong.status_code, "needs a reason" in wrong.json()["detail"]) == (409, True)
+        dealt = chen_hao.post(
+            f"/api/alerts/{one.id}/silence", json={"reason": "the source moves", "for_s": 3600}
+        )
+        assert (dealt.status_code, dealt.json()["state"], dealt.json()["by"]) == (200, "silenced", "chen-hao")
+        told = sun_li.get(f"/api/decisions?order=newest&about=alert {one.id}").json()["decisions"]
+        assert [(said["actor"], said["event"], said["outcome"]) for said in told[:2]] == [
+            ("chen-hao", "silence", "done"),
+            ("chen-hao", "silence", "refused"),
+        ]
+        assert told[0]["reason"] == "the source moves"
+        assert sun_li.get("/api/decisions?since=2000-01-01&until=2000-01-02").json()["decisions"] == []
+        table = sun_li.get(f"/api/decisions?format=csv&about=alert {one.id}").text
+        assert table.splitlines()[0].endswith(",about")
+        assert table.count(f"alert {one.id}") == table.count("chen-hao")
+
+
+def test_the_machine_deals_with_nothing(bus: Bus) -> None:
+    token = bus.stack.settings.secrets.get(MACHINE_TOKEN).get_secret_value()
+    headers = {"Authorization": f"Bearer {token}"}
+    url = f"{bus.url}/api/alerts/999999/acknowledge"
+    answer = httpx.post(url, headers=headers, trust_env=False, timeout=60)
+    assert (answer.status_code, "by a person" in answer.json()["detail"]) == (403, True)
+
+
+def test_an_administrator_lets_in_and_shuts_out_and_no_password_is_shown(bus: Bus) -> None:
+    forget_attempts(bus)
+    with bus.client("administrator") as wu_gang, bus.browser() as browser:
+        added = wu_gang.post("/api/users", json={"name": "zhou-jie", "password": PASSWORD + CANARY})
+        assert (added.status_code, added.json()) == (201, {"name": "zhou-jie", "event": "add"})
+        assert wu_gang.post("/api/users", json={"name": "zhou-jie", "password": PASSWORD}).status_code == 409
+        short = wu_gang.post("/api/users", json={"name": "zhao-min", "password": CANARY[:5]})
+        assert (short.status_code, "12 to 1024" in short.json()["detail"]) == (409, True)
+        assert log_in(browser, "zhou-jie", PASSWORD + CANARY).status_code == 200
+        assert wu_gang.post("/api/users/zhou-jie/disable").status_code == 200
+        assert browser.get("/api/me").status_code == 401
+        own = wu_gang.post("/api/users/wu-gang/disable")
+        assert (own.status_code, "themselves" in own.json()["detail"]) == (409, True)
+        listed = wu_gang.get("/api/users?limit=500")
+        found = {one["name"]: one for one in listed.json()["users"]}
+        assert (found["zhou-jie"]["account"], found["zhou-jie"]["roles"]) == (
+            "disabled",
+            [{"role": "steward", "department": "police"}],
+        )
+        assert wu_gang.get("/api/users?limit=2&offset=2").json()["next_offset"] == 4
+        stewards = wu_gang.get("/api/users?role=steward").json()
+        assert [one["name"] for one in stewards["users"]] == ["other-steward", "wang-wei", "zhou-jie"]
+        noted = wu_gang.get("/api/decisions?about=user zhou-jie")
+        assert [(one["event"], one["outcome"]) for one in noted.json()["decisions"]] == [
+            ("add", "done"),
+            ("add", "refused"),
+            ("disable", "done"),
+        ]
+        assert not any(secret in listed.text + noted.text for secret in (PASSWORD, CANARY, "argon2"))
+        assert wu_gang.post("/api/users/zhou-jie/enable").status_code == 200
+
+
+def test_a_month_is_assessed_as_the_command_does(bus: Bus) -> None:
+    with bus.client("auditor") as sun_li:
+        found = sun_li.get("/api/report?month=2026-10").json()
+        book = sun_li.get("/api/report?month=2026-10&format=xlsx")
+    made = bus.run("report", "--month", "2026-10")
+    assert made.returncode == 0, made.stderr
+    assert {**json.loads(made.stdout), "made_at": ""} == {**found, "made_at": ""}
+    assert 'filename="sharing-2026-10.xlsx"' in book.headers["content-disposition"]
+    sheets = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(book.content)).sheet_names
+    assert len(sheets) == 3
 
 
 # --- one after the other ----------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from contextlib import suppress
 import pytest
 import sqlalchemy as sa
 
-from exchange.alerting.alert import State, acknowledged, silenced
+from exchange.alerting import dealing
+from exchange.alerting.alert import State
 from exchange.alerting.rules import WebhookChannel
 from exchange.alerting.store import AlertStore
 from exchange.errors import ExchangeError, GovernanceError, LoginError
@@ -88,10 +89,20 @@ def test_of_two_who_add_the_same_user_one_gets_through(url: str, store: Store) -
 def test_who_acknowledges_and_who_silences_is_kept_and_silence_outlasts_a_return(store: Store) -> None:
     alerts = AlertStore(store)
     [one] = alerts.keep([alert()], [], CHANNELS, 1000)
-    alerts.change(one.id, lambda found: acknowledged(found, "li-na"))
-    alerts.change(one.id, lambda found: silenced(found, "li-na", "moving", 90_000))
+    at = dt.datetime.fromtimestamp(30, dt.UTC)
+    dealing.acknowledge(store, "li-na", one.id, at)
+    dealing.silence(store, "li-na", one.id, "moving", 60, at)
     with pytest.raises(GovernanceError, match="there is no alert 7"):
-        alerts.change(7, lambda found: found)
+        dealing.acknowledge(store, "li-na", 7, at)
+    with pytest.raises(GovernanceError, match="needs a reason"):
+        dealing.silence(store, "li-na", one.id, " ", 60, at)
+    with store.change() as change:
+        noted = [(said.event, said.about, said.outcome) for said in change.decisions(0, 9)]
+    mine = f"alert {one.id}"
+    assert noted == [
+        ("acknowledge", mine, "done"), ("silence", mine, "done"),
+        ("acknowledge", "alert 7", "refused"), ("silence", mine, "refused"),
+    ]  # fmt: skip
     for notice in alerts.due(CHANNELS, 2000):
         alerts.sent(notice, 2000)
     assert alerts.keep([], [one.key], CHANNELS, 3000) == []

@@ -1,7 +1,21 @@
 /** The page that the address names, and what it is about: `#/route?topic=…&view_topic=…`. */
 import { computed, ref } from 'vue'
 
-export const PAGES = ['overview', 'wall', 'resources', 'quarantine', 'connectors', 'requests', 'inbox', 'grants'] as const
+export const PAGES = [
+  'overview',
+  'wall',
+  'resources',
+  'quarantine',
+  'connectors',
+  'requests',
+  'inbox',
+  'grants',
+  'alerts',
+  'quality',
+  'report',
+  'audit',
+  'users',
+] as const
 const DETAILS = { route: 'overview', resource: 'resources', request: 'requests', ask: 'requests' } as const
 type Detail = keyof typeof DETAILS
 export type Page = (typeof PAGES)[number] | Detail

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +12,9 @@ from exchange.alerting.rules import DEFAULTS, Alerting, AlertRule, Kind, MailCha
 from exchange.apply.access import STREAM_GROUP
 from exchange.model import Label
 from exchange.plan import PlannedResource, PlannedSystem, PublishedPlan
+from exchange.tls.files import TlsFiles
+from monitor.alerts.judge import known_kinds
+from monitor.alerts.look import certificates
 from monitor.alerts.seen import Condition, Overdue, Seen
 from monitor.alerts.texts import words_of
 from monitor.alerts.watch import Watch
@@ -143,6 +147,24 @@ def test_each_kind_fires_by_its_default(given: dict[str, Any], kind: str, after_
             first = now_s, kinds(found)
 
     assert first == (after_s, [kind])
+
+
+def test_certificate_of_kafka_is_looked_at_and_one_that_cannot_be_read_ends_no_alert(tmp_path: Path) -> None:
+    assert certificates(tmp_path) == {}
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "server.properties").write_text("listeners=CLIENT:SASL_SSL\n")
+    files = TlsFiles(tmp_path)
+    files.init("test")
+    ends = files.issue(["localhost"], 13, files.kafka).not_after
+    found = certificates(tmp_path)
+
+    assert found == {"kafka": int(ends.timestamp() * 1000)}
+    assert kinds(Watch().look(healthy(0, certificates=found), ()).fires) == []
+    due_s = int(ends.timestamp()) - 13 * 86_400
+    assert kinds(Watch().look(healthy(due_s, certificates=found), ()).fires) == ["certificate"]
+    files.kafka.write_text("no certificate")
+    assert certificates(tmp_path) is None
+    assert "certificate" not in known_kinds(healthy(0, certificates=None))
 
 
 def test_what_is_late_behind_a_lag_is_no_imbalance() -> None:
