@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
-    AdminClient,
     OffsetSpec,
 )
 
 from bench.ground import PARTITIONS
+from exchange.admin import admin_client
 from exchange.errors import PartError
 from exchange.local import process
 from exchange.local.process import Running
@@ -61,7 +61,7 @@ class Visible:
     """What of some topics can be read at read_committed."""
 
     def __init__(self, client: dict[str, Any], topics: Sequence[str]) -> None:
-        self._admin = AdminClient(client | {"log_level": 0})
+        self._admin = admin_client(client)
         self._asked = {
             TopicPartition(topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for topic in topics

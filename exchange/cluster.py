@@ -34,6 +34,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     UserScramCredentialUpsertion,
 )
 
+from exchange.admin import admin_client
 from exchange.counting import counted
 from exchange.errors import ConfigError, PartError
 from exchange.plan import (
@@ -122,7 +123,7 @@ class Cluster:
     @cached_property
     def client(self) -> AdminClient:
         """The admin connection; made at first use. Connection errors are raised by calls, not logged."""
-        return AdminClient(self._settings.kafka_client(ADMIN) | {"log_level": 0})
+        return admin_client(self._settings.kafka_client(ADMIN))
 
     def topics(self) -> dict[str, int]:
         """Return all topics with their partition counts.

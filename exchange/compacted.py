@@ -112,10 +112,15 @@ class CompactedTopic:
         raise explain(self._topic, error)
 
     def _span(self) -> tuple[int, int]:
-        """Return first and end offset; records of open transactions are before the end."""
+        """Return first and end offset; records of open transactions are before the end.
+
+        The reader has learnt by then who leads the partition: one that is assigned a partition without a
+        known leader may look for it only when librdkafka's timer of a second comes round.
+        """
         consumer = _consumer(self._client | {"isolation.level": "read_uncommitted"})
         try:
             found = consumer.get_watermark_offsets(self._partition, timeout=_ANSWER_S)
+            self._consumer.list_topics(self._topic, timeout=_ANSWER_S)
         except KafkaException as error:
             consumer.poll(0)  # a refused login is told through error_cb, which only poll() serves
             raise explain(self._topic, self._last_error or error.args[0]) from None

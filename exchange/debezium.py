@@ -12,14 +12,14 @@ from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
-    AdminClient,
     ConfigResource,
     ResourceType,
 )
 from pydantic import SecretStr
 
+from exchange.admin import admin_client
 from exchange.errors import ConfigError, PartError, SourceError, TransientError
-from exchange.librdkafka import AUTHENTICATION, explain, quiet_logger
+from exchange.librdkafka import AUTHENTICATION, explain
 
 _T = TypeVar("_T")
 
@@ -65,15 +65,15 @@ class TheirKafka:
         self._login_refused: KafkaError | None = None
         self.properties = client | {"error_cb": self._note_error, "allow.auto.create.topics": False}
         admin = {name: value for name, value in self.properties.items() if name != "allow.auto.create.topics"}
-        self._admin = self.made(AdminClient, admin)
+        self._admin = self.made(admin_client, admin)
 
-    def made(self, make: Callable[..., _T], properties: dict[str, Any]) -> _T:
+    def made(self, make: Callable[[dict[str, Any]], _T], properties: dict[str, Any]) -> _T:
         """Return a client of librdkafka.
 
         Raises: ConfigError when it does not take the properties; without their values.
         """
         try:
-            return make(properties, logger=quiet_logger())
+            return make(properties)
         except KafkaException as error:
             told = error.args[0].str()
         # Of an unknown name it quotes the name, of a wrong value the value.

@@ -58,9 +58,7 @@ def _field(field: ContractField, path: str, wanted: Mapping[str, tuple[str, ...]
     if field.type.kind == "record":
         return _record(field.type.fields, f"{path}.", wanted)
     begun = [
-        text + _DIGITS.removeprefix(text)[:more]
-        for more in range(_LONGEST)
-        for text in wanted.get(path, ())
+        text + _DIGITS.removeprefix(text)[:more] for more in range(_LONGEST) for text in wanted.get(path, ())
     ]
     candidates = chain(begun, _candidates(field.type, field.sensitivity, field.rules))
     first = None

@@ -11,6 +11,7 @@ from typing import Any, Final
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from exchange.admin import admin_client
 from exchange.apply.access import STREAM_GROUP
 from exchange.plan import ACCOUNTS_TOPIC
 from monitor import kafka
@@ -66,7 +67,7 @@ class Subscribers:
 
         Raises: TransientError while Kafka or ClickHouse does not answer.
         """
-        admin = AdminClient(kafka.quiet(self._client))
+        admin = admin_client(self._client)
         for row in self._clickhouse.query("known_ends", since_ms=_now_ms() - _KNOWN_MS):
             self._ends.saw((row["topic"], row["partition"]), row["end_offset"], row["at_ms"])
         while not self._stop.is_set():

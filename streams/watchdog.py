@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from faust.types import TP
 
 from exchange import log
-from streams.client import QUIET
+from exchange.admin import admin_client
 
 STUCK_AFTER_S: Final = 60.0
 _LOOK_EVERY_S: Final = 10.0
@@ -96,7 +96,7 @@ class Watchdog(threading.Thread):
         on_stuck: Callable[[TP, float], None],
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self._admin = AdminClient(client | QUIET)
+        self._admin = admin_client(client)
         self._reached = reached
         self._on_stuck = on_stuck
         self._stopping = threading.Event()

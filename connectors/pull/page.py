@@ -21,7 +21,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from connectors.http.problem import Problem, try_later
 from connectors.pull.cursor import Cursor, Place
@@ -29,6 +29,7 @@ from connectors.pull.lane import Lane
 from connectors.pull.taking import AGAIN, Handed, Start, Taking, Wish
 from connectors.pull.taking import ANSWER_S as _ANSWER_S
 from exchange import log
+from exchange.admin import admin_client
 from exchange.errors import TransientError
 from exchange.librdkafka import AUTHENTICATION, PARTITION_EOF, quiet_logger
 from exchange.plan import pull_group
@@ -79,7 +80,7 @@ class Puller:
         self._used: dict[str, dict[int, int]] = {}
         self._decoder = decoder
         self._refused_login = False
-        self._admin = AdminClient(dict(kafka), logger=quiet_logger())
+        self._admin = admin_client(kafka)
         self._consumer = Consumer(
             dict(kafka)
             | {

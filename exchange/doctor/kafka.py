@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
-    AdminClient,
     ConfigResource,
     ResourceType,
 )
 
+from exchange.admin import admin_client
 from exchange.cluster import Cluster
 from exchange.counting import counted
 from exchange.doctor.finding import Finding, Level
@@ -68,7 +68,7 @@ def is_open(client: Mapping[str, Any]) -> bool:
     Raises: TransientError when Kafka does not answer that question.
     """
     asked = ConfigResource(ResourceType.TOPIC, f"_exchange-is-it-open-{secrets.token_hex(8)}")
-    admin = AdminClient({**client, "log_level": 0})
+    admin = admin_client(client)
     try:
         admin.describe_configs([asked], request_timeout=_TIMEOUT_S)[asked].result(timeout=_TIMEOUT_S + 5)
     except KafkaException as error:

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from exchange import log
+from exchange.admin import admin_client
 from exchange.errors import TransientError
 from exchange.librdkafka import send
 from monitor import kafka
@@ -62,7 +63,7 @@ class Store:
         Raises: TransientError while Kafka is not answering; PartError when it refuses.
         """
         with self._lock:
-            ensure_topic(AdminClient(kafka.quiet(self._client)), self._topic)
+            ensure_topic(admin_client(self._client), self._topic)
             self._producer = Producer(
                 {
                     **kafka.quiet(self._client),

@@ -16,8 +16,8 @@ import lz4.frame  # type: ignore[import-untyped]
 import redis
 from backports import zstd
 from confluent_kafka import ConsumerGroupTopicPartitions
-from confluent_kafka.admin import AdminClient
 
+from exchange.admin import admin_client
 from tests.checkers.committed import CommittedReader
 
 Place = tuple[str, bytes]
@@ -43,7 +43,7 @@ def topics(client: dict[str, Any], names: Iterable[str]) -> Iterator[Place]:
 
 def groups(client: dict[str, Any]) -> Iterator[Place]:
     """Names of consumer groups and the metadata of their offsets."""
-    admin = AdminClient(client)
+    admin = admin_client(client)
     for group in admin.list_consumer_groups().result(timeout=30).valid:
         yield f"group {group.group_id}", group.group_id.encode()
         request = [ConsumerGroupTopicPartitions(group.group_id)]

@@ -93,9 +93,9 @@ def readable(bus: TrialBus) -> Iterator[places.Place]:
 
 def every_topic_but_raw(bus: TrialBus) -> list[str]:
     """Internal topics and those of Kafka itself too; raw topics hold the source's rows by design."""
-    from confluent_kafka.admin import AdminClient
+    from exchange.admin import admin_client
 
-    names = AdminClient(bus.client()).list_topics(timeout=30).topics
+    names = admin_client(bus.client()).list_topics(timeout=30).topics
     return [name for name in names if not name.startswith("raw.")]
 
 

@@ -17,7 +17,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -25,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     ResourceType,
 )
 
+from exchange.admin import admin_client
 from exchange.compacted import reader_group
 from exchange.librdkafka import quiet_logger, send
 from tests.stack import wait_for
@@ -40,7 +40,7 @@ _IN_TEN_DAYS_MS = 10 * 24 * 3600 * 1000
 def tried(client: dict[str, Any], topics: Iterable[str]) -> dict[str, frozenset[str]]:
     """Return operation → the topics on which Kafka lets a user do it. client: its librdkafka properties."""
     names = sorted(topics)
-    admin = AdminClient(client | {"log_level": 0})
+    admin = admin_client(client)
     each: dict[str, Callable[[str], dict[Any, Any]]] = {
         "alter": lambda name: admin.create_partitions([NewPartitions(name, 99)], validate_only=True),
         "alter_configs": lambda name: admin.incremental_alter_configs([_setting(name)], validate_only=True),

@@ -23,14 +23,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from ruamel.yaml import YAML
 
 from exchange import local
-from exchange.alerting.alert import Event, State, acknowledged, silenced
+from exchange.alerting.alert import Event, State
 from exchange.alerting.rules import Alerting, AlertRule, MailChannel, WebhookChannel
 from exchange.alerting.store import AlertStore, Notice
 from exchange.apply.access import STREAM_GROUP
 from exchange.apply.publish import publish
 from exchange.change import Position
 from exchange.cluster import TopicSpec
-from exchange.errors import GovernanceError, TransientError
+from exchange.errors import TransientError
 from exchange.governance.store import Store
 from exchange.local.home import any_free
 from exchange.plan import PublishedPlan
@@ -262,27 +262,6 @@ def test_forgetting_to_note_a_sent_notice_shows_as_a_second_one(
     assert set(taken("good.db").values()) == {1}
     monkeypatch.setattr(AlertStore, "sent", lambda *_: None)
     assert set(taken("planted.db").values()) == {2}
-
-
-def test_who_acknowledges_and_who_silences_is_kept_and_silence_outlasts_a_return(tmp_path: Path) -> None:
-    channel = WebhookChannel(kind="webhook", url="https://x", keys_env=KEYS)
-    channels = {"duty": channel}
-    with Store(f"sqlite:///{tmp_path / 'alerts.db'}") as store:
-        alerts = AlertStore(store)
-        [one] = alerts.keep([alert()], [], channels, 1000)
-        alerts.change(one.id, lambda found: acknowledged(found, "li-na"))
-        alerts.change(one.id, lambda found: silenced(found, "li-na", "moving", 90_000))
-        with pytest.raises(GovernanceError, match="there is no alert 7"):
-            alerts.change(7, lambda found: found)
-        for notice in alerts.due(channels, 2000):
-            alerts.sent(notice, 2000)
-        assert alerts.keep([], [one.key], channels, 3000) == []
-        [again] = alerts.keep([alert(fired_at_ms=4000)], [], channels, 4000)
-        assert (again.state, again.by, again.reason) == (State.SILENCED, "li-na", "moving")
-        assert alerts.due(channels, 5000) == []
-        [spoken] = alerts.keep([alert()], [], channels, 95_000)
-        assert spoken.state == State.FIRING
-        assert [notice.alert.id for notice in alerts.due(channels, 95_000)] == [again.id]
 
 
 def used_metrics(text: str) -> set[str]:

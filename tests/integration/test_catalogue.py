@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -46,19 +45,6 @@ people:
     label: {zh: 李娜, en: Li Na}
     roles: {requester: [tax], steward: [tax], authority: [tax]}
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'governance.db'}"
-    return stack.create_database(f"catalogue_{time.monotonic_ns()}")
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with Store(url) as opened:
-        yield opened
 
 
 def desk(store: Store, text: str = GOOD + PEOPLE) -> CatalogueDesk:

@@ -23,7 +23,6 @@ import fastavro
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
-    AdminClient,
     NewPartitions,
     OffsetSpec,
 )
@@ -33,6 +32,7 @@ from connectors.source import Batch, Captured
 from connectors.sources.debezium.converters import Converters
 from connectors.sources.debezium.source import DebeziumSource, Given
 from exchange.account import Account
+from exchange.admin import admin_client
 from exchange.apply.work import MASK_KEY
 from exchange.change import Op, Reason, Rejected
 from exchange.cluster import TopicSpec
@@ -349,7 +349,7 @@ def test_topics_that_are_not_what_was_read_are_refused(stack: Stack) -> None:
         opened(stack, "json.renamed", batch.position),
     ):
         pass
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
     [future.result(30) for future in admin.create_partitions([NewPartitions(topic, 2)]).values()]
     wait_for(lambda: stack.admin.topics()[topic] == 2, "a second partition")
     with pytest.raises(GapError, match="had 1 partitions and has 2"), opened(stack, topic, batch.position):
@@ -367,7 +367,7 @@ def test_a_topic_made_anew_while_it_is_read_is_noticed_before_its_records_count(
     topic = "json.swapped"
     stack.admin.ensure_topics([TopicSpec(topic, 1)])
     produce(stack, topic, event_key(1), event("c", 1))
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
     with opened(stack, topic, None) as source:
         wait_for(lambda: one_of(source.read()), "the record")
         [future.result(30) for future in admin.delete_topics([topic]).values()]
@@ -481,6 +481,26 @@ def test_an_engine_killed_in_its_snapshot_has_every_row_as_it_is_in_the_end(stac
         assert 0 < began < 3000
         assert story.final_state(records) == story.source_state(system)
         assert len({record.header.position for record in records}) == len(records)
+
+
+def test_an_engine_killed_within_a_transaction_after_a_restart_goes_on_within_it(stack: Stack) -> None:
+    """Until a transaction ends, Debezium knows after a start no place for the slot but a single change's."""
+    with engine(stack, "within") as system:
+        with system.connector() as connector:
+            connector.says("stream_started", 300)
+            system.commit([Put(1, "a")])
+            system.wait_for_records("public.person", holds(1), "the row", 300)
+            assert connector.stop() == 0
+        rows = range(100, 1500)
+        with system.connector(*STRUCK, "after-commit", "4") as connector:
+            system.fill(rows)
+            assert connector.ends(300) == -signal.SIGKILL
+        assert 0 < len(system.records("public.person")) - 1 < len(rows)
+        with system.connector():
+            records = story.up_to_a_last_row(system)
+        told: dict[int, list[Told]] = {key: [("c", "row")] for key in rows}
+        told |= {1: [("c", "a")], story.LAST: [("c", "last")]}
+        assert story.judge(records, told) == {}
 
 
 @pytest.mark.slow_faults
@@ -611,7 +631,7 @@ def one_of(batch: Batch) -> Batch | None:
 
 def cut(stack: Stack, topic: str, offset: int) -> None:
     """Delete a topic's records before an offset, as its retention does."""
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
     [future.result(30) for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values()]
 
 
@@ -643,7 +663,7 @@ def position_sum(accounts: list[Account]) -> int:
 
 def wait_for_end(stack: Stack, topic: str, records: int) -> None:
     """Wait until a topic's end lies behind so many records; each commit writes a marker too."""
-    admin = AdminClient(stack.settings.kafka_client("admin"))
+    admin = admin_client(stack.settings.kafka_client("admin"))
 
     def end() -> int:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -49,19 +49,6 @@ CHANGE, LATER = Place(offset=5, position="five"), Place(offset=9, position="nine
 def a_topology() -> Topology:
     contracts = {"objected.person": Contract.parse(DOCUMENT, "person.avsc")}
     return topologies.check(yaml_source.parse(TEXT, "t.yaml"), contracts, TODAY).topology
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'governance.db'}"
-    return stack.create_database(f"objections_{time.monotonic_ns()}")
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with Store(url) as opened:
-        yield opened
 
 
 def desk(store: Store, today: dt.date = TODAY) -> ObjectionDesk:

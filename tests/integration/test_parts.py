@@ -19,9 +19,9 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
 
 from exchange import local
+from exchange.admin import admin_client
 from exchange.cluster import TopicSpec
 from exchange.errors import ConfigError, PartError
 from exchange.librdkafka import send
@@ -110,14 +110,14 @@ def test_a_user_without_a_rule_is_refused_by_kafka(parts: Stack) -> None:
         producer.flush(20)
     denied = KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert [refusal and refusal.code() for refusal in refusals] == [denied, denied]
-    seen = AdminClient(client).list_topics(timeout=30).topics
+    seen = admin_client(client).list_topics(timeout=30).topics
     assert set(seen) == set()
 
 
 def test_a_wrong_password_is_refused_by_kafka(parts: Stack) -> None:
     seen: list[KafkaError] = []
     client = parts.settings.kafka_client("admin") | {"sasl.password": "wrong", "error_cb": seen.append}
-    admin = AdminClient(client | {"log_level": 0})
+    admin = admin_client(client)
     with pytest.raises(KafkaException):
         admin.list_topics(timeout=2)
 

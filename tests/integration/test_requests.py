@@ -59,19 +59,6 @@ def a_topology() -> Topology:
     return load(TEXT).topology
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'governance.db'}"
-    return stack.create_database(f"governance_{time.monotonic_ns()}")
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with Store(url) as opened:
-        yield opened
-
-
 def desk(store: Store) -> Desk:
     return Desk(store, a_topology(), CONTRACTS)
 

@@ -11,6 +11,7 @@ from connectors.sources.debezium.place import TopicNow, TopicPlace, gap
 from exchange.compacted import reader_group
 from exchange.debezium import ANSWER_S, TheirKafka
 from exchange.errors import TransientError
+from exchange.librdkafka import quiet_logger
 
 _FILL_S: Final = 0.05
 """From its first record on, a batch waits so long at most for what has not arrived yet."""
@@ -30,7 +31,7 @@ class Topics:
         self._tables = {topic: table for table, topic in topics.items()}
         self._kafka = TheirKafka(system, client)
         self._consumer = self._kafka.made(
-            Consumer,
+            lambda properties: Consumer(properties, logger=quiet_logger()),
             self._kafka.properties
             | {
                 "group.id": reader_group(client.get("sasl.username", f"exchange-{system}")),
