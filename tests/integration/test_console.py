@@ -560,7 +560,11 @@ def test_decision_on_a_version_that_is_gone_is_said_and_not_done(
 ) -> None:
     api = console.removesuffix("/console/")
     with httpx.Client(
-        base_url=api, cookies={COOKIE: sessions["li-na"]}, headers={"Origin": api}, trust_env=False
+        base_url=api,
+        cookies={COOKIE: sessions["li-na"]},
+        headers={"Origin": api},
+        timeout=60,
+        trust_env=False,
     ) as li_na:
         body = {"subscriber": "tax", "view": ASKED_VIEW, "purpose": "p", "legal_basis": "l"}
         at = f"/api/requests/{li_na.post('/api/requests', json=body).json()['id']}"
