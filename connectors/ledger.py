@@ -19,7 +19,7 @@ from connectors.sink import Parked
 from exchange.account import Account, Stage, minute_of
 from exchange.change import Op, Reason, RecordHeader
 from exchange.errors import FencedError, RestartError
-from exchange.librdkafka import AUTHENTICATION, DENIED, FENCED, explain, quiet_logger
+from exchange.librdkafka import AUTHENTICATION, DENIED, FENCED, explain, quiet_logger, why_ended
 from exchange.plan import ACCOUNTS_TOPIC, PARKED_TOPIC
 from exchange.subscriber.batches import DeniedError, Place
 
@@ -92,17 +92,7 @@ class Ledger:
         try:
             call()
         except KafkaException as error:
-            raise self._outcome(self._reason(error.args[0])) from None
-
-    def _reason(self, problem: KafkaError) -> KafkaError:
-        """Return why produce() refuses: it says only that the client has ended, abort says by what."""
-        if problem.code() == KafkaError._FATAL:  # noqa: SLF001 - public constant with an underscore
-            try:
-                self._producer.abort_transaction(_CALL_S)
-            except KafkaException as error:
-                reason: KafkaError = error.args[0]
-                return reason
-        return problem
+            raise self._outcome(why_ended(self._producer, error.args[0])) from None
 
     def _outcome(self, problem: KafkaError) -> Exception:
         if problem.code() in FENCED:

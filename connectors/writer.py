@@ -25,7 +25,7 @@ from exchange.compacted import CompactedTopic
 from exchange.encoding import wire
 from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
-from exchange.librdkafka import AUTHENTICATION, FENCED, explain, quiet_logger
+from exchange.librdkafka import AUTHENTICATION, FENCED, explain, quiet_logger, why_ended
 from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource
 from exchange.tally import tally
 
@@ -136,7 +136,7 @@ class Writer:
                 encoded = self._positions.encode(batch.position)
                 self._producer.produce(POSITIONS_TOPIC, encoded, self._id.encode(), 0)
         except KafkaException as error:
-            raise self._outcome(self._reason(error.args[0])) from None
+            raise self._outcome(why_ended(self._producer, error.args[0])) from None
         except BufferError:
             msg = f"{self._id}: the producer's queue is full"
             raise TransientError(msg) from None
@@ -305,19 +305,6 @@ class Writer:
             else:
                 return
         raise self._outcome(problem)
-
-    def _reason(self, problem: KafkaError) -> KafkaError:
-        """Return why produce() refuses a record: it says only that the client has ended, abort says by what.
-
-        Without it a writer that was fenced between two records would not know, and fence its successor back.
-        """
-        if problem.code() == KafkaError._FATAL:  # noqa: SLF001 - public constant with an underscore
-            try:
-                self._producer.abort_transaction(_CALL_S)
-            except KafkaException as error:
-                reason: KafkaError = error.args[0]
-                return reason
-        return problem
 
     def _outcome(self, problem: KafkaError) -> Exception:
         """Return what an error means here; but for the two first, a new writer begins at Kafka's position."""

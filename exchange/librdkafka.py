@@ -26,6 +26,7 @@ DENIED: Final = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 
+_ABORT_S: Final = 10.0
 _NOT_THERE: Final = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - public constants with an underscore
@@ -81,6 +82,20 @@ def explain(what: str, error: KafkaError) -> TransientError | PartError:
             f"{what}: the topic is not there; run `exchange apply` unless Kafka is just starting"
         )
     return TransientError(f"{what}: Kafka does not answer as needed ({error.name()})")
+
+
+def why_ended(producer: Producer, problem: KafkaError) -> KafkaError:
+    """Return why a call is refused: itself it may say only that the client has ended, abort says by what.
+
+    Without it a producer that was fenced between two records would not know, and fence its successor back.
+    """
+    if problem.code() == KafkaError._FATAL:  # noqa: SLF001 - public constant with an underscore
+        try:
+            producer.abort_transaction(_ABORT_S)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            return reason
+    return problem
 
 
 def quiet_logger() -> logging.Logger:

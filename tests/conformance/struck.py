@@ -58,7 +58,7 @@ def strike(point: str, number: int) -> None:
 
 def take_small_steps() -> None:
     """Small chunks of a snapshot, small batches of a stream, and no wait for files to settle."""
-    patch("connectors.sources.chunksize._MOST_ROWS", CHUNK_ROWS).start()
+    patch("connectors.sources.chunks._MOST_ROWS", CHUNK_ROWS).start()
     patch("connectors.sources.postgres.stream._MOST_CHANGES", BATCH_CHANGES).start()
     patch("connectors.sources.mysql.stream._MOST_CHANGES", BATCH_CHANGES).start()
     patch.object(Folder.__init__, "__defaults__", (0.05,)).start()

@@ -6,13 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from exchange.cluster import Acl, TopicSpec
 from exchange.errors import ConfigError, PartError
+from exchange.librdkafka import PARTITION_EOF, write
+from exchange.quotas import set_client_quotas
 from exchange.settings import kafka_secret
 from tests.stack import Stack
 
@@ -82,3 +86,43 @@ def test_access_rules_are_added_once_and_taken_away_once(stack: Stack) -> None:
     assert stack.admin.remove_acls([read, write]) == sorted([read, write])
     assert stack.admin.remove_acls([read, write]) == []
     assert {rule for rule in stack.admin.acls() if rule.principal == "cl5"} == {group, cluster_rule}
+
+
+def test_a_quota_slows_whom_it_is_for_and_nobody_else(stack: Stack) -> None:
+    """One without a quota is the planted fault: nothing holds it back, and the checker sees that."""
+    topic, greedy, other = "share.cl8.much", "cl8-greedy", "cl8-other"
+    stack.admin.ensure_topics([TopicSpec(topic, 1)])
+    for who in (greedy, other):
+        stack.admin.ensure_scram_user(who)
+        stack.admin.ensure_acls([Acl(who, "topic", topic, "literal", "read")])
+    client = stack.settings.kafka_client("admin")
+    records = ({"topic": topic, "value": bytes(500_000), "partition": 0} for _ in range(60))
+    assert write(client, records, 60) == []
+    assert read_to_the_end(stack.settings.kafka_client(greedy), topic) == []
+    set_client_quotas(stack.settings, {greedy: {"consumer_byte_rate": 1e6}})
+    delays_ms = read_to_the_end(stack.settings.kafka_client(greedy), topic)
+    assert max(delays_ms) > 500
+    assert read_to_the_end(stack.settings.kafka_client(other), topic) == []
+
+
+def read_to_the_end(client: dict[str, Any], topic: str) -> list[float]:
+    """Read a topic fast, until its end or the first delay; return the delays that Kafka ordered, in ms."""
+    delays_ms: list[float] = []
+    given = {
+        "group.id": f"{client['sasl.username']}.much",
+        "enable.partition.eof": True,
+        "fetch.message.max.bytes": 1_000_000,
+        "throttle_cb": lambda event: delays_ms.append(1000 * event.throttle_time),
+    }
+    consumer = Consumer(client | given)
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not delays_ms:
+        message = consumer.poll(0.5)
+        if message is not None and (error := message.error()) is not None:
+            if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # librdkafka looks for the group's coordinator though the group is never joined
+            assert error.code() == PARTITION_EOF, error.name()
+            break
+    consumer.close()
+    return delays_ms

@@ -483,6 +483,26 @@ def test_an_engine_killed_in_its_snapshot_has_every_row_as_it_is_in_the_end(stac
         assert len({record.header.position for record in records}) == len(records)
 
 
+def test_an_engine_killed_within_a_transaction_after_a_restart_goes_on_within_it(stack: Stack) -> None:
+    """Until a transaction ends, Debezium knows after a start no place for the slot but a single change's."""
+    with engine(stack, "within") as system:
+        with system.connector() as connector:
+            connector.says("stream_started", 300)
+            system.commit([Put(1, "a")])
+            system.wait_for_records("public.person", holds(1), "the row", 300)
+            assert connector.stop() == 0
+        rows = range(100, 1500)
+        with system.connector(*STRUCK, "after-commit", "4") as connector:
+            system.fill(rows)
+            assert connector.ends(300) == -signal.SIGKILL
+        assert 0 < len(system.records("public.person")) - 1 < len(rows)
+        with system.connector():
+            records = story.up_to_a_last_row(system)
+        told: dict[int, list[Told]] = {key: [("c", "row")] for key in rows}
+        told |= {1: [("c", "a")], story.LAST: [("c", "last")]}
+        assert story.judge(records, told) == {}
+
+
 @pytest.mark.slow_faults
 def test_an_engine_whose_slot_moved_or_is_gone_halts_and_reads_anew(stack: Stack) -> None:
     with engine(stack, "moved") as system:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -43,7 +44,7 @@ class Engine:
         self._properties = dict(properties)
         self._secrets = secrets
         self._batches: queue.Queue[list[Told]] = queue.Queue()
-        self._released = threading.Semaphore(0)
+        self._released: queue.Queue[int] = queue.Queue()
         self._closing = threading.Event()
         self._polls = threading.Event()
         self._failure: Exception | None = None
@@ -93,14 +94,14 @@ class Engine:
                 return []
         raise self._failure or TransientError(f"source {self._system}: Debezium's engine has ended")
 
-    def release(self) -> None:
-        """Let the engine forget the batch that was taken last: its records are in Kafka."""
-        self._released.release()
+    def release(self, count: int) -> None:
+        """Let the engine go on behind the last batch, and the source forget its first `count` records."""
+        self._released.put(count)
 
     def close(self) -> None:
         """End it; what was not released is told again. May be called twice."""
         self._closing.set()
-        self._released.release()
+        self._released.put(0)
         ends_at = time.monotonic() + _ENDS_S
         while self._thread is not None and self._thread.is_alive() and time.monotonic() < ends_at:
             self._ask_to_end()
@@ -150,13 +151,13 @@ class Engine:
     def _handle(self, records: Any, committer: Any) -> None:
         """Hand a batch over and wait for its release; called by the engine's thread."""
         self._batches.put([_told(record) for record in records])
-        self._released.acquire()
+        count = self._released.get()
         if self._closing.is_set():
             import jpype
 
             interrupted = "java.lang.InterruptedException"
             raise jpype.JClass(interrupted)
-        for record in records:
+        for record in itertools.islice(records, count):
             committer.markProcessed(record)
         committer.markBatchFinished()
 

@@ -101,6 +101,8 @@ class EngineSource:
         self._told_of_history = True
         self._started = False
         self._taken = False
+        self._whole = 0
+        """Records of the batch that was taken last, up to the end of its last whole transaction."""
         self._streams = False
         self._in_transaction = False
         self._already = Cursor()
@@ -146,18 +148,24 @@ class EngineSource:
         told = self._engine.take(_IDLE_S)
         if not told:
             return Batch((), self._position)
-        self._taken = True
+        self._taken, self._whole = True, 0
         changes: list[Captured] = []
-        for record in told:
+        for number, record in enumerate(told, 1):
             changes += self._captured(record)
+            if not self._in_transaction and self._cursor.passed == 0:
+                self._whole = number
         self._position = self._reached()
         return Batch(changes, self._position)
 
     def acknowledge(self, position: SourcePosition) -> None:
-        """Let the engine, and by it the source, forget the batch."""
+        """Let the engine go on, and the source forget what transactions are whole in Kafka.
+
+        Of a part of one it must not: right after a start Debezium takes the place of a single change for the
+        slot's, and that is beyond the offset to go on at.
+        """
         if self._taken and position == self._position:
             self._taken = False
-            self._engine.release()
+            self._engine.release(self._whole)
         if position.cursor and self._started and not self._streams:
             self._streams = True
             _log.info("stream_started", system=self._system)

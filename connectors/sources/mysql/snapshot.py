@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connectors.position import SnapshotProgress
-from connectors.sources.chunksize import FIRST_ROWS, next_limit
+from connectors.sources.chunks import Chunk, Chunks
 from connectors.sources.mysql.rowimage import Row
 from exchange.binlog.columns import BINARIES, TEXTS, Column
 from exchange.binlog.session import Session, quoted, quoted_name
@@ -36,16 +36,6 @@ class SourceTable:
     collations: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rows of one table, in key order, and the progress that holds once they are in Kafka."""
-
-    table: SourceTable
-    rows: list[Row]
-    progress: SnapshotProgress
-    last_of_table: bool
-
-
 class Snapshot:
     """chunk* → close. `tables` are read in their order; those already complete are not among them."""
 
@@ -54,31 +44,18 @@ class Snapshot:
     ) -> None:
         session.query("SET character_set_results = NULL")
         self._session = session
-        self._tables = dict(tables)
-        self._progress = progress
-        self._limit = FIRST_ROWS
+        self._chunks = Chunks(tables, progress, self._read, _key_texts)
 
-    def chunk(self) -> Chunk | None:
+    def chunk(self) -> Chunk[SourceTable, Row] | None:
         """Return the next chunk, which is empty for an empty table's end; None when all tables are done."""
-        if not self._tables:
-            return None
-        table = self._tables.get(self._progress.table) or next(iter(self._tables.values()))
-        last_key = self._progress.last_key if table.name == self._progress.table else ()
-        rows = self._session.query(_page(table, last_key, self._limit))
-        last = len(rows) < self._limit
-        done = self._progress.rows + len(rows)
-        if last:
-            del self._tables[table.name]
-            self._progress = SnapshotProgress(self._progress.commit, done)
-        else:
-            key = _key_texts(table, rows[-1])
-            self._progress = SnapshotProgress(self._progress.commit, done, table.name, key)
-        self._limit = next_limit(self._limit, rows)
-        return Chunk(table, rows, self._progress, last)
+        return self._chunks.next()
 
     def close(self) -> None:
         """Close the connection and with it the snapshot."""
         self._session.close()
+
+    def _read(self, table: SourceTable, last_key: tuple[str, ...], limit: int) -> list[Row]:
+        return self._session.query(_page(table, last_key, limit))
 
 
 def expression(column: Column) -> str:

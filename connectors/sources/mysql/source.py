@@ -11,14 +11,16 @@ from pydantic import SecretStr
 
 from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
+from connectors.sources.chunks import Chunk
 from connectors.sources.marks import TableMarks
 from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.catalog import Catalog, file_name
 from connectors.sources.mysql.failover import follow
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log, where
 from connectors.sources.mysql.place import Mark, byte_of, number_of
+from connectors.sources.mysql.rowimage import Row
 from connectors.sources.mysql.shapes import BinlogMoment, Shapes
-from connectors.sources.mysql.snapshot import Chunk, Snapshot, SourceTable
+from connectors.sources.mysql.snapshot import Snapshot, SourceTable
 from connectors.sources.mysql.stream import Stream
 from connectors.sources.mysql.transaction import Transactions
 from connectors.sources.postgres.record import Place, row_record, truncate_record
@@ -227,7 +229,7 @@ class MariadbSource:
         shapes = map(self._shapes.of_table, tables)
         return Batch([truncate_record(Place(shape, position, moment)) for shape in shapes], self._position)
 
-    def _chunk_batch(self, chunk: Chunk) -> Batch:
+    def _chunk_batch(self, chunk: Chunk[SourceTable, Row]) -> Batch:
         commit, first = chunk.progress.commit, chunk.progress.rows - len(chunk.rows)
         shape = self._shapes.of_table(chunk.table)
         moment = self._snapshot_moment(commit)

@@ -25,7 +25,7 @@ from typing import Final
 
 from connectors.position import IncrementalProgress, IncrementalState
 from connectors.source import Batch, Captured, ForView
-from connectors.sources.chunksize import FIRST_ROWS, next_limit
+from connectors.sources.chunks import FIRST_ROWS, next_limit
 from connectors.sources.postgres.catalog import SourceTable
 from connectors.sources.postgres.chunkread import ChunkRead, ChunkReader, key_columns
 from connectors.sources.postgres.envelope import TableShape

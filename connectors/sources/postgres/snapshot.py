@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from connectors.position import SnapshotProgress
-from connectors.sources.chunksize import FIRST_ROWS, next_limit
+from connectors.sources.chunks import Chunk, Chunks
 from connectors.sources.postgres.catalog import SourceTable
 from connectors.sources.postgres.libpq import Cells, Connection, identifier
 from exchange import log
@@ -31,16 +30,6 @@ _WAIT_LOG_S: Final = 10.0
 _WAIT_ROUND_S: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Rows of one table, in key order, and the progress that holds once they are in Kafka."""
-
-    table: SourceTable
-    rows: list[Cells]
-    progress: SnapshotProgress
-    last_of_table: bool
-
-
 class Snapshot:
     """begin → chunk* → close. `tables` are read in their order; those already complete are not among them."""
 
@@ -48,9 +37,7 @@ class Snapshot:
         self, connection: Connection, tables: Mapping[str, SourceTable], progress: SnapshotProgress
     ) -> None:
         self._connection = connection
-        self._tables = dict(tables)
-        self._progress = progress
-        self._limit = FIRST_ROWS
+        self._chunks = Chunks(tables, progress, self._read, key_texts)
 
     def begin(self, exported: str | None, stopping: Callable[[], bool]) -> None:
         """Bind the reads to an exported snapshot, or prepare fresh reads.
@@ -64,27 +51,16 @@ class Snapshot:
         self._connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         self._connection.query(f"SET TRANSACTION SNAPSHOT '{exported}'")
 
-    def chunk(self) -> Chunk | None:
+    def chunk(self) -> Chunk[SourceTable, Cells] | None:
         """Return the next chunk, which is empty for an empty table's end; None when all tables are done."""
-        if not self._tables:
-            return None
-        table = self._tables.get(self._progress.table) or next(iter(self._tables.values()))
-        last_key = self._progress.last_key if table.name == self._progress.table else ()
-        rows = self._connection.query(page(table, bool(last_key), self._limit), last_key)
-        last = len(rows) < self._limit
-        done = self._progress.rows + len(rows)
-        if last:
-            del self._tables[table.name]
-            self._progress = SnapshotProgress(self._progress.commit, done)
-        else:
-            key = key_texts(table, rows[-1])
-            self._progress = SnapshotProgress(self._progress.commit, done, table.name, key)
-        self._limit = next_limit(self._limit, rows)
-        return Chunk(table, rows, self._progress, last)
+        return self._chunks.next()
 
     def close(self) -> None:
         """Close the connection and with it the snapshot."""
         self._connection.close()
+
+    def _read(self, table: SourceTable, last_key: tuple[str, ...], limit: int) -> list[Cells]:
+        return self._connection.query(page(table, bool(last_key), limit), last_key)
 
     def _wait_for_running_transactions(self, stopping: Callable[[], bool]) -> None:
         ((ceiling,),) = self._connection.query(_CEILING)

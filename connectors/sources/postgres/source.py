@@ -11,16 +11,17 @@ from pydantic import SecretStr
 
 from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
+from connectors.sources.chunks import Chunk
 from connectors.sources.postgres.catalog import Catalog, SlotState, SourceTable
 from connectors.sources.postgres.chunkread import ChunkReader
 from connectors.sources.postgres.gap import refuse_gap
 from connectors.sources.postgres.incremental import Incremental
-from connectors.sources.postgres.libpq import Connection, lsn_text
+from connectors.sources.postgres.libpq import Cells, Connection, lsn_text
 from connectors.sources.postgres.marks import Marks
 from connectors.sources.postgres.record import Place, row_record, snapshot_moment, truncate_record
 from connectors.sources.postgres.replication import Identity, Replication
 from connectors.sources.postgres.shapes import Shapes
-from connectors.sources.postgres.snapshot import Chunk, Snapshot
+from connectors.sources.postgres.snapshot import Snapshot
 from connectors.sources.postgres.stream import Stream
 from connectors.sources.postgres.transaction import Transactions
 from exchange import log
@@ -206,7 +207,7 @@ class PostgresSource:
         shapes = map(self._shapes.of_table, tables)
         return Batch([truncate_record(Place(shape, position, moment)) for shape in shapes], self._position)
 
-    def _chunk_batch(self, chunk: Chunk) -> Batch:
+    def _chunk_batch(self, chunk: Chunk[SourceTable, Cells]) -> Batch:
         commit, first = chunk.progress.commit, chunk.progress.rows - len(chunk.rows)
         shape = self._shapes.of_table(chunk.table)
         moment = snapshot_moment(commit)
