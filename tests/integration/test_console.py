@@ -333,6 +333,8 @@ def guarded() -> Iterator[str]:
 
     @app.get("/api/{path}")
     def anything(path: str, request: Request) -> dict[str, Any]:
+        if path == "login":
+            return {"provider": True}
         if not entered["session"] or request.cookies.get("session") != entered["session"]:
             raise HTTPException(401)
         if path == "me":
@@ -366,6 +368,7 @@ def test_who_is_not_known_logs_in_first(browser: Browser) -> None:
         expect(title).to_have_text("Log in")
         if AXE.exists():
             assert not violations(page)
+        assert page.locator("[data-test=provider]").get_attribute("href") == "/api/login/oidc"
         page.get_by_label("Name").fill("li-na")
         page.get_by_label("Password").fill("wrong")
         page.keyboard.press("Enter")

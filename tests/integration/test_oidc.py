@@ -92,6 +92,7 @@ def app(stack: Stack, issuer: str, tmp_path: Path) -> Any:
 
 def to_provider(app: Any) -> tuple[str, str]:
     """Return the provider's URL, and the state that the browser keeps as a cookie."""
+    assert call(app, "GET", "/api/login").json() == {"provider": True}
     left = call(app, "GET", "/api/login/oidc")
     assert left.status_code == 303, left.text
     return left.headers["location"], left.headers["set-cookie"].partition(";")[0].partition("=")[2]

@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from monitor.api import gate
 from monitor.api.console import BUILT
 from tests.unit.monitor.test_api import EmptyClickHouse, get
 
 CONSOLE = BUILT.parent
+ASKS = {
+    "alerts": "/api/alerts",
+    "quality": "/api/quality",
+    "report": "/api/report",
+    "audit": "/api/decisions",
+    "users": "/api/users",
+}
+"""Page → what it asks for."""
 ROOT_FILES = ("index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.ts")
 
 
@@ -44,6 +53,26 @@ def test_changed_source_is_seen(tmp_path: Path) -> None:
 
     assert same == digest_of(CONSOLE)
     assert digest_of(tmp_path) != same
+
+
+def offered_otherwise(words: str) -> list[str]:
+    """Return the pages that the menu offers to other roles than the gate answers."""
+    named = dict(re.findall(r"const (\w+) = \[(.*?)\]", words))
+    table = words.partition("READERS")[2].partition("\n}")[0]
+    wrong = []
+    for page, roles in re.findall(r"^  (\w+): (\w+|\[.*?\]),$", table, re.MULTILINE):
+        offered = frozenset(re.findall(r"'(\w+)'", named.get(roles, roles)))
+        if offered != gate.allowed_roles("GET", ASKS[page]):
+            wrong.append(page)
+    return wrong
+
+
+def test_menu_offers_what_the_gate_answers() -> None:
+    words = (CONSOLE / "src" / "may.ts").read_text()
+
+    assert offered_otherwise(words) == []
+    assert offered_otherwise(words.replace("users: ['auditor', ", "users: ['operations', ")) == ["users"]
+    assert set(re.findall(r"^  (\w+): ", words, re.MULTILINE)) == ASKS.keys()
 
 
 def test_both_languages_have_the_same_words_and_places() -> None:
