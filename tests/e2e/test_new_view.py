@@ -57,7 +57,7 @@ def test_a_new_view_gets_its_history_and_the_others_get_nothing_again(bus: Bus) 
 
 
 def _whole(balance: dict[str, Any], delivered: int) -> dict[str, Any] | None:
-    """The balance once the monitor has the accounts of all that was read of the old view: it may be seconds behind."""
+    """The balance once the monitor has the accounts of all that was read of the old view."""
     whole = balance["balanced"] and not balance["in_flight"] and _old_view(balance)["delivered"] >= delivered
     return balance if whole else None
 
