@@ -26,7 +26,7 @@ demo: setup ## show the whole journey live; DEMO_ARGS="--for 60 --json" for an u
 	@$(BIN)/exchange demo $(DEMO_ARGS)
 
 test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow_faults" $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow_faults" $(TEST_ARGS)
 
 test-faults: setup-dev ## what is too long for `make test`: 200 seeds of kill -9 on the bus, 50 in each phase of each source
 	@EXCHANGE_FAULT_SEEDS=200 EXCHANGE_PHASE_SEEDS=50 $(BIN)/python -m pytest tests/faults tests/conformance tests/e2e/test_three_people.py \

@@ -1,5 +1,7 @@
 """What many viewers of the console cost: each gets the overview once a second, as browsers do.
 
+Something is stored all the while, as on a bus at work: of one that rests, little is asked.
+
 The viewers are a process of their own: `python -m bench.viewers URL VIEWERS SECONDS`.
 """
 
@@ -36,6 +38,8 @@ _SECONDS: Final = 15.0
 _PATH: Final = "/api/live"
 _EVENT: Final = "event: overview"
 _HOST: Final = "127.0.0.1"
+_STORED_EVERY_S: Final = 0.2
+_ENDS: Final = ("topic", "partition", "end_offset", "at_ms")
 
 
 def cpu_cores(clickhouse: ClickHouse) -> float:
@@ -44,7 +48,7 @@ def cpu_cores(clickhouse: ClickHouse) -> float:
     Raises: PartError when a viewer got no answer.
     """
     figures = Figures(clickhouse, _now_ms)
-    with _served(figures) as url:
+    with _served(figures) as url, _at_work(clickhouse):
         httpx.get(url + "/api/overview", timeout=30, trust_env=False).raise_for_status()
         began, used = time.monotonic(), time.process_time()
         command = [sys.executable, "-m", "bench.viewers", url, str(VIEWERS), str(_SECONDS)]
@@ -97,6 +101,24 @@ def _served(figures: Figures) -> Iterator[str]:
     finally:
         app.state.live.close()
         server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def _at_work(clickhouse: ClickHouse) -> Iterator[None]:
+    """Store a row that is in no figure, five times a second."""
+    over = threading.Event()
+
+    def store() -> None:
+        while not over.wait(_STORED_EVERY_S):
+            clickhouse.insert("topic_ends", _ENDS, [("raw.bench.public.t0", 0, 1, 0)])
+
+    thread = threading.Thread(target=store)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
         thread.join()
 
 

@@ -1,4 +1,7 @@
-"""The figures that the API shows, from named queries; each asked at most once a second for all viewers."""
+"""The figures that the API shows, from named queries; each asked at most once a second for all viewers.
+
+While nothing new is stored an answer is asked for anew every quarter of a minute, as its window moves on.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,9 @@ CACHE_S: Final = 1.0
 _MAX_CACHED: Final = 200
 _LONG_S: Final = 0.1
 _KEPT_S: Final = 10.0
+_UNCHANGED_MS: Final = 15_000
+"""So long an answer may stand while nothing is stored; half of what a table shows is of whole minutes."""
+_GROUPS: Final = ("groups",)
 _POSITIONS_MS: Final = 60_000
 _TREND_MS: Final = 60_000
 _EXACT_WINDOW_S: Final = 900
@@ -50,11 +56,12 @@ _Answer = TypeVar("_Answer")
 
 
 class _Kept(NamedTuple):
-    """An answer, when it came and how long it took."""
+    """An answer, when it came, how long it took, and what it was made of."""
 
     answer: Any
     at_s: float
     took_s: float
+    basis: object
 
 
 class Figures:
@@ -82,17 +89,17 @@ class Figures:
         self._cache: dict[tuple[Any, ...], _Kept] = {}
         self._renewing: set[tuple[Any, ...]] = set()
 
-    def routes(self, window_s: int) -> Routes:
-        """Return what flowed on every route in the last `window_s` seconds."""
-        return self._once(("routes", window_s), lambda: self._routes(window_s))
+    def routes(self, window_s: int, within_s: float | None = None) -> Routes:
+        """Return what flowed on every route in the last `window_s` seconds, at most `within_s` (1) old."""
+        return self._once(("routes", window_s), lambda: self._routes(window_s), within_s)
 
     def route(self, asked: RouteParams) -> RouteDetail | None:
         """Return one route with its figures over time; None where there is no such route."""
         return self._once(("route", asked), lambda: self._route(asked))
 
-    def balance(self, minutes: int) -> Balance:
-        """Return the accounts over the last source minutes, the current one included."""
-        return self._once(("balance", minutes), lambda: self._balance(minutes))
+    def balance(self, minutes: int, within_s: float | None = None) -> Balance:
+        """Return the accounts over the last source minutes, the current one included; `within_s` as above."""
+        return self._once(("balance", minutes), lambda: self._balance(minutes), within_s)
 
     def minutes(self, minutes: int) -> tuple[MinuteFigures, ...]:
         """Return the figures of each of the last source minutes."""
@@ -102,35 +109,50 @@ class Figures:
         """Return what went to quarantine."""
         return self._once(("refusals", asked), lambda: self._refusals(asked))
 
-    def subscribers(self) -> tuple[SubscriberPosition, ...]:
+    def subscribers(self, within_s: float | None = None) -> tuple[SubscriberPosition, ...]:
         """Return how far subscribers' consumer groups are, as last asked."""
-        return tuple(position for position in self.groups() if position.subscriber)
+        return tuple(position for position in self.groups(within_s) if position.subscriber)
 
-    def groups(self) -> tuple[SubscriberPosition, ...]:
+    def groups(self, within_s: float | None = None) -> tuple[SubscriberPosition, ...]:
         """Return the same with the workers' own group, which has no subscriber."""
-        return self._once(("groups",), self._groups)
+        return self._once(_GROUPS, self._groups, within_s)
 
-    def _once(self, key: tuple[Any, ...], ask: Callable[[], _Answer]) -> _Answer:
+    def _once(
+        self, key: tuple[Any, ...], ask: Callable[[], _Answer], within_s: float | None = None
+    ) -> _Answer:
         """Answer from the last second's answer, or ask; one at a time, so that equal questions meet.
 
         What takes long is asked anew behind the last answer's back, while that one is not too old.
         """
+        fresh_s = CACHE_S if within_s is None else within_s
         with self._lock:
             known = self._cache.get(key)
-            age_s = time.monotonic() - known.at_s if known is not None else 0.0
-            if known is not None and (age_s < CACHE_S or (known.took_s > _LONG_S and age_s < _KEPT_S)):
-                if age_s >= CACHE_S:
-                    self._renew(key, ask)
-                return cast("_Answer", known.answer)  # the key fixes the type
-            return self._keep(key, ask)
+            if known is None:
+                return self._keep(key, ask)
+            age_s = time.monotonic() - known.at_s
+            if age_s >= fresh_s and known.basis != self._basis():
+                if known.took_s <= _LONG_S or age_s >= _KEPT_S:
+                    return self._keep(key, ask)
+                self._renew(key, ask)
+            return cast("_Answer", known.answer)  # the key fixes the type
 
     def _keep(self, key: tuple[Any, ...], ask: Callable[[], _Answer]) -> _Answer:
-        began = time.monotonic()
+        began, basis = time.monotonic(), self._basis()
         answer, now = ask(), time.monotonic()
         if len(self._cache) >= _MAX_CACHED:
             self._cache.clear()
-        self._cache[key] = _Kept(answer, now, now - began)
+        self._cache[key] = _Kept(answer, now, now - began, basis)
         return answer
+
+    def _basis(self) -> object:
+        """Return what answers are made of, and the quarter of a minute: while it is the same, so are they."""
+        return (
+            self._now_ms() // _UNCHANGED_MS,
+            self._clickhouse.stored,
+            dict(self._settled()),
+            dict(self._budgets_ms()),
+            self._unknown_to_kafka(),
+        )
 
     def _renew(self, key: tuple[Any, ...], ask: Callable[[], object]) -> None:
         if key in self._renewing:
@@ -161,7 +183,8 @@ class Figures:
             ask("refusals", **step, topic="", limit=1000, offset=0),
             ask("deliveries", **step, positions_ms=now - _POSITIONS_MS),
         )
-        routes = complete(found, by_stage, self._budgets_ms(), self._groups())
+        groups = self._keep(_GROUPS, self._groups)  # whoever asks for routes asks for them too
+        routes = complete(found, by_stage, self._budgets_ms(), groups)
         return Routes(window_s=window_s, at_ms=now, routes=tuple(routes), total=len(found))
 
     def _route(self, asked: RouteParams) -> RouteDetail | None:

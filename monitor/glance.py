@@ -19,6 +19,10 @@ from monitor.overview import LANES, PAGE, Overview, lanes_of, totals_of
 WINDOW_S: Final = 300
 """How far back the figures of the routes reach, for whoever asks: equal questions are asked once."""
 BALANCE_MINUTES: Final = 1440
+_FLOW_WITHIN_S: Final = 1.9
+_BALANCE_WITHIN_S: Final = 3.9
+"""So old the figures may be of a glance that is made anew every second: they are asked for every second or
+fourth time."""
 _NEWEST: Final = 3
 
 
@@ -34,15 +38,15 @@ class Known:
 
 
 class Flow(Protocol):
-    """What is asked of the figures; see monitor/figures.py."""
+    """What is asked of the figures, at most `within_s` old; see monitor/figures.py."""
 
-    def routes(self, window_s: int) -> Routes:
+    def routes(self, window_s: int, within_s: float) -> Routes:
         """Return what flowed on every route."""
 
-    def balance(self, minutes: int) -> Balance:
+    def balance(self, minutes: int, within_s: float) -> Balance:
         """Return the accounts."""
 
-    def subscribers(self) -> tuple[SubscriberPosition, ...]:
+    def subscribers(self, within_s: float) -> tuple[SubscriberPosition, ...]:
         """Return how far consumer groups are."""
 
 
@@ -87,12 +91,13 @@ def summary_of(balance: Balance) -> BalanceSummary:
 
 
 def _flow(known: Known, figures: Flow, readers: MayRead) -> dict[str, Any]:
-    routes, positions = figures.routes(WINDOW_S).routes, figures.subscribers()
+    routes = figures.routes(WINDOW_S, _FLOW_WITHIN_S).routes
+    positions = figures.subscribers(_FLOW_WITHIN_S)
     may_read = readers.by_topic({route.view_topic for route in routes})
     return {
         "totals": totals_of(routes),
         "routes": routes[:PAGE],
         "lanes": lanes_of(routes, known.plan, known.workers, known.silent, positions, may_read),
         "lanes_left_out": max(len(routes) - LANES, 0),
-        "balance": summary_of(figures.balance(BALANCE_MINUTES)),
+        "balance": summary_of(figures.balance(BALANCE_MINUTES, _BALANCE_WITHIN_S)),
     }

@@ -34,6 +34,8 @@ PARTITION: Final = 0
 """`_exchange.accounts` has one partition, so a change's capture is always read before its processing."""
 _MAX_BATCH: Final = 1000
 _POLL_S: Final = 0.2
+_GATHER_S: Final = 0.3
+"""Accounts come one by one, and an insert costs as much as a hundred of them."""
 _CHECK_EVERY_S: Final = 5.0
 _RETRY_S: Final = 1.0
 
@@ -132,11 +134,11 @@ class Ingest:
                 checked = time.monotonic()
 
     def _batch(self, consumer: Consumer) -> list[Message]:
-        """Return the records that are there, waiting only for the first."""
+        """Return the records that are there: what comes soon after the first is stored with it."""
         first = consumer.poll(_POLL_S)
         if first is None:
             return []
-        return [first, *consumer.consume(_MAX_BATCH, timeout=0)]
+        return [first, *consumer.consume(_MAX_BATCH, timeout=_GATHER_S)]
 
     def _rows(self, messages: list[Message]) -> list[Row]:
         now_ms, rows = _now_ms(), []

@@ -15,6 +15,8 @@ from exchange.plan import PLAN_TOPIC, PublishedPlan
 from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
 
+_SELDOM: Final = {"fetch.wait.max.ms": 5_000}
+"""A new plan comes at once all the same; nothing else is asked over the connection meanwhile."""
 _COLUMNS: Final = ("plan_version", "resource", "topic", "view_topic")
 
 _log = log.get(__name__)
@@ -37,7 +39,7 @@ class Plans:
 
         Raises: TransientError while Kafka or ClickHouse does not answer.
         """
-        consumer = Consumer(kafka.reader(self._client))
+        consumer = Consumer(kafka.reader(self._client) | _SELDOM)
         partition = TopicPartition(PLAN_TOPIC, 0)
         try:
             low, _ = consumer.get_watermark_offsets(partition, timeout=kafka.TIMEOUT_S)

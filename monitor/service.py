@@ -84,7 +84,13 @@ class Service:
         self._sweeping = Sweeping(self._identity, self._online.turn, self._stop)
         self._online.soon = self._sweeping.soon
         self._watch = Watch(self._started_at_ms)
-        self._figures = Figures(self._clickhouse, _now_ms, self._settled, lambda: self._plans.budgets_ms)
+        self._figures = Figures(
+            self._clickhouse,
+            _now_ms,
+            self._settled,
+            lambda: self._plans.budgets_ms,
+            lambda: self._ingest.reconciler.found.strange,
+        )
         self._alerts = Desk(settings, self._seen, self._rules, self._stop)
         self._lineage: Lineage | None = None
         if (url := settings.openlineage_url) is not None:

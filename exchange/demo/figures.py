@@ -1,15 +1,17 @@
-"""The demonstration's figures: asked of the monitor's API, never counted here."""
+"""The demonstration's figures: asked of the monitor's API, never counted here; heartbeats are Redis's."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import httpx
+import redis
 
+from exchange import heartbeat
 from exchange.errors import PartError, TransientError
+from exchange.settings import Settings, machine_headers
 
 _ALL_MINUTES: Final = 90 * 1440
 _ALL_S: Final = 90 * 86_400
@@ -62,10 +64,11 @@ class Figures:
 class MonitorApi:
     """The monitor's JSON API. Safe to share between threads."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        """headers: those by which the API knows who asks."""
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, headers=dict(headers), timeout=_TIMEOUT_S)
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.endpoints().api.rstrip("/")
+        headers = machine_headers(settings)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT_S)
+        self._redis = heartbeat.connect(settings)
 
     def figures(self, window_s: int) -> Figures:
         """Return totals, routes with the delays of the last `window_s` seconds, and heartbeats.
@@ -73,8 +76,7 @@ class MonitorApi:
         Raises: TransientError when the monitor does not answer.
         """
         routes = self._get("/api/routes", window_s=window_s)["routes"]
-        workers = self._get("/api/status")["workers"]
-        return Figures(self.totals(), tuple(routes), tuple(workers))
+        return Figures(self.totals(), tuple(routes), self._workers())
 
     def totals(self) -> Totals:
         """Return everything that was ever accounted. Raises: TransientError."""
@@ -101,6 +103,14 @@ class MonitorApi:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+        self._redis.close()
+
+    def _workers(self) -> tuple[Json, ...]:
+        """Return the heartbeats; none while Redis does not answer."""
+        try:
+            return tuple(heartbeat.read_all(self._redis))
+        except (redis.RedisError, ValueError):
+            return ()
 
     def _get(self, path: str, **parameters: int) -> Json:
         try:

@@ -42,7 +42,7 @@ from exchange.errors import ConfigError
 from exchange.files.contracts import load_contracts
 from exchange.local.home import Home
 from exchange.quarantine.keyfiles import write_pair
-from exchange.settings import Settings, machine_headers
+from exchange.settings import Settings
 from exchange.subscriber.client_config import client_config, render
 from exchange.topology import Grant, Topology
 
@@ -79,7 +79,7 @@ class Demo:
             local.up(self._settings, self._say)
             self._set_up(declared, contracts)
             with (
-                MonitorApi(self._settings.endpoints().api, machine_headers(self._settings)) as monitor,
+                MonitorApi(self._settings) as monitor,
                 self._signals(),
             ):
                 self._exchange(declared, contracts, monitor)

@@ -53,17 +53,17 @@ class OwnFlow:
         self._figures = figures
         self._seen = seen
 
-    def routes(self, window_s: int) -> Routes:
+    def routes(self, window_s: int, within_s: float) -> Routes:
         """Return one's own routes."""
-        return of_routes(self._figures.routes(window_s), self._seen)
+        return of_routes(self._figures.routes(window_s, within_s), self._seen)
 
-    def balance(self, minutes: int) -> Balance:
+    def balance(self, minutes: int, within_s: float) -> Balance:
         """Return the accounts of one's own topics."""
-        return of_balance(self._figures.balance(minutes), self._seen)
+        return of_balance(self._figures.balance(minutes, within_s), self._seen)
 
-    def subscribers(self) -> tuple[SubscriberPosition, ...]:
+    def subscribers(self, within_s: float) -> tuple[SubscriberPosition, ...]:
         """Return one's own subscribers, and who reads one's own sources."""
-        return of_positions(self._figures.subscribers(), self._seen)
+        return of_positions(self._figures.subscribers(within_s), self._seen)
 
 
 class OwnReaders:

@@ -54,6 +54,9 @@ class ClickHouse:
     Named queries stand in queries.sql; their parameters are bound by ClickHouse.
     """
 
+    stored = 0
+    """How often something was: while it stays the same, the tables gain nothing."""
+
     def __init__(
         self,
         endpoint: str,
@@ -98,11 +101,11 @@ class ClickHouse:
             for name, parameters in statements:
                 self._connected().command(self._queries[name], parameters=dict(parameters))
 
-        self._run(run)
+        self._store(run)
 
     def command(self, sql: str, **parameters: Any) -> None:
         """Run one statement that has no name. Raises: TransientError."""
-        self._run(lambda: self._connected().command(sql, parameters=parameters))
+        self._store(lambda: self._connected().command(sql, parameters=parameters))
 
     def insert(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], token: str = ""
@@ -113,12 +116,12 @@ class ClickHouse:
         """
         settings = {"insert_deduplication_token": token} if token else None
 
-        def store() -> None:
+        def insert() -> None:
             self._connected().insert(
                 table, rows, column_names=list(columns), database=self._database, settings=settings
             )
 
-        self._run(store)
+        self._store(insert)
 
     def close(self) -> None:
         """Close the connection and let others have the path."""
@@ -135,6 +138,15 @@ class ClickHouse:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _store(self, call: Callable[[], object]) -> None:
+        def counted() -> None:
+            try:
+                call()
+            finally:
+                self.stored += 1  # also where it failed: something of it may be there
+
+        self._run(counted)
 
     def _run(self, call: Callable[[], _Result]) -> _Result:
         try:

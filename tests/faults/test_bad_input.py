@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from exchange import local
 from exchange.local import stack as parts
 from exchange.local.home import Home
+from tests.integration.nursery import nursery
 from tests.stack import wait_for
 from tests.trial.bus import CITY, PARTITIONS, QUARANTINE, RAW, Child, TrialBus, Watch
 from tests.trial.load import load
@@ -137,14 +138,7 @@ def test_a_worker_that_starts_without_the_registry_waits_for_it(bus: TrialBus, w
 def start_with(bus: TrialBus, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a connector or worker that is expected to end by itself."""
     child = bus.child(name)
-    return subprocess.run(
-        child.command,
-        env=dict(child.environment) | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return nursery().run(child.arguments, dict(child.environment) | environment)
 
 
 def one_error(done: subprocess.CompletedProcess[str], *wanted: str) -> str:

@@ -1,4 +1,4 @@
-"""Starts connectors for tests by forking a process that has imported the bus: a start costs a fifth.
+"""Starts commands for tests by forking a process that has imported the bus: a start costs a fifth.
 
 What is forked is killed, waited for and asked for its exit code like any process; it runs the same `main`.
 """
@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from typing import Any
 PRELOADED = (
     "exchange.cli", "exchange.commands.connect", "connectors.runner", "connectors.sources.http.door",
     "connectors.sources.http.source", "connectors.sources.files.source",
+    "exchange.apply.work", "streams.worker",
 )  # fmt: skip
 
 
@@ -70,9 +72,19 @@ class Nursery:
         self._latest: Forked | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Forked:
-        """Run Python's `arguments` (a program's path and its own) with output to a log."""
-        order = {"arguments": list(arguments), "environment": dict(environment), "log": str(log)}
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], log: Path, output: Path | None = None
+    ) -> Forked:
+        """Run Python's `arguments` (a program's path and its own) with its output to a log.
+
+        output: where what it writes to stdout goes instead. Both files are there already.
+        """
+        order = {
+            "arguments": list(arguments),
+            "environment": dict(environment),
+            "log": str(log),
+            "output": str(output or log),
+        }
         with self._lock:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -80,6 +92,22 @@ class Nursery:
             assert self._started.acquire(timeout=120), "the nursery does not fork"
             assert self._latest is not None
             return self._latest
+
+    def run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python's `arguments` to the end; return what it said. Raises: subprocess.TimeoutExpired."""
+        with tempfile.TemporaryDirectory(prefix="exchange-said-") as place:
+            said, errors = Path(place) / "stdout", Path(place) / "stderr"
+            for file in (said, errors):
+                file.touch()
+            child = self.start(arguments, environment, errors, said)
+            try:
+                code = child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                raise
+            return subprocess.CompletedProcess(arguments, code, said.read_text(), errors.read_text())
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -130,7 +158,7 @@ def main() -> None:
             if not read:  # the tests are over, or were killed
                 for pid in alive:
                     os.kill(pid, signal.SIGKILL)
-                return
+                os._exit(0)  # what was imported takes long to unload
             *orders, rest = (rest + read).split(b"\n")
             for order in orders:
                 pid = os.fork()
@@ -161,8 +189,9 @@ def _be(order: dict[str, Any]) -> None:
     """Become the process that was ordered; does not return."""
     code = 1
     try:
-        null, log = os.open(os.devnull, os.O_RDONLY), os.open(order["log"], os.O_WRONLY | os.O_APPEND)
-        for target, source in ((0, null), (1, log), (2, log)):
+        null = os.open(os.devnull, os.O_RDONLY)
+        output, log = (os.open(order[name], os.O_WRONLY | os.O_APPEND) for name in ("output", "log"))
+        for target, source in ((0, null), (1, output), (2, log)):
             os.dup2(source, target)
         os.environ.clear()
         os.environ.update(order["environment"])

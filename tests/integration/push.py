@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,10 +165,7 @@ class PushBus:
         self.shared: Running | None = None
 
     def cli(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, *COMMAND, *args], env=self.environment, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+        done = nursery().run([*COMMAND, *args], self.environment)
         assert not check or done.returncode == 0, done.stderr
         return done
 

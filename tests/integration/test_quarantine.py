@@ -82,7 +82,7 @@ class Desk:
         self.bus.start("connector")
 
     def settled(self) -> Totals | None:
-        with MonitorApi(self.bus.settings.endpoints().api, {}) as monitor:
+        with MonitorApi(self.bus.settings) as monitor:
             totals = monitor.totals()
         return totals if totals.settled else None
 

@@ -30,6 +30,7 @@ from exchange.keys import generate_steward_keys
 from exchange.plan import DECISIONS_TOPIC
 from exchange.topology.model import Topology
 from tests.checkers.committed import CommittedReader
+from tests.integration.nursery import nursery
 from tests.stack import Stack, wait_for
 from tests.unit.exchange.topologies import CONTRACTS, GOOD, PERSON, load
 
@@ -347,8 +348,7 @@ class Bus:
             "EXCHANGE_TOPOLOGY": str(self.folder / "topology.yaml"),
             "EXCHANGE_CONTRACTS": str(self.folder / "avro"),
         }
-        command = [str(Path(sys.executable).parent / "exchange"), *words]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
+        return nursery().run(["-m", "exchange.cli", *words], environ, timeout_s=180)
 
     def answer(self, *words: str) -> dict[str, Any]:
         done = self.run(*words, "--json")

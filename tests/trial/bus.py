@@ -26,6 +26,7 @@ from tests.checkers.committed import CommittedReader
 from tests.checkers.journey import ExpectedTable, ExpectedView, Journey, Problem
 from tests.checkers.source_log import SourceLog
 from tests.checkers.wire import Schemas
+from tests.integration.nursery import Forked, nursery
 from tests.stack import Stack, running_stack
 from tests.trial import people
 
@@ -46,18 +47,24 @@ class Child:
     """A connector or worker that the test runs, kills and starts again."""
 
     name: str
-    command: list[str]
+    arguments: list[str]
+    """Python's."""
     environment: Mapping[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
     exits: list[int] = field(default_factory=list)
 
     def start(self) -> None:
         """Start it; it must not run."""
         assert self.process is None
-        with self.log.open("ab") as log:
+        if self.arguments[0] == "-m":
+            self.log.touch()
+            self.process = nursery().start(self.arguments, self.environment, self.log)
+            return
+        with self.log.open("ab") as log:  # a script that changes what others have not imported yet
+            command = [sys.executable, *self.arguments]
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.environment)
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(self.environment)
             )
 
     def end(self, number: signal.Signals, timeout_s: float = 60) -> int:
@@ -111,14 +118,7 @@ class TrialBus:
 
     def cli(self, *args: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `exchange <args>` to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "exchange.cli", *args],
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = nursery().run(["-m", "exchange.cli", *args], self.environment | environment)
         assert not check or done.returncode == 0, f"exchange {' '.join(args)}: {done.stderr}"
         return done
 
@@ -139,7 +139,7 @@ class TrialBus:
 
     def _child(self, name: str, arguments: Sequence[str]) -> Child:
         log = self.settings.root / "logs" / f"{name}.log"
-        return Child(name, [sys.executable, *arguments], self.environment, log)
+        return Child(name, list(arguments), self.environment, log)
 
     def start(self, *names: str) -> None:
         """Start connector and worker, or those named."""

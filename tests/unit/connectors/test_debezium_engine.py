@@ -33,7 +33,8 @@ class FakeEngine:
     def __init__(self, batches: Iterable[list[Told]]) -> None:
         self.batches = list(batches)
         self.began_at: Any = None
-        self.released = 0
+        self.forgets: list[int] = []
+        """Of each batch that was released, how many records."""
 
     def start(self, place: tuple[str, str] | None) -> None:
         self.began_at = place
@@ -41,8 +42,8 @@ class FakeEngine:
     def take(self, _patience_s: float) -> list[Told]:
         return self.batches.pop(0) if self.batches else []
 
-    def release(self) -> None:
-        self.released += 1
+    def release(self, count: int) -> None:
+        self.forgets.append(count)
 
     def close(self) -> None:
         pass
@@ -116,7 +117,15 @@ def test_what_comes_again_after_a_restart_is_not_told_twice() -> None:
     assert fake.began_at == ('{"server":"s"}', '{"lsn": 7}')
     assert found == [(4, "c")]
     assert Cursor.read(position.cursor).offset == '{"lsn": 9}'
-    assert fake.released == 2
+    assert fake.forgets == [0, 3]
+
+
+def test_the_source_forgets_whole_transactions_alone() -> None:
+    made, fake = source(
+        [edge("BEGIN"), row(1), edge("END", 7), edge("BEGIN"), row(2)], [row(3)], [edge("END", 9)]
+    )
+    told(made, 4)
+    assert fake.forgets == [3, 0, 1]
 
 
 def test_a_second_death_while_it_comes_again_changes_nothing() -> None:

@@ -16,7 +16,7 @@ from monitor.routes import routes_of
 
 
 class CountingClickHouse(ClickHouse):
-    """Answers every query with no rows and counts the questions."""
+    """Answers every query with no rows and counts the questions; nothing is stored but by a test."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -49,6 +49,61 @@ def test_any_number_of_viewers_costs_one_question_a_second() -> None:
         viewer.join()
 
     assert clickhouse.asked.count("totals") == 1
+
+
+class Changing:
+    """What figures are made of besides what ClickHouse holds."""
+
+    now_ms = 1_800_000_000_000
+    before = 7
+    budget_ms = 500
+    strange = 0
+
+    def figures(self, clickhouse: ClickHouse) -> Figures:
+        return Figures(
+            clickhouse,
+            lambda: self.now_ms,
+            lambda: {"raw.a": self.before},
+            lambda: {"share.a": self.budget_ms},
+            lambda: self.strange,
+        )
+
+
+CHANGES: dict[str, Callable[[CountingClickHouse, Changing], None]] = {
+    "something is stored": lambda clickhouse, _: setattr(clickhouse, "stored", 1),
+    "a quarter of a minute is over": lambda _, other: setattr(other, "now_ms", other.now_ms + 15_000),
+    "more is settled": lambda _, other: setattr(other, "before", 8),
+    "a view gets another budget": lambda _, other: setattr(other, "budget_ms", 400),
+    "an account is unknown to Kafka": lambda _, other: setattr(other, "strange", 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_answer_stands_as_long_as_all_that_it_was_made_of(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setattr("monitor.figures.CACHE_S", 0.0)  # each is too old at once
+    clickhouse, other = CountingClickHouse(), Changing()
+    figures = other.figures(clickhouse)
+    for _ in range(3):
+        figures.balance(60)
+    assert clickhouse.asked.count("totals") == 1
+
+    CHANGES[change](clickhouse, other)
+    figures.balance(60)
+
+    assert clickhouse.asked.count("totals") == 2
+
+
+def test_who_is_content_with_an_older_answer_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.figures.CACHE_S", 0.0)
+    clickhouse = CountingClickHouse()
+    figures = Figures(clickhouse, lambda: 1_800_000_000_000)
+    first = figures.balance(60)
+    clickhouse.stored += 1
+
+    assert figures.balance(60, within_s=60) is first
+    assert figures.balance(60) is not first
 
 
 def test_other_parameters_are_another_question() -> None:
@@ -152,6 +207,7 @@ class SlowClickHouse(CountingClickHouse):
     def query(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         if name in self.asked:
             assert self.let.wait(60)
+        self.stored += 1
         return super().query(name, **parameters)
 
 
@@ -181,6 +237,7 @@ def test_answer_that_is_too_old_is_not_given_however_long_asking_takes(
     clickhouse = CountingClickHouse()
     figures = Figures(clickhouse, lambda: 1_800_000_000_000)
     figures.groups()
+    clickhouse.stored += 1
     figures.groups()
 
     assert clickhouse.asked == ["subscribers"] * 2
