@@ -175,9 +175,18 @@ def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else
     bus.apply(MORE)
     try:
         bus_topics = {name for name in INTERNAL if name.startswith("_exchange.")}
-        plan, accounts, positions, receipts, parked, snapshots, revocations = (
+        plan, accounts, positions, receipts, parked, snapshots, revocations, corrections = (
             f"_exchange.{name}"
-            for name in ("plan", "accounts", "positions", "receipts", "parked", "snapshots", "revocations")
+            for name in (
+                "plan",
+                "accounts",
+                "positions",
+                "receipts",
+                "parked",
+                "snapshots",
+                "revocations",
+                "corrections",
+            )
         )
         near, far = f"{SHARE}near", f"{SHARE}far"
         pushed, pushed_refused = "raw.applied_c.pushed.person", "quarantine.applied.pushed"
@@ -189,7 +198,7 @@ def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else
             "deliver-reader-two": expected(
                 read={near, far, plan, revocations, parked}, write={accounts, parked}
             ),
-            "pull": expected(read={plan, revocations}, write={accounts}),
+            "pull": expected(read={plan, revocations, corrections}, write={accounts}),
             "worker": expected(read={*raw, plan}, write={near, far, *refused, accounts}),
             "monitor": expected(
                 read={*bus_topics, "_schemas"}, write={"_schemas"}, describe={*raw, near, far, *refused}
