@@ -509,12 +509,15 @@ def ask_for_the_view(visitor: Visitor) -> None:
     page.get_by_role("button", name="Go on").click()
     page.get_by_label("Purpose").fill("核验")
     page.get_by_label("Legal basis").fill("第六条")
+    page.get_by_label("Records expected a day").fill("5000")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=2).first).to_contain_text("Look over and send")
     expect(page.locator("main form")).to_contain_text("the source's steward")
+    expect(page.locator("main form")).to_contain_text("5,000 records a day")
     visitor.check("ask-send-en")
     page.get_by_role("button", name="Submit").click()
     expect(page.locator("[data-test=state]")).to_have_text("at the steward")
+    expect(page.locator("main dl").first).to_contain_text("5,000 records a day")
     expect(page.locator("[data-test=act-withdraw]")).to_be_visible()
     expect(page.locator("[data-test=act-approve]")).to_have_count(0)
 
@@ -622,14 +625,10 @@ def staff(stack: Stack, console: str) -> dict[str, str]:
 @contextmanager
 def seen_by(browser: Browser, console: str, session: str, locale: str = "en-GB") -> Iterator[Page]:
     """Yield the overview as somebody sees it."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale=locale)
-    context.set_default_timeout(PATIENCE_MS)
-    context.add_cookies([{"name": COOKIE, "value": session, "url": console.partition("/console")[0]}])
-    shown = context.new_page()
-    shown.goto(console)
-    expect(shown.locator("[data-test=logout]")).to_be_visible(timeout=PATIENCE_MS)
-    yield shown
-    context.close()
+    with visiting(browser, console, session, locale) as visitor:
+        visitor.page.goto(console)
+        expect(visitor.page.locator("[data-test=logout]")).to_be_visible(timeout=PATIENCE_MS)
+        yield visitor.page
 
 
 def go(page: Page, name: str, text: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ export interface Asked {
   purpose: string
   legal_basis: string
   until: string | null
+  expected_records_per_day: number | null
   requester: string
   approved_by: string[]
   reason: string
@@ -184,6 +185,11 @@ export function termText(until: string | null): string {
   const today = new Date()
   const left = (Date.parse(until) - Date.UTC(today.getFullYear(), today.getMonth(), today.getDate())) / 86_400_000 + 1
   return left > 0 ? t('daysLeft', { day: until, days: number(left) }) : t('daysOver', { day: until })
+}
+
+/** Return how many records a day are expected to be taken. */
+export function volumeText(records: number | null): string {
+  return records === null ? t('notSaid') : t('recordsADay', { records: number(records) })
 }
 
 export function day(at: string): string {
