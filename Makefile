@@ -29,9 +29,10 @@ test: setup-dev ## run all tests on real parts; TEST_ARGS="-k journey" for some
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow_faults" $(TEST_ARGS)
 
 test-faults: setup-dev ## what is too long for `make test`: 200 seeds of kill -9 on the bus, 50 in each phase of each source
-	@EXCHANGE_FAULT_SEEDS=200 EXCHANGE_PHASE_SEEDS=50 $(BIN)/python -m pytest tests/faults tests/conformance tests/e2e/test_three_people.py \
+	@EXCHANGE_FAULT_SEEDS=200 EXCHANGE_PHASE_SEEDS=50 $(BIN)/python -m pytest tests/faults tests/conformance \
+	  tests/e2e/test_three_people.py \
 	  $(addprefix tests/integration/,test_bench.py test_debezium.py test_demo.py test_identity.py test_incremental_snapshot.py \
-	  test_identity.py test_monitor.py test_mysql_tables.py test_planner.py test_revoke.py test_stream.py) $(TEST_ARGS)
+	  test_monitor.py test_mysql_tables.py test_planner.py test_revoke.py test_stream.py) $(TEST_ARGS)
 
 test-soak: setup-dev ## an hour under load without a false alarm; EXCHANGE_SOAK_S for another time
 	@EXCHANGE_SOAK_S=$${EXCHANGE_SOAK_S:-3600} $(BIN)/python -m pytest tests/faults/test_soak.py
