@@ -27,7 +27,8 @@ def admin_client(client: Mapping[str, Any]) -> AdminClient:
 
     Raises: KafkaException when librdkafka does not take them.
     """
-    made = AdminClient({"log_level": 0, "error_cb": _ignore} | dict(client))
+    quiet: dict[str, Any] = {"log_level": 0, "error_cb": _ignore}
+    made = AdminClient(quiet | dict(client))
     with _lock:
         over = [one for one in _kept if sys.getrefcount(one) <= _OURS]
         for one in over:
