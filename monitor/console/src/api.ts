@@ -1,5 +1,6 @@
 /** What the monitor answers; see monitor/api/models.py. Times are milliseconds since 1970-01-01 UTC. */
 import { ref } from 'vue'
+import { t } from './words'
 
 export interface Part {
   ok: boolean
@@ -256,4 +257,10 @@ export async function post<T>(path: string, body: unknown, headers: Record<strin
 
 export function haltText({ topic, partition, offset, reason }: Halt): string {
   return topic === '' ? reason : `${topic} ${partition}:${offset}: ${reason}`
+}
+
+/** Return why something was not done, as the monitor says it. */
+export function problemText(error: unknown): string {
+  if (error instanceof HttpError) return error.detail === '' ? t('failed', { status: error.status }) : error.detail
+  return t('loginAway')
 }

@@ -1,6 +1,6 @@
 /** What the pages of operations, auditors and administrators ask for; see monitor/api/. */
 import { computed, ref, type ComputedRef } from 'vue'
-import { HttpError, type Label } from './api'
+import type { Label } from './api'
 import { t, type Word } from './words'
 
 export const STATES = { firing: 'isFiring', acknowledged: 'isAcknowledged', silenced: 'isSilenced', resolved: 'isOver' } as const
@@ -157,9 +157,4 @@ export function roleText(role: string): string {
   }
   const word = words[role]
   return word === undefined ? role : t(word)
-}
-
-export function refusalText(error: unknown): string {
-  if (error instanceof HttpError) return error.detail === '' ? t('notDone', { status: error.status }) : error.detail
-  return t('loginAway')
 }

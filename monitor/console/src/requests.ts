@@ -1,6 +1,6 @@
 /** Requests and grants as the monitor answers; see monitor/api/request_models.py and monitor/api/asking.py. */
 import { ref } from 'vue'
-import { HttpError, type Label, type Showing } from './api'
+import type { Label, Showing } from './api'
 import { language, number, t, type Word } from './words'
 
 export type State =
@@ -194,10 +194,4 @@ export function volumeText(records: number | null): string {
 
 export function day(at: string): string {
   return new Intl.DateTimeFormat(language.value, { dateStyle: 'short', timeStyle: 'short' }).format(Date.parse(at))
-}
-
-/** Return why something was not done, as the monitor says it. */
-export function problemText(error: unknown): string {
-  if (error instanceof HttpError) return error.detail === '' ? t('failed', { status: error.status }) : error.detail
-  return t('loginAway')
 }
