@@ -118,7 +118,7 @@ class Ingest:
     def _follow(self, consumer: Consumer) -> None:
         checked = time.monotonic()
         while not self._stop.is_set():
-            if rows := self._rows(self._batch(consumer)):
+            if rows := self._rows(kafka.gathered(consumer, _MAX_BATCH, _POLL_S, _GATHER_S)):
                 self._insert(rows)
                 self._rollups.touch(rows)
                 done = self.progress.accounts + len(rows)
@@ -133,19 +133,12 @@ class Ingest:
                 self.progress = replace(self.progress, end_offset=high)
                 checked = time.monotonic()
 
-    def _batch(self, consumer: Consumer) -> list[Message]:
-        """Return the records that are there: what comes soon after the first is stored with it."""
-        first = consumer.poll(_POLL_S)
-        if first is None:
-            return []
-        return [first, *consumer.consume(_MAX_BATCH, timeout=_GATHER_S)]
-
-    def _rows(self, messages: list[Message]) -> list[Row]:
-        now_ms, rows = _now_ms(), []
-        for message in messages:
+    def _rows(self, arrived: list[kafka.Arrived]) -> list[Row]:
+        rows = []
+        for at_ms, message in arrived:
             error = message.error()
             if error is None:
-                rows.append(self._row(message, now_ms))
+                rows.append(self._row(message, at_ms))
                 self._read_to = rows[-1][1] + 1
             elif error.code() == PARTITION_EOF:
                 self._caught_up = True
@@ -154,9 +147,9 @@ class Ingest:
                 raise kafka.trouble(self._topic, error)
         return rows
 
-    def _row(self, message: Message, now_ms: int) -> Row:
+    def _row(self, message: Message, at_ms: int) -> Row:
         offset, value = int(message.offset() or 0), kafka.as_bytes(message.value()) or b""
-        row = row_of(PARTITION, offset, value, now_ms, caught_up=self._caught_up)
+        row = row_of(PARTITION, offset, value, at_ms, caught_up=self._caught_up)
         if row[STAGE] == "unreadable":
             _log.error("account_unreadable", topic=self._topic, offset=offset)
         return row

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import time
+from typing import Any, Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from exchange.errors import PartError, TransientError
 from exchange.librdkafka import AUTHENTICATION
@@ -52,6 +53,24 @@ def reader(client: dict[str, Any]) -> dict[str, Any]:
         "enable.partition.eof": True,
         "fetch.wait.max.ms": 100,
     }
+
+
+class Arrived(NamedTuple):
+    """A record and when it came, which is when everybody else could read it too."""
+
+    at_ms: int
+    message: Message
+
+
+def gathered(consumer: Consumer, most: int, wait_s: float, gather_s: float) -> list[Arrived]:
+    """Return at most `most` records: one that comes in `wait_s`, if any, and what follows in `gather_s`."""
+    arrived: list[Arrived] = []
+    until_s = 0.0
+    while len(arrived) < most and (message := consumer.poll(wait_s)) is not None:
+        arrived.append(Arrived(time.time_ns() // 1_000_000, message))
+        until_s = until_s or time.monotonic() + gather_s
+        wait_s = max(0.0, until_s - time.monotonic())
+    return arrived
 
 
 def trouble(what: str, cause: KafkaError) -> TransientError | PartError:

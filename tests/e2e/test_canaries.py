@@ -156,8 +156,7 @@ def test_without_its_key_nothing_goes_on_and_with_it_everything_does(bus: TrialB
     (bus.settings.root / "secrets" / RAW_KEYS).unlink()
     before = watch.journey.count(CITY)
     bus.start("worker")
-    halted = lambda: "partition_halted" in bus.child("worker").text()  # noqa: E731
-    watch.until("the worker has halted", halted)
+    watch.until("the worker has halted", lambda: "partition_halted" in bus.child("worker").text())
     assert "sealed under version 2" in bus.child("worker").text()
     assert watch.journey.count(CITY) == before
     bus.settings.secrets.put(RAW_KEYS, keys)

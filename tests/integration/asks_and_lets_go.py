@@ -21,7 +21,7 @@ hand_over = patched._make_resource_result
 
 def slowly(answer: Any, futures: Any) -> None:
     hand_over(answer, futures)
-    time.sleep(1)
+    time.sleep(1)  # librdkafka's thread lets go after the main one has: what is seen once in a thousand
 
 
 def ask(properties: dict[str, Any]) -> None:
@@ -36,4 +36,4 @@ def ask(properties: dict[str, Any]) -> None:
 
 patched._make_resource_result = staticmethod(slowly)
 ask(json.load(sys.stdin))
-time.sleep(2)
+time.sleep(2)  # for the abort that may come: nothing tells that none will

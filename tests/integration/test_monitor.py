@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from exchange.account import Account, content_hash
 from exchange.change import Position, Reason
@@ -26,10 +26,12 @@ from exchange.cluster import TopicSpec
 from exchange.errors import ConfigError, PartError
 from exchange.local.home import any_free
 from exchange.plan import ACCOUNTS_TOPIC
+from monitor import kafka
 from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
 from monitor.clickhouse.retention import Retention
 from monitor.clickhouse.rollups import Rollups
+from monitor.ingest import PARTITION
 from monitor.rows import COLUMNS, Row, account_row, token
 from monitor.suspects import steps_of
 from tests.stack import Stack, wait_for
@@ -199,6 +201,31 @@ def test_routes_show_rate_delay_and_refusals(stack: Stack, producer: Producer) -
     assert (refusal["stage"], refusal["reason"], refusal["field"], refusal["changes"]) == (
         "process", "length", "name", 2,
     )  # fmt: skip
+
+
+def test_account_is_dated_when_it_came_though_it_waits_for_others(stack: Stack, producer: Producer) -> None:
+    came, waited = [], []
+
+    class Feeding(Consumer):
+        """Has the next account written only when it is waited for."""
+
+        def poll(self, timeout: float = -1) -> Message | None:
+            waited.append(time.time_ns() // 1_000_000)
+            write(producer, pair(f"raw.dated{len(waited)}.public.t").capture)
+            message = super().poll(20)
+            came.append(time.time_ns() // 1_000_000)
+            return message
+
+    consumer = Feeding(kafka.reader(stack.settings.kafka_client("monitor")))
+    try:
+        _, end = consumer.get_watermark_offsets(TopicPartition(ACCOUNTS_TOPIC, PARTITION), timeout=20)
+        consumer.assign([TopicPartition(ACCOUNTS_TOPIC, PARTITION, end)])
+        arrived = kafka.gathered(consumer, 3, 20, 20)
+    finally:
+        consumer.close()
+    assert len(arrived) == 3
+    for number, (at_ms, _) in enumerate(arrived):
+        assert came[number] <= at_ms <= [*waited, time.time_ns() // 1_000_000][number + 1]
 
 
 def test_redriven_change_counts_once_more_at_both_ends(stack: Stack, producer: Producer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -119,7 +118,10 @@ def test_the_check_of_moved_boxes_sees_one_that_is_bound_to_nothing(
     place: tuple[str, int, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cipher = RawKeys.cipher
-    unbound: Callable[..., Any] = lambda keys, version, salt, _topic: Unbound(cipher(keys, version, salt, ""))  # noqa: E731
+
+    def unbound(keys: RawKeys, version: int, salt: bytes, _topic: str) -> Any:
+        return Unbound(cipher(keys, version, salt, ""))
+
     monkeypatch.setattr(RawKeys, "cipher", unbound)
     assert moved(place, box()) == (KEY, VALUE)
 
