@@ -342,7 +342,7 @@ cdef inline bint _inside(const long long *part, long long size) noexcept nogil:
 
 
 cdef enum:
-    CHUNK = 4096
+    CHUNK = 16384
 
 ctypedef struct Slot:  # one partition's share of a chunk
     x_topic *rkt
@@ -373,14 +373,15 @@ cdef class Reader:
     cdef x_message **_messages
     cdef Part *_parts
     cdef Slot *_slots
-    cdef int _slot_room
+    cdef long long _usual_bytes
 
     def __cinit__(self, consumer):
         self._consumer = consumer
         self._queue = rd_kafka_queue_new(_open(consumer))
         self._messages = <x_message **>malloc(CHUNK * sizeof(x_message *))
         self._parts = <Part *>malloc(CHUNK * sizeof(Part))
-        self._slots, self._slot_room = <Slot *>malloc(CHUNK * sizeof(Slot)), CHUNK
+        self._slots = <Slot *>malloc(CHUNK * sizeof(Slot))
+        self._usual_bytes = 4096
         if self._messages == NULL or self._parts == NULL or self._slots == NULL:
             raise MemoryError
 
@@ -410,44 +411,63 @@ cdef class Reader:
         """Append what has arrived to blocks, by (topic, partition); wait for the first message only.
 
         errors: (topic, partition, offset, code) of the messages that are no records is appended.
-        Stops after max_records, or a chunk or less after max_bytes; returns the records and bytes read.
+        Stops after max_records, or soon after max_bytes; returns the records and bytes read. Python is asked
+        for twice a chunk: while another thread processes, each time is a wait.
         """
         cdef Py_ssize_t records = 0, got
         cdef size_t wanted
-        cdef long long size = 0
+        cdef long long size = 0, taken
+        cdef int count
         if self._queue == NULL:
             raise RuntimeError("the reader has been closed")
         while records < max_records and size < max_bytes:
-            wanted = min(CHUNK, max_records - records)
+            wanted = min(CHUNK, max_records - records, (max_bytes - size) // self._usual_bytes + 1)
             with nogil:
                 got = 0
+                count = 0
                 if wait_ms > 0:
                     got = rd_kafka_consume_batch_queue(self._queue, wait_ms, self._messages, 1)
                 if (got == 1 and wanted > 1) or wait_ms <= 0:
                     got += rd_kafka_consume_batch_queue(self._queue, 0, self._messages + got, wanted - got)
+                if got > 0:
+                    count = _survey(self._messages, self._parts, self._slots, got)
             if got <= 0:
                 break
             wait_ms = 0
-            try:
-                size += self._take(got, blocks, errors)
-            finally:
-                with nogil:
-                    _destroy(self._messages, got)
+            taken = self._take(got, count, blocks, errors)
+            self._usual_bytes = taken // got + 1
+            size += taken
             records += got
         return records, size
 
-    cdef long long _take(self, Py_ssize_t got, dict blocks, list errors) except -1:
-        cdef int count, at
+    cdef long long _take(self, Py_ssize_t got, int count, dict blocks, list errors) except -1:
+        """Copy what was surveyed into blocks and let the messages go, whatever happens; return the bytes."""
         cdef Py_ssize_t number
+        cdef long long size
+        views = []
+        filled = []
+        try:
+            size = self._make_room(count, blocks, views, filled)
+            self._note_errors(got, errors)
+        except BaseException:
+            with nogil:
+                _destroy(self._messages, got)
+            raise
+        with nogil:
+            _copy(self._messages, self._parts, self._slots, got)
+            _destroy(self._messages, got)
+        for block, number in filled:
+            block.count += self._slots[number].records
+            block.used_bytes = self._slots[number].used
+        return size
+
+    cdef long long _make_room(self, int count, dict blocks, list views, list filled) except -1:
+        """Say in each slot where its records go; `views` keeps that place alive. Returns their bytes."""
+        cdef int at
         cdef long long size = 0
-        cdef x_message *message
         cdef Slot *slot
         cdef unsigned char[::1] data
         cdef long long[::1] index
-        with nogil:
-            count = _survey(self._messages, self._parts, self._slots, got)
-        views = []
-        filled = []
         for at in range(count):
             slot = &self._slots[at]
             if slot.records == 0:
@@ -463,17 +483,17 @@ cdef class Reader:
             slot.data, slot.used = &data[0], block.used_bytes
             slot.row = &index[0] + <Py_ssize_t>block.count * _COLUMNS
             size += slot.size
-        with nogil:
-            _copy(self._messages, self._parts, self._slots, got)
-        for block, number in filled:
-            block.count += self._slots[number].records
-            block.used_bytes = self._slots[number].used
+        return size
+
+    cdef int _note_errors(self, Py_ssize_t got, list errors) except -1:
+        cdef Py_ssize_t number
+        cdef x_message *message
         for number in range(got):
             message = self._messages[number]
             if message.err:
                 topic = "" if message.rkt == NULL else rd_kafka_topic_name(message.rkt).decode()
                 errors.append((topic, message.partition, message.offset, message.err))
-        return size
+        return 0
 
 
 cdef int _survey(x_message **messages, Part *parts, Slot *slots, Py_ssize_t got) noexcept nogil:

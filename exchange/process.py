@@ -23,8 +23,8 @@ from exchange.keys import Sealer
 from exchange.plan import PlannedResource
 from exchange.reference import ViewOutput
 
-_PORTION: Final = 1_000
-"""Records that the kernel takes in one go, some 2 ms: so long does another thread wait for Python."""
+_PORTION: Final = 200
+"""Records that the kernel takes in one go, about 1 ms: so long does another thread wait for Python."""
 
 __all__ = ["Halt", "Processed", "Programs", "Sealer", "process_batch"]
 

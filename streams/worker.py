@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ RESTART: Final = 3
 _STOP_S: Final = 40.0
 """A worker that has not ended so long after it was told to is ended by force: an open transaction outlives it
 by at most as long as Kafka keeps one."""
+_OTHERS_TURN_S: Final = 0.0005
+"""After so long a thread that reads or commits is let in beside the one that processes: in Python's own 5 ms
+some two thousand records are processed, and each of the two has to be let in ten times a round or more."""
 
 _log = log.get(__name__)
 
@@ -66,6 +70,7 @@ class Worker:
 
     def run(self) -> int:
         """Work until told to stop; return the exit code."""
+        sys.setswitchinterval(_OTHERS_TURN_S)
         return asyncio.run(self._run())
 
     def stop(self) -> None:
