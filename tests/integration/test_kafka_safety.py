@@ -11,6 +11,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -19,31 +20,40 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from exchange import cli
-from exchange.cluster import TopicSpec
+from exchange.cluster import Acl, TopicSpec
 from exchange.errors import ConfigError, PartError
 from exchange.local import kafka, kafka_tls, probe
 from exchange.local.home import Home, any_free
 from exchange.local.stack import status, up
 from exchange.quotas import client_quotas, set_client_quotas
 from exchange.selfcheck import check_certificate, check_cluster
-from exchange.settings import KAFKA_RISKS, Settings
+from exchange.settings import KAFKA_RISKS, Settings, kafka_secret
 from exchange.subscriber.client_config import client_config, render
 from exchange.tls import authority, handshake
 from exchange.tls.files import LOCAL_HOSTS, TlsFiles, split, write_private
 from tests.stack import Stack, remove, running_stack
 
+SESSION_MS = "8000"
+
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[Stack]:
-    """A Kafka that has a certificate, and therefore speaks TLS without any setting."""
+    """A Kafka that has a certificate, and therefore speaks TLS without any setting; logins last seconds."""
     home = Path(tempfile.mkdtemp(prefix="exchange-test-"))
     TlsFiles(home).ensure_kafka()
-    with running_stack(["kafka"], home) as running:
-        yield running
+    usual = kafka._properties
+
+    def with_short_sessions(*given: Any) -> str:
+        return usual(*given).replace("max.reauth.ms=60000", f"max.reauth.ms={SESSION_MS}")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kafka, "_properties", with_short_sessions)
+        with running_stack(["kafka"], home) as running:
+            yield running
 
 
 def server_of(stack: Stack) -> str:
@@ -93,6 +103,50 @@ def test_every_kind_of_client_is_let_in_and_reads_what_was_written(secured: Stac
     assert record.value() == b"kept"
     set_client_quotas(secured.settings, {"admin": {"consumer_byte_rate": 1e9}})
     assert client_quotas(secured.settings)["admin"] == {"consumer_byte_rate": 1e9}
+
+
+def _reading(secured: Stack, principal: str) -> Consumer:
+    """Return a client that reads on from the end, as a new login."""
+    secured.admin.ensure_scram_user(principal)
+    names = {"topic": "sessions", "group": principal}
+    secured.admin.ensure_acls([Acl(principal, kind, name, "literal", "read") for kind, name in names.items()])
+    own = {"group.id": principal, "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer(secured.settings.kafka_client(principal) | own)
+    consumer.assign([TopicPartition("sessions", 0, 0)])
+    return consumer
+
+
+def _reads(consumer: Consumer, number: int, timeout_s: float = 60) -> bool:
+    """Whether a client comes to read a record; what it is told instead does not count."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        record = consumer.poll(0.2)
+        if record is not None and record.error() is None and record.value() == str(number).encode():
+            return True
+    return False
+
+
+def test_a_login_that_is_changed_or_taken_away_ends_with_its_session(secured: Stack) -> None:
+    secured.admin.ensure_topics([TopicSpec("sessions", 1)])
+    producer = Producer(secured.settings.kafka_client("admin"))
+
+    def write(number: int) -> None:
+        producer.produce("sessions", str(number).encode(), partition=0)
+        assert producer.flush(60) == 0
+
+    readers = {name: _reading(secured, name) for name in ("kept", "changed", "gone")}
+    write(0)
+    assert all(_reads(reader, 0) for reader in readers.values())
+    (secured.home / "secrets" / kafka_secret("changed")).unlink()
+    secured.admin.ensure_scram_user("changed")
+    secured.admin.remove_scram_user("gone")
+    time.sleep(int(SESSION_MS) / 1000 + 1)  # a session has an end and tells nobody
+    write(1)
+    assert _reads(readers["kept"], 1)
+    assert not _reads(readers["changed"], 1, 3)
+    assert not _reads(readers["gone"], 1, 3)
+    for reader in readers.values():
+        reader.close()
 
 
 def test_what_a_subscriber_is_given_names_the_authority_and_no_key(secured: Stack) -> None:
