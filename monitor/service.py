@@ -27,7 +27,7 @@ from monitor.alerts.look import certificates, with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
 from monitor.api import corrections as corrections_api
-from monitor.api import dealing, report, sight
+from monitor.api import dealing, quarantine, report, sight
 from monitor.api import quality as quality_api
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
@@ -107,6 +107,7 @@ class Service:
         app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
         dealing.add(app, self._identity)
+        quarantine.add(app, self._identity)
         quality_api.add(app, self._clickhouse)
         corrections_api.add(app, self._online.identity)
         report.add(app, self._clickhouse, self._identity)
