@@ -26,11 +26,12 @@ from exchange.account import Account, content_hash
 from exchange.apply import access
 from exchange.apply.publish import publish
 from exchange.certificate import Signer, verify
-from exchange.change import Position, Reason
+from exchange.change import HEADER, Op, Position, Reason, RecordHeader
 from exchange.cluster import TopicSpec
 from exchange.files.contracts import load_contracts
 from exchange.governance.store import Store
 from exchange.identity.accounts import Accounts
+from exchange.keys import QuarantineRecord, generate_steward_keys, read_key, seal_payload
 from exchange.plan import ACCOUNTS_TOPIC, DECISIONS_TOPIC, REVOCATIONS_TOPIC, PlannedResource, PublishedPlan
 from exchange.plan_build import build_plan, compiled_views
 from exchange.topology.file import load, today
@@ -71,6 +72,7 @@ SEEN = {
 PAGES = tuple(SEEN)
 HALT = "<img src=x onerror=document.title='ran'> was dropped and made anew"
 MANY = 2_000
+SECRET = "Canary-7f31 of a refused row"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt install chromium)")
 
@@ -559,6 +561,71 @@ def test_view_is_asked_for_granted_and_ended_with_a_certificate(
         expect(page.locator("[data-test=certificate]")).to_contain_text("The signature is valid")
         expect(page.locator("[data-test=history]")).to_contain_text("certified the end")
         li_na.check("request-ended-en")
+
+
+def refuse_one(stack: Stack) -> str:
+    """Have a record in the raw topic and sealed in the quarantine; return the private key that opens it."""
+    private, public = generate_steward_keys()
+    raw, quarantine = TOPIC, "quarantine.population.person"
+    stack.admin.ensure_topics([TopicSpec(raw, 1), TopicSpec(quarantine, 1), TopicSpec(ACCOUNTS_TOPIC, 1)])
+    stack.admin.ensure_scram_user("redrive-public_security")
+    header = RecordHeader(Position(7, 1000, 0), Op.CREATE, 1_800_000_000_000).pack()
+    sealed = seal_payload(read_key(public, "test"), "population.person", header, b"key", SECRET.encode())
+    record = QuarantineRecord(
+        "population.person", "process", raw, 0, 0, header, Reason.RANGE, "version", 1,
+        1_800_000_000_000, 9, sealed,
+    )  # fmt: skip
+    producer = Producer({**stack.settings.kafka_client("admin"), "acks": "all"})
+    producer.produce(raw, SECRET.encode(), b"key", headers=[(HEADER, header)], partition=0)
+    producer.produce(quarantine, record.encode(), partition=0)
+    assert producer.flush(60) == 0
+    return private
+
+
+def test_steward_opens_a_refused_record_and_sends_it_again_by_keyboard(
+    browser: Browser, console: str, stack: Stack, sessions: dict[str, str], tmp_path: Path
+) -> None:
+    key, other = tmp_path / "public_security.key", tmp_path / "other.key"
+    key.write_text(refuse_one(stack) + "\n")
+    other.write_text(generate_steward_keys()[0] + "\n")
+    with visiting(browser, console, sessions["wang-wei"]) as wang_wei:
+        page = wang_wei.go("quarantine", "Quarantine")
+        page.locator("[data-test=own]").get_by_role("link", name="population.person").press("Enter")
+        row = page.locator("main tbody tr").filter(has_text="0:0")
+        expect(row).to_contain_text("not from here")
+        expect(row.get_by_role("button", name="Open 0:0")).to_be_disabled()
+        wang_wei.check("quarantine-records-en")
+        page.goto(f"{console}#/quarantine?resource=population.person&reason=range")
+        expect(page.locator("[data-test=fix]")).to_contain_text("breaks a rule of the contract")
+        page.get_by_label("Private key").set_input_files(other)
+        row.get_by_role("button", name="Open 0:0").press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("does not open")
+        page.get_by_label("Private key").set_input_files(key)
+        row.get_by_role("button", name="Open 0:0").press("Enter")
+        shown = page.locator("[data-test=opened]")
+        expect(shown).to_contain_text(base64.b64encode(SECRET.encode()).decode())
+        expect(shown.get_by_role("heading")).to_be_focused()
+        wang_wei.check("quarantine-opened-en")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Open 0:0")).to_be_focused()
+        row.get_by_role("checkbox").check()
+        send = page.get_by_role("button", name="Send again")
+        expect(send).to_be_disabled()
+        page.get_by_role("button", name="Try").press("Enter")
+        expect(page.locator("[data-test=outcome]")).to_contain_text("1 would be sent again")
+        send.press("Enter")
+        expect(page.locator("[data-test=outcome]")).to_contain_text("1 sent again, 0 kept back")
+        expect(row).to_contain_text("sent again")
+        expect(row).not_to_contain_text("not from here")
+        row.get_by_role("checkbox").uncheck()
+        page.get_by_role("button", name="Try").press("Enter")
+        expect(page.get_by_label("Kept back")).to_contain_text("already re-driven")
+        wang_wei.check("quarantine-sent-en")
+        page.locator("[data-test=language]").click()
+        expect(page.locator("[data-test=fix]")).to_contain_text("数值违反契约规则")
+        wang_wei.check("quarantine-sent-zh")
+    assert SECRET not in stack.log("monitor")
+    assert key.read_text().strip() not in stack.log("monitor")
 
 
 def test_decision_on_a_version_that_is_gone_is_said_and_not_done(
