@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectors.guard import Guard
 from connectors.orders import Orders
-from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
 from connectors.sources import READ_ANEW, SOURCES, WATCHES
-from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
 from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
+from exchange.position import POSITION_SECRET, PositionCodec, begin_anew
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
 from exchange.suggest import did_you_mean
+from exchange.tablemark import to_read_anew
 
 if TYPE_CHECKING:
     from connectors.sources.http.door import Door

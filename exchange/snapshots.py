@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import redis
 
-from connectors.position import POSITION_SECRET, IncrementalProgress, PositionCodec, SourcePosition
-from connectors.tablemark import TableMark
 from exchange import heartbeat
 from exchange.change import view_number
 from exchange.compacted import CompactedTopic
 from exchange.errors import PartError, PlanError
 from exchange.plan import POSITIONS_TOPIC, PlannedResource, PublishedPlan
 from exchange.plan_topic import no_plan, read_plan
+from exchange.position import POSITION_SECRET, IncrementalProgress, PositionCodec, SourcePosition
 from exchange.settings import Settings
 from exchange.snapshot_orders import SnapshotOrder, SnapshotOrders, Wish, give
 from exchange.suggest import did_you_mean
+from exchange.tablemark import TableMark
 
 _FIGURES: Final = ("snapshot_rows_per_s", "snapshot_hint")
 

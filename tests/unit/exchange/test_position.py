@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from connectors.position import (
+from exchange.errors import SealError
+from exchange.position import (
     IncrementalProgress,
     IncrementalState,
     PositionCodec,
@@ -13,7 +14,6 @@ from connectors.position import (
     SourcePosition,
     begin_anew,
 )
-from exchange.errors import SealError
 
 POSITION = SourcePosition(
     system="population",

@@ -42,7 +42,7 @@ SCHEMA: Final[dict[str, Any]] = {
         {
             "name": "tables",
             "type": {"type": "array", "items": "string"},
-            "doc": "each <schema>.<table> and how far it is, as connectors/tablemark.py writes it",
+            "doc": "each <schema>.<table> and how far it is, as exchange/tablemark.py writes it",
         },
         {
             "name": "snapshot",
