@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from exchange import rawkeys
 from exchange.apply.access import redriver
 from exchange.change import Reason
-from exchange.errors import ConfigError, ExchangeError, GovernanceError, NotAllowedError, SealError
+from exchange.errors import ConfigError, GovernanceError, NotAllowedError, SealError
 from exchange.governance.authority import expect_held, expect_known
-from exchange.governance.noting import attempt, looked
+from exchange.governance.noting import attempt, carried_out, looked
 from exchange.governance.request import Who
 from exchange.governance.store import Decision, Store, done_about
 from exchange.keys import read_key
@@ -116,9 +116,12 @@ class Desk:
         it is no key, or there is no payload.
         """
         tried = attempt(actor, "open", 0, now, about=_about(resource, place))
-        opened = looked(self._store, tried, lambda: self._open(actor, resource, place, key))
-        self._note(tried, "done")
-        return opened
+        return carried_out(
+            self._store,
+            tried,
+            lambda: self._open(actor, resource, place, key),
+            lambda before, _opened: before.model_copy(update={"outcome": "done"}),
+        )
 
     def redrive(self, actor: str, wanted: Wanted, key: SecretStr, now: dt.datetime) -> Batch:
         """Send entries again, MOST_AT_ONCE at most; the decision names those that were.
@@ -127,19 +130,9 @@ class Desk:
         it is no key, or another re-drive of the department is under way.
         """
         tried = attempt(actor, "redrive", 0, now, about=wanted.about)
-        try:
-            batch = looked(self._store, tried, lambda: self._redrive(actor, wanted, key))
-        except GovernanceError:
-            raise
-        except ExchangeError as error:
-            if not wanted.dry_run:
-                self._note(tried, "failed", str(error))
-            raise
-        if batch.outcomes and not wanted.dry_run:
-            done = [outcome.entry.place for outcome in batch.outcomes if outcome.done]
-            told = f"{len(done)} re-driven, {len(batch.outcomes) - len(done)} kept back"
-            self._note(tried, "done", told, _about(wanted.resource, *done))
-        return batch
+        if wanted.dry_run:
+            return looked(self._store, tried, lambda: self._redrive(actor, wanted, key))
+        return carried_out(self._store, tried, lambda: self._redrive(actor, wanted, key), _sent)
 
     def _open(self, actor: str, resource: str, place: str, key: SecretStr) -> Opened:
         department = self._department(actor, resource)
@@ -194,11 +187,6 @@ class Desk:
         kafka = self._settings.kafka_client(who)
         return kafka, Topics(kafka, f"{who}.quarantine")
 
-    def _note(self, tried: Decision, outcome: str, reason: str = "", about: str = "") -> None:
-        noted = {"outcome": outcome, "reason": reason, "about": about or tried.about}
-        with self._store.change() as change:
-            change.note(tried.model_copy(update=noted))
-
 
 @contextmanager
 def _turn(department: str) -> Iterator[None]:
@@ -245,6 +233,14 @@ def _expect_fits(found: Iterable[Entry], private_key: bytes, department: str) ->
     if sealed:
         msg = f"the key opens none of {len(sealed)} records; wanted is {department}.key, as it was then"
         raise NotAllowedError(msg)
+
+
+def _sent(tried: Decision, batch: Batch) -> Decision:
+    """Return the decision on what was sent, which names the places and no other."""
+    done = [outcome.entry.place for outcome in batch.outcomes if outcome.done]
+    told = f"{len(done)} re-driven, {len(batch.outcomes) - len(done)} kept back"
+    resource = tried.about.split()[1]
+    return tried.model_copy(update={"outcome": "done", "reason": told, "about": _about(resource, *done)})
 
 
 def _about(resource: str, *places: str) -> str:

@@ -46,6 +46,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/requests/decisions"): EVERY_ROLE,
     ("POST", "/api/requests/preview"): EVERY_ROLE,
     ("POST", "/api/requests/{id}/{act}"): EVERY_ROLE,
+    ("GET", "/api/connectors"): EVERY_ROLE,
+    ("POST", "/api/connectors/{system}/snapshot/{act}"): EVERY_ROLE,
     ("GET", "/api/quarantine"): frozenset({"steward"}),
     # Whose steward it takes is judged by exchange/quarantine/desk.py, and a refusal is written down.
     ("POST", "/api/quarantine/open"): EVERY_ROLE,
@@ -75,6 +77,7 @@ _OPEN: Final = frozenset(
         "quality",
         "report",
         "me",
+        "connectors",
     )
 )
 """What anyone on this machine may see before there is a user."""

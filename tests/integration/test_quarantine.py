@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 
+from exchange import snapshot_desk
 from exchange.demo.figures import MonitorApi, Totals
 from exchange.errors import ConfigError, GovernanceError
 from exchange.governance.export import decisions_after
@@ -24,8 +25,9 @@ from exchange.quarantine import desk as quarantine_desk
 from exchange.quarantine.entries import Topics, entries
 from exchange.settings import Secrets, Settings
 from exchange.subscriber.decoder import header_of
-from monitor.api import quarantine
+from monitor.api import connectors, quarantine
 from monitor.identity import Identity, now
+from monitor.snapshots import Board
 from tests.checkers.boxes import version_of
 from tests.checkers.committed import CommittedReader
 from tests.integration.api_app import an_app, call
@@ -259,8 +261,11 @@ class Online:
             self.tokens = {name: accounts.new_token(name, roles, "", 3600)[1] for name, roles in HELD.items()}
 
     def call(self, who: str, method: str, path: str = "", **given: Any) -> httpx.Response:
+        return self.ask(who, method, f"/api/quarantine{path}", **given)
+
+    def ask(self, who: str, method: str, path: str, **given: Any) -> httpx.Response:
         headers = self.headers(who) | given.pop("headers", {})
-        url = f"{self.desk.bus.settings.endpoints().api}/api/quarantine{path}"
+        url = f"{self.desk.bus.settings.endpoints().api}{path}"
         answer = httpx.request(method, url, headers=headers, timeout=120, trust_env=False, **given)
         self.answers.append(answer.text)
         return answer
@@ -487,3 +492,80 @@ def test_the_check_of_the_department_is_what_keeps_others_out(
     body = {"resource": RESOURCE, "place": place, "private_key": online.key}
     given = {"json": body, "headers": online.headers("he-jing")}
     assert call(app_of(online.desk.bus.settings), "POST", OPEN, **given).status_code == 200
+
+
+# --- connectors ---------------------------------------------------------------------------------------------
+
+TABLE = "public.person"
+ORDER = "/api/connectors/trial/snapshot/"
+
+
+def connector_of(online: Online, who: str = "chen-hao") -> dict[str, Any]:
+    [found] = online.ask(who, "GET", "/api/connectors").json()["connectors"]
+    return dict(found)
+
+
+def snapshot_ends(online: Online, state: str) -> dict[str, Any]:
+    def seen() -> dict[str, Any] | None:
+        snapshot = connector_of(online)["snapshot"]
+        return dict(snapshot) if snapshot is not None and snapshot["state"] == state else None
+
+    return wait_for(seen, f"the snapshot is {state}", 120)
+
+
+def test_a_snapshot_is_started_paused_and_ended_over_the_api_and_each_order_is_noted(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+    with psycopg.connect(bus.dsn) as connection:
+        for number in range(1000, 1400):
+            insert(connection, person(number))
+    before = connector_of(online)
+    assert (before["kind"], before["takes_snapshots"], before["may_order"]) == ("postgres", True, True)
+    assert [(one["table"], set(one["views"])) for one in before["tables"]] == [(TABLE, {"city", "north"})]
+    start = {"table": TABLE, "rows_per_s": 20}
+    assert online.ask("chen-hao", "POST", ORDER + "pause", json={}).status_code == 409
+    assert online.ask("chen-hao", "POST", ORDER + "start", json={"table": "public.none"}).status_code == 409
+    assert online.ask("he-jing", "POST", ORDER + "start", json=start).status_code == 403
+    ordered = online.ask("chen-hao", "POST", ORDER + "start", json=start)
+    assert ordered.status_code == 200, ordered.text
+    wait_for(lambda: connector_of(online)["snapshot"]["rows"] > 0, "rows are read", 120)
+    assert online.ask("chen-hao", "POST", ORDER + "start", json=start).status_code == 409
+    assert online.ask("wang-wei", "POST", ORDER + "pause", json={}).status_code == 200
+    assert snapshot_ends(online, "paused")["operation"] == ordered.json()["operation"]
+    assert online.ask("wang-wei", "POST", ORDER + "resume", json={"rows_per_s": 0}).status_code == 200
+    done = snapshot_ends(online, "complete")
+    assert done["rows"] + done["passed"] >= 400
+    told = json.loads(bus.cli("snapshot", "status", "trial", "--json").stdout)
+    assert {name: told[name] for name in done} == done
+    about = f"snapshot trial {TABLE} {done['operation']}"
+    assert online.noted()[known:] == [
+        ("chen-hao", "pause", "refused", "snapshot trial"),
+        ("chen-hao", "start", "refused", "snapshot trial public.none"),
+        ("he-jing", "start", "refused", f"snapshot trial {TABLE}"),
+        ("chen-hao", "start", "done", about),
+        ("chen-hao", "start", "refused", f"snapshot trial {TABLE}"),
+        ("wang-wei", "pause", "done", about),
+        ("wang-wei", "resume", "done", about),
+    ]
+
+
+def test_a_connector_tells_of_its_last_change_and_of_what_its_source_keeps(online: Online) -> None:
+    def figures() -> dict[str, Any]:
+        overview = online.ask("chen-hao", "GET", "/api/overview").json()
+        return next((dict(one["figures"]) for one in overview["workers"] if one["writer"] == "cdc-trial"), {})
+
+    wait_for(lambda: "since_last_change_s" in figures() and "retained_wal_bytes" in figures(), "both figures")
+    assert online.ask("he-jing", "GET", "/api/connectors").json()["connectors"] == []
+    assert [one["may_order"] for one in (connector_of(online, "wang-wei"),)] == [True]
+
+
+def test_the_check_of_the_role_is_what_keeps_others_from_ordering(
+    online: Online, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: whoever is known may order."""
+    settings = online.desk.bus.settings
+    app, board = an_app(settings), Board(settings.kafka_client("monitor"))
+    connectors.add(app, Identity(settings), lambda: None, lambda: (), lambda _count: (), board)
+    monkeypatch.setattr(snapshot_desk, "expect_operator", lambda *_: None)
+    given = {"json": {"table": TABLE}, "headers": online.headers("he-jing")}
+    assert call(app, "POST", ORDER + "start", **given).status_code == 200
+    assert online.noted()[-1][:3] == ("he-jing", "start", "done")
