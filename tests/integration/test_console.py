@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,23 @@ from exchange.files.contracts import load_contracts
 from exchange.governance.store import Store
 from exchange.identity.accounts import Accounts
 from exchange.keys import QuarantineRecord, generate_steward_keys, read_key, seal_payload
-from exchange.plan import ACCOUNTS_TOPIC, DECISIONS_TOPIC, REVOCATIONS_TOPIC, PlannedResource, PublishedPlan
+from exchange.plan import (
+    ACCOUNTS_TOPIC,
+    DECISIONS_TOPIC,
+    POSITIONS_TOPIC,
+    REVOCATIONS_TOPIC,
+    PlannedResource,
+    PublishedPlan,
+)
 from exchange.plan_build import build_plan, compiled_views
+from exchange.position import (
+    POSITION_SECRET,
+    IncrementalProgress,
+    IncrementalState,
+    PositionCodec,
+    SourcePosition,
+)
+from exchange.snapshot_orders import SnapshotOrders
 from exchange.topology.file import load, today
 from monitor.api import console as pages
 from monitor.api.console import BUILT
@@ -785,3 +801,80 @@ def test_assessment_is_saved_as_excel(browser: Browser, console: str, staff: dic
         page.emulate_media(media="print")
         expect(page.locator("header")).to_be_hidden()
         expect(page.locator("table").first).to_be_visible()
+
+
+def capture_so_far(stack: Stack, beside: IncrementalProgress | None = None) -> None:
+    """Have a position of a source in Kafka, as its connector writes it."""
+    codec = PositionCodec("population", stack.settings.secrets.ensure(POSITION_SECRET))
+    position = SourcePosition(
+        "population", "7", 1, "slot", 1, tables=("public.person",), incremental=beside
+    )  # fmt: skip
+    producer = Producer({**stack.settings.kafka_client("admin"), "acks": "all"})
+    producer.produce(POSITIONS_TOPIC, codec.encode(position), b"cdc-population", partition=0)
+    assert producer.flush(60) == 0
+
+
+def beat_of_source(stack: Stack) -> None:
+    redis = heartbeat.connect(stack.settings)
+    figures = {"captured": 7, "since_last_change_s": 300, "retained_wal_bytes": 3 * 2**20}
+    heartbeat.publish(redis, "capture", "cdc-population", "streaming", figures, [])
+    redis.close()
+
+
+def test_snapshot_is_ordered_by_keyboard_and_its_outcome_shown(
+    browser: Browser, console: str, staff: dict[str, str], stack: Stack
+) -> None:
+    capture_so_far(stack)
+    with visiting(browser, console, staff["sun-li"]) as sun_li:
+        page = sun_li.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        expect(row).to_be_visible()
+        assert row.get_by_role("button").count() == 0
+    with visiting(browser, console, staff["chen-hao"]) as chen_hao:
+        page = chen_hao.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        row.get_by_role("button", name="Read a table again").press("Enter")
+        expect(page.locator("select[name=table]")).to_be_focused()
+        page.locator("select[name=view]").select_option("school")
+        page.get_by_label("Rows a second").fill("500")
+        chen_hao.check("connectors-order-en")
+        page.get_by_role("button", name="Read a table again", exact=True).last.press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("public.person of population")
+        expect(row).to_contain_text("ordered: public.person, school")
+        expect(row).to_contain_text("Its connector is not at work")
+        row.get_by_role("button", name="Pause population").press("Enter")
+        expect(row).to_contain_text("is to pause")
+        row.get_by_role("button", name="Resume population").press("Enter")
+        expect(row).to_contain_text("ordered")
+        with SnapshotOrders(stack.settings.kafka_client("admin"), "population") as orders:
+            order = orders.read()
+        assert order is not None
+        assert (order.table, order.view, order.rows_per_s, order.wish) == (
+            "public.person",
+            "school",
+            500,
+            "run",
+        )
+        done = IncrementalProgress(
+            order.operation,
+            order.table,
+            order.view,
+            state=IncrementalState.RUNNING,
+            rows=30,
+            estimated_rows=90,
+        )
+        capture_so_far(stack, done)
+        expect(row).to_contain_text("30 of about 90 rows read")
+        beat_of_source(stack)
+        expect(row).to_contain_text("5 min")
+        expect(row).to_contain_text("3 MiB")
+        chen_hao.check("connectors-running-en")
+        capture_so_far(stack, replace(done, state=IncrementalState.FAILED, reason="the table is gone"))
+        expect(row).to_contain_text("failed: public.person, school")
+        expect(row).to_contain_text("the table is gone")
+        row.get_by_role("button", name="Read a table again").press("Enter")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Read a table again")).to_be_focused()
+        page.locator("[data-test=language]").click()
+        expect(row).to_contain_text("失败")
+        chen_hao.check("connectors-failed-zh")
