@@ -1,5 +1,6 @@
 /** Refused records as the monitor answers; see monitor/api/quarantine.py. */
-import type { Word } from './words'
+import { HttpError } from './api'
+import { t, type Word } from './words'
 
 export interface RefusedRecord {
   place: string
@@ -53,4 +54,13 @@ const FIXES: Record<string, Word> = {
 /** Return what is to be done about a reason: all others are rules of the contract. */
 export function fixOf(reason: string): Word {
   return FIXES[reason] ?? 'fixRule'
+}
+
+const LARGEST_KEY_BYTES = 1000
+
+/** Return the key in a file, read now. Throws HttpError when it cannot be one. */
+export async function keyOf(file: File | null): Promise<string> {
+  const text = file === null || file.size > LARGEST_KEY_BYTES ? null : await file.text().catch(() => null)
+  if (text === null) throw new HttpError(0, t('keyUnreadable'))
+  return text.trim()
 }
