@@ -508,6 +508,16 @@ def connector_of(online: Online, who: str = "chen-hao") -> dict[str, Any]:
     return dict(found)
 
 
+def figures_of(online: Online) -> dict[str, Any]:
+    workers = online.ask("chen-hao", "GET", "/api/overview").json()["workers"]
+    return next((dict(one["figures"]) for one in workers if one["writer"] == "cdc-trial"), {})
+
+
+def found_after_first_snapshot(online: Online) -> dict[str, Any] | None:
+    found = connector_of(online)
+    return found if found["first_snapshot"] is None else None
+
+
 def snapshot_ends(online: Online, state: str) -> dict[str, Any]:
     def seen() -> dict[str, Any] | None:
         snapshot = connector_of(online)["snapshot"]
@@ -521,7 +531,8 @@ def test_a_snapshot_is_started_paused_and_ended_over_the_api_and_each_order_is_n
     with psycopg.connect(bus.dsn) as connection:
         for number in range(1000, 1400):
             insert(connection, person(number))
-    before = connector_of(online)
+    wait_for(lambda: int(figures_of(online).get("captured", 0)) >= 400, "the rows are captured", 120)
+    before = wait_for(lambda: found_after_first_snapshot(online), "the first snapshot is over", 120)
     assert (before["kind"], before["takes_snapshots"], before["may_order"]) == ("postgres", True, True)
     assert [(one["table"], set(one["views"])) for one in before["tables"]] == [(TABLE, {"city", "north"})]
     start = {"table": TABLE, "rows_per_s": 20}
@@ -552,11 +563,8 @@ def test_a_snapshot_is_started_paused_and_ended_over_the_api_and_each_order_is_n
 
 
 def test_a_connector_tells_of_its_last_change_and_of_what_its_source_keeps(online: Online) -> None:
-    def figures() -> dict[str, Any]:
-        overview = online.ask("chen-hao", "GET", "/api/overview").json()
-        return next((dict(one["figures"]) for one in overview["workers"] if one["writer"] == "cdc-trial"), {})
-
-    wait_for(lambda: "since_last_change_s" in figures() and "retained_wal_bytes" in figures(), "both figures")
+    wanted = {"since_last_change_s", "retained_wal_bytes"}
+    wait_for(lambda: wanted <= figures_of(online).keys(), "both figures")
     assert online.ask("he-jing", "GET", "/api/connectors").json()["connectors"] == []
     assert [one["may_order"] for one in (connector_of(online, "wang-wei"),)] == [True]
 
