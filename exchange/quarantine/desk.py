@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import SecretStr
@@ -26,6 +26,7 @@ from exchange.governance.noting import attempt, carried_out, looked
 from exchange.governance.request import Who
 from exchange.governance.store import Decision, Store, done_about
 from exchange.keys import read_key
+from exchange.plan import quarantine_topic
 from exchange.quarantine.described import decoded
 from exchange.quarantine.entries import Entry, Topics, chosen, entries
 from exchange.quarantine.redrive import Outcome, redrive
@@ -39,6 +40,8 @@ _MOST_READ: Final = 20_000
 _READ_S: Final = 5.0
 """A page, or the next to be sent again, is looked for among so many entries and for so long at most."""
 
+_ENDS: Final = "~"
+"""Where a batch ends others begin: <place>~<end of partition 0>.<of partition 1>…"""
 _TURNS: Final[dict[str, threading.Lock]] = {}
 """Department → held by the one re-drive that there may be: a second one would end the first."""
 
@@ -62,7 +65,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be sent again: places, or everything of a reason behind a place; dry_run: only judged."""
+    """What is to be sent again: places, or all of a reason; dry_run: it is only judged.
+
+    after: `following` of the batch before; only what was there when the first one began belongs to it.
+    """
 
     resource: str
     places: tuple[str, ...] = ()
@@ -100,7 +106,8 @@ class Desk:
         password for that is missing here; PartError when Kafka does not answer.
         """
         _kafka, topics = self._kafka(self._department(actor, resource))
-        return _page(entries(topics, resource, after), reason, limit)
+        page = _page(entries(topics, resource, after), reason, limit)
+        return replace(page, entries=tuple(map(_without_payload, page.entries)))
 
     def sent_again(self, resource: str) -> dict[str, str]:
         """Return place → when it was sent again by way of this store."""
@@ -171,9 +178,23 @@ class Desk:
         return Batch(tuple(outcomes), page.following)
 
     def _chosen(self, topics: Topics, wanted: Wanted) -> Page:
+        """Return what is to be sent now; of a reason never what was refused since the first batch.
+
+        What is refused again stands in the same quarantine: without that end it would go round for ever.
+        """
         if wanted.places:
             return Page(tuple(chosen(topics, wanted.resource, dict.fromkeys(wanted.places))), "")
-        return _page(entries(topics, wanted.resource, wanted.after), wanted.reason, MOST_AT_ONCE)
+        place, _, known = wanted.after.partition(_ENDS)
+        if known:
+            ends = dict(enumerate(map(int, known.split("."))))
+        else:
+            spans = topics.spans(quarantine_topic(wanted.resource))
+            ends = {partition: end for partition, (_first, end) in spans.items()}
+        page = _page(entries(topics, wanted.resource, place, ends), wanted.reason, MOST_AT_ONCE)
+        if not page.following:
+            return page
+        told = ".".join(str(ends.get(partition, 0)) for partition in range(max(ends) + 1))
+        return replace(page, following=f"{page.following}{_ENDS}{told}")
 
     def _department(self, actor: str, resource: str) -> str:
         """Return the department of a resource. Raises: NotAllowedError unless the actor is its steward."""
@@ -212,6 +233,12 @@ def _page(found: Generator[Entry, None, None], reason: Reason | None, limit: int
             if len(taken) == limit or count == _MOST_READ or time.monotonic() > until:
                 return Page(tuple(taken), entry.place)
     return Page(tuple(taken), "")
+
+
+def _without_payload(entry: Entry) -> Entry:
+    """Return an entry as it is listed: of five hundred, payloads may be half a gigabyte."""
+    record = entry.record
+    return entry if record is None else replace(entry, record=replace(record, sealed=record.sealed[:1]))
 
 
 def _private_key(key: SecretStr, department: str) -> bytes:

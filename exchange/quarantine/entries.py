@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -89,19 +89,24 @@ class Topics:
         raise PartError(msg)
 
 
-def entries(topics: Topics, resource: str, after: str = "") -> Generator[Entry, None, None]:
+def entries(
+    topics: Topics, resource: str, after: str = "", ends: Mapping[int, int] | None = None
+) -> Generator[Entry, None, None]:
     """Yield what is in a resource's quarantine, partition by partition in the order it was refused.
 
-    after: the place behind which to begin.
+    after: the place behind which to begin; ends: partition → offset before which to end.
 
-    Raises: ConfigError when that is no place.
+    Raises: ConfigError when `after` is no place.
     """
     topic = quarantine_topic(resource)
     from_partition, behind = _place(after) if after else (-1, -1)
-    for partition, (first, end) in sorted(topics.spans(topic).items()):
+    for partition, (first, last) in sorted(topics.spans(topic).items()):
         begin = max(first, behind + 1) if partition == from_partition else first
+        end = last if ends is None else min(last, ends.get(partition, 0))
         if partition >= from_partition and begin < end:
             for message in topics.read(topic, partition, begin):
+                if ends is not None and (message.offset() or 0) >= end:
+                    break
                 yield _entry(partition, message)
 
 

@@ -29,6 +29,14 @@ _PLACE: Final = r"^[0-9]{1,9}:[0-9]{1,18}$"
 Resource = Annotated[str, Field(min_length=1, max_length=200, description="<domain>.<resource>.")]
 Place = Annotated[str, Field(pattern=_PLACE, description="<partition>:<offset> in the quarantine.")]
 Behind = Annotated[str, Field(pattern=rf"^$|{_PLACE}", description="`next` of the page before.")]
+Batches = Annotated[
+    str,
+    Field(
+        pattern=r"^$|^[0-9]{1,9}:[0-9]{1,18}~[0-9]{1,18}(\.[0-9]{1,18})*$",
+        max_length=20_000,
+        description="`next` of the batch before: what was refused since the first one is left out.",
+    ),
+]
 Key = Annotated[
     SecretStr, Field(min_length=1, max_length=200, description="What is in <department>.key; never kept.")
 ]
@@ -94,7 +102,7 @@ class Redriving(Model):
     resource: Resource
     places: tuple[Place, ...] = Field(default=(), max_length=MOST_AT_ONCE)
     reason: Reason | None = None
-    after: Behind = ""
+    after: Batches = ""
     dry_run: bool = Field(description="Say what would happen; send nothing.")
     private_key: Key
 

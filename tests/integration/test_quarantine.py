@@ -7,6 +7,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -32,7 +33,7 @@ from tests.checkers.boxes import version_of
 from tests.checkers.committed import CommittedReader
 from tests.integration.api_app import an_app, call
 from tests.stack import wait_for
-from tests.trial.bus import CITY, RAW, TrialBus, trial_bus
+from tests.trial.bus import CITY, PARTITIONS, RAW, TrialBus, trial_bus
 from tests.trial.people import id_number, insert, person
 
 RESOURCE = "trial.person"
@@ -400,23 +401,58 @@ def test_a_record_is_sent_again_after_a_dry_run_and_says_so(online: Online, plac
 def test_all_of_one_reason_go_in_batches_that_end(
     online: Online, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = desk.bus.settings
-    app = app_of(settings)
     monkeypatch.setattr(quarantine_desk, "MOST_AT_ONCE", 2)
-    found: list[dict[str, Any]] = []
-    body = {"resource": RESOURCE, "reason": "range", "dry_run": False, "private_key": online.key}
-    while True:
-        given = {"json": body, "headers": online.headers("wang-wei")}
-        answer = call(app, "POST", REDRIVE, **given).json()
-        assert len(answer["outcomes"]) <= 2
-        found += answer["outcomes"]
-        if answer["next"] is None:
-            break
-        body["after"] = answer["next"]
-    assert [one["place"] for one in found] == desk.places()
+    there = desk.places()
+    first = in_batches(online, dry_run=False, most=1)
+    newer = refuse_behind(desk, first.cursor)
+    rest = in_batches(online, dry_run=False, after=first.cursor)
+    found = [*first.outcomes, *rest.outcomes]
+    assert [one["place"] for one in found] == there
+    assert newer not in there
     assert all(one["done"] or "already" in one["text"] or "superseded" in one["text"] for one in found)
+
+    def endless(topics: Topics, resource: str, after: str = "", ends: object = None) -> Any:
+        """Planted: what is refused meanwhile is taken too."""
+        return entries(topics, resource, after)
+
+    monkeypatch.setattr(quarantine_desk, "entries", endless)
+    again = in_batches(online, dry_run=True, after=first.cursor)
+    assert newer in [one["place"] for one in again.outcomes]
     totals = wait_for(desk.settled, "everything has arrived", 60)
     assert totals.problems == ()
+
+
+@dataclass
+class Batches:
+    """What was answered to some batches of a reason, and where the next begins; empty at the end."""
+
+    outcomes: list[dict[str, Any]]
+    cursor: str
+
+
+def in_batches(online: Online, *, dry_run: bool, after: str = "", most: int = 100) -> Batches:
+    """Send everything refused for `range` again by an application of this process."""
+    app, found = app_of(online.desk.bus.settings), Batches([], after)
+    for _ in range(most):
+        body = {"resource": RESOURCE, "reason": "range", "dry_run": dry_run, "after": found.cursor}
+        given = {"json": body | {"private_key": online.key}, "headers": online.headers("wang-wei")}
+        answer = call(app, "POST", REDRIVE, **given).json()
+        assert len(answer["outcomes"]) <= 2
+        found.outcomes += answer["outcomes"]
+        found.cursor = answer["next"] or ""
+        if not found.cursor:
+            break
+    return found
+
+
+def refuse_behind(desk: Desk, cursor: str) -> str:
+    """Refuse rows until one lies in the last partition, which batches reach last; return its place."""
+    for number in range(30, 90):
+        place = desk.refuse(number, version=-99)
+        if place.startswith(f"{PARTITIONS - 1}:"):
+            return place
+    msg = f"no row behind {cursor}"
+    raise AssertionError(msg)
 
 
 def app_of(settings: Settings) -> Any:
