@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.position import POSITION_SECRET
 from connectors.receipts import Digests
 from connectors.rowrecord import RowRecords
 from connectors.runner import principal, writer_for
@@ -21,6 +20,7 @@ from connectors.sources.files.steps import first_position, step_batch
 from exchange.errors import ConfigError, PlanError, SourceError
 from exchange.plan import PlannedResource, PublishedPlan
 from exchange.plan_topic import no_plan, read_plan
+from exchange.position import POSITION_SECRET
 from exchange.registry import for_writing
 from exchange.settings import Settings
 

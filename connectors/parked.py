@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from connectors.position import POSITION_SECRET
 from exchange.counting import counted
 from exchange.encoding import singleobject
 from exchange.errors import ConfigError
 from exchange.plan import PARKED_TOPIC
+from exchange.position import POSITION_SECRET
 from exchange.subscriber.plain import json_text
 from exchange.subscriber.reader import Received
 

@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectors.guard import Guard
 from connectors.orders import Orders
-from connectors.position import POSITION_SECRET, PositionCodec, begin_anew
 from connectors.source import Batch, Source
 from connectors.sources import READ_ANEW, SOURCES, WATCHES
-from connectors.tablemark import to_read_anew
 from connectors.writer import Writer
 from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
+from exchange.position import POSITION_SECRET, PositionCodec, begin_anew, writer_id
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
 from exchange.suggest import did_you_mean
+from exchange.tablemark import to_read_anew
 
 if TYPE_CHECKING:
     from connectors.sources.http.door import Door
@@ -48,11 +48,6 @@ _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _HEARTBEAT_EVERY_S: Final = 5.0
 _RAW_COMPATIBILITY: Final = "NONE"
-
-
-def writer_id(system: str) -> str:
-    """Return a system's transactional.id, which is also the key of its position."""
-    return f"cdc-{system}"
 
 
 def principal(system: str) -> str:
@@ -194,8 +189,7 @@ class Connector:
                     source.acknowledge(position)
                 if not batch.more:
                     self._settle(writer, source)
-                self._pulse.captured += batch.count
-                self._pulse.tables, self._pulse.snapshot = batch.halted, batch.snapshot
+                self._pulse.note(batch)
                 self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
                 self._heed(plans, plan)
             self._settle(writer, source)
@@ -334,10 +328,17 @@ class _Pulse:
         self.redis = heartbeat.connect(settings)
         self._writer = writer
         self._at = 0.0
-        self.captured = 0
-        self.tables: Mapping[str, str] = {}
-        self.snapshot: Mapping[str, int | str] = {}
+        self._captured = 0
+        self._changed_at: float | None = None
+        self._tables: Mapping[str, str] = {}
+        self._snapshot: Mapping[str, int | str] = {}
         self.guard: Guard | None = None
+
+    def note(self, batch: Batch) -> None:
+        """Take in what was read."""
+        self._captured += batch.count
+        self._changed_at = time.monotonic() if batch.count else self._changed_at
+        self._tables, self._snapshot = batch.halted, batch.snapshot
 
     def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
         """Publish state and figures, every few seconds unless forced."""
@@ -345,9 +346,11 @@ class _Pulse:
         if not force and now - self._at < _HEARTBEAT_EVERY_S:
             return
         self._at = now
-        reasons = [*self.tables.values(), *([reason] if reason else [])]
+        reasons = [*self._tables.values(), *([reason] if reason else [])]
         halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
-        figures: dict[str, int | str] = {"captured": self.captured, **self.snapshot}
+        figures: dict[str, int | str] = {"captured": self._captured, **self._snapshot}
+        if self._changed_at is not None:
+            figures["since_last_change_s"] = int(now - self._changed_at)
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
         heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)

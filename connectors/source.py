@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
-from connectors.position import SourcePosition
 from exchange.block import WriteBlock
 from exchange.change import Op, Position, Rejected
+from exchange.position import SourcePosition
 from exchange.snapshot_orders import SnapshotOrder
 
 LARGEST_RECORD_BYTES: Final = 1_000_000

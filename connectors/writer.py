@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from connectors.position import PositionCodec, SourcePosition
 from connectors.source import LARGEST_RECORD_BYTES, Batch, Captured, Framing, Shape
 from exchange.account import Account, content_hash, minute_of
 from exchange.block import WriteBlock
@@ -28,6 +27,7 @@ from exchange.errors import FencedError, PartError, RestartError, TransientError
 from exchange.keys import QuarantineRecord, Sealer
 from exchange.librdkafka import AUTHENTICATION, FENCED, explain, quiet_logger, why_ended
 from exchange.plan import ACCOUNTS_TOPIC, POSITIONS_TOPIC, PlannedResource
+from exchange.position import PositionCodec, SourcePosition
 from exchange.tally import tally
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000

@@ -6,6 +6,7 @@ ExchangeError                 something that a person can act on; the CLI prints
 ├── GovernanceError           a request is refused as it stands: wrong person, state, version or content
 │   ├── NotAllowedError       wrong person: a role is missing, or it is a request of their own
 │   ├── NoRequestError        there is no such request
+│   ├── NoEntryError          nothing is at this place of a quarantine
 │   └── StaleError            another version was looked at than there is now
 ├── LoginError                who somebody is could not be made sure of, or what was given does not fit
 │   └── NoRoleError           it is known who it is, and no role is theirs
@@ -59,6 +60,10 @@ class NotAllowedError(GovernanceError):
 
 class NoRequestError(GovernanceError):
     """There is no such request."""
+
+
+class NoEntryError(GovernanceError):
+    """Nothing is at this place of a quarantine: it was deleted by age, or never was there."""
 
 
 class StaleError(GovernanceError):

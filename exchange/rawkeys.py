@@ -8,7 +8,9 @@ from typing import Final
 
 from exchange.boxes import RAW_KEYS, BoxOpener, BoxSealer, RawKeys, first_keys
 from exchange.errors import ConfigError
+from exchange.plan import raw_topic
 from exchange.settings import Secrets
+from exchange.topology.model import Topology
 
 _BY_HAND: Final = (
     f"{RAW_KEYS} is given by the environment, where no command can change it: change it where it is kept, as "
@@ -36,6 +38,12 @@ def sealer(secrets: Secrets, topics: Sequence[str]) -> BoxSealer | None:
     if keys is None:
         raise ConfigError(lost(topics[0]))
     return BoxSealer(keys)
+
+
+def sealer_of(secrets: Secrets, topology: Topology, resource: str) -> BoxSealer | None:
+    """Return what seals a resource's raw records, None where they are not sealed. Raises: as `sealer`."""
+    one = topology.resources[resource]
+    return sealer(secrets, [raw_topic(one.system, one.table)] if one.sealed else [])
 
 
 def opener(secrets: Secrets) -> BoxOpener:

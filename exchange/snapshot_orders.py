@@ -75,18 +75,20 @@ class SnapshotOrders:
         self.close()
 
     def _parsed(self, document: bytes | None) -> SnapshotOrder | None:
-        if document is None:
-            return None
-        try:
-            return SnapshotOrder.model_validate_json(document)
-        except ValidationError as error:
-            places = "; ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:5])
-            msg = (
-                f"{SNAPSHOTS_TOPIC}: the order for {self._key.decode()} does not fit this version "
-                f"({places}); "
-                "give it again by `exchange snapshot start`"
-            )
-            raise PartError(msg) from None
+        return None if document is None else parsed(self._key, document)
+
+
+def parsed(key: bytes, document: bytes) -> SnapshotOrder:
+    """Return the order that a record of the topic holds. Raises: PartError when it holds none."""
+    try:
+        return SnapshotOrder.model_validate_json(document)
+    except ValidationError as error:
+        places = "; ".join(".".join(map(str, problem["loc"])) for problem in error.errors()[:5])
+        msg = (
+            f"{SNAPSHOTS_TOPIC}: the order for {key.decode()} does not fit this version ({places}); "
+            "give it again by `exchange snapshot start`"
+        )
+        raise PartError(msg) from None
 
 
 def give(client: dict[str, Any], system: str, order: SnapshotOrder) -> None:

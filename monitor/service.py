@@ -26,8 +26,8 @@ from monitor.alerts.desk import Desk
 from monitor.alerts.look import certificates, with_figures
 from monitor.alerts.seen import Overdue, Seen
 from monitor.api import alerts as alerts_api
+from monitor.api import connectors, dealing, quarantine, report, sight
 from monitor.api import corrections as corrections_api
-from monitor.api import dealing, report, sight
 from monitor.api import quality as quality_api
 from monitor.api.app import build
 from monitor.api.models import AccountsProgress, Health, PartHealth, Status
@@ -44,6 +44,7 @@ from monitor.lineage import Lineage
 from monitor.overview import Overview
 from monitor.plans import Plans
 from monitor.registry.store import Store
+from monitor.snapshots import Board
 from monitor.subscribers import Subscribers
 from monitor.sweeping import Sweeping
 
@@ -80,6 +81,7 @@ class Service:
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
         self._identity = Identity(settings)
+        self._snapshots = Board(client)
         self._online = OnlineDesk(self._identity)
         self._sweeping = Sweeping(self._identity, self._online.turn, self._stop)
         self._online.soon = self._sweeping.soon
@@ -107,6 +109,8 @@ class Service:
         app = build(self, self._figures, self._store, self._registry_password, self._online)
         alerts_api.add(app, self._alerts)
         dealing.add(app, self._identity)
+        quarantine.add(app, self._identity)
+        connectors.add(app, self._identity, self.plan, self._workers, self._newest_alerts, self._snapshots)
         quality_api.add(app, self._clickhouse)
         corrections_api.add(app, self._online.identity)
         report.add(app, self._clickhouse, self._identity)
@@ -197,6 +201,12 @@ class Service:
             return self._alerts.active()
         except PartError:
             return None
+
+    def _newest_alerts(self, limit: int) -> tuple[Alert, ...]:
+        """Return alerts, those that are over too, newest first; none while their store does not answer."""
+        with contextlib.suppress(PartError):
+            return self._alerts.page((), None, limit).alerts
+        return ()
 
     def _rules(self) -> Alerting:
         newest = self._plans.newest
@@ -299,6 +309,7 @@ class Service:
         self._heartbeats.close()
         self._alerts.close()
         self._identity.close()
+        self._snapshots.close()
         _log.info("monitor_stopped", pid=os.getpid())
 
 

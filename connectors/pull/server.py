@@ -10,7 +10,6 @@ import uvicorn
 from redis import Redis
 
 from connectors.http.listen import listen
-from connectors.position import POSITION_SECRET
 from connectors.pull.accounts import Accounts
 from connectors.pull.corrections import CorrectionPages
 from connectors.pull.cursor import CursorCodec
@@ -21,6 +20,7 @@ from exchange import heartbeat, log, selfcheck
 from exchange.corrections import Corrections
 from exchange.errors import TransientError
 from exchange.plan_topic import PlanTopic, no_plan
+from exchange.position import POSITION_SECRET
 from exchange.registry import Registry
 from exchange.revocations import Revocations
 from exchange.settings import Settings

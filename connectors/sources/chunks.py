@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from connectors.position import SnapshotProgress
+from exchange.position import SnapshotProgress
 
 FIRST_ROWS: Final = 200
 _MOST_ROWS: Final = 5_000

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from connectors.tablemark import ANEW, TableMark
 from exchange import log
 from exchange.errors import GapError
+from exchange.tablemark import ANEW, TableMark
 
 _log = log.get(__name__)
 

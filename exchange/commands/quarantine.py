@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +14,8 @@ from exchange.counting import counted
 from exchange.errors import ConfigError, SealError
 
 if TYPE_CHECKING:
-    from exchange.boxes import BoxSealer
     from exchange.quarantine.entries import Entry, Topics
     from exchange.settings import Settings
-    from exchange.subscriber.decoder import WireDecoder
     from exchange.topology import Topology
 
 _Resource = Annotated[str, typer.Argument(help="Resource: <domain>.<resource>.")]
@@ -35,12 +31,13 @@ def list_refused(
     Example:
       exchange quarantine list population.person
     """
+    from exchange.quarantine.described import described
     from exchange.quarantine.entries import entries
 
     count = 0
     for entry in entries(_topics(resource), resource):
-        described = _described(entry)
-        sys.stdout.write(_line(described) if not as_json else json.dumps(described) + "\n")
+        told = described(entry)
+        sys.stdout.write(_line(told) if not as_json else json.dumps(told) + "\n")
         count += 1
     sys.stderr.write(f"{counted(count, 'refused record')} in quarantine.{resource}\n")
 
@@ -55,6 +52,7 @@ def show(
     Example:
       exchange quarantine show population.person 2:17 --key-file public_security.key
     """
+    from exchange.quarantine.described import decoded, described
     from exchange.quarantine.entries import chosen
     from exchange.registry import Registry
     from exchange.settings import Settings
@@ -68,7 +66,7 @@ def show(
     key, value = entry.record.open(private_key)
     with Registry(Settings().endpoints().registry) as registry:
         decoder = WireDecoder(registry)
-        document = _described(entry) | {"key": _opened(decoder, key), "value": _opened(decoder, value)}
+        document = described(entry) | {"key": decoded(decoder, key), "value": decoded(decoder, value)}
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
@@ -108,7 +106,8 @@ def redrive(
     department = _department(settings, resource)
     kafka = settings.kafka_client(redriver(department))
     topics = Topics(kafka, f"{redriver(department)}.quarantine")
-    opener, sealer = rawkeys.opener(settings.secrets), _sealer(settings, resource)
+    opener = rawkeys.opener(settings.secrets)
+    sealer = rawkeys.sealer_of(settings.secrets, _declaring(settings, resource), resource)
     if places:
         picked = chosen(topics, resource, dict.fromkeys(places))
     else:
@@ -139,15 +138,6 @@ def _topics(resource: str) -> Topics:
 
 def _department(settings: Settings, resource: str) -> str:
     return _declaring(settings, resource).steward_department(resource)
-
-
-def _sealer(settings: Settings, resource: str) -> BoxSealer | None:
-    """Return what seals a resource's raw records, None where they are not sealed. Raises: without a key."""
-    from exchange import rawkeys
-    from exchange.plan import raw_topic
-
-    one = _declaring(settings, resource).resources[resource]
-    return rawkeys.sealer(settings.secrets, [raw_topic(one.system, one.table)] if one.sealed else [])
 
 
 def _declaring(settings: Settings, resource: str) -> Topology:
@@ -181,37 +171,7 @@ def _matching(found: Iterator[Entry], reason: str | None) -> list[Entry]:
     return [entry for entry in found if reason is None or (entry.record and entry.record.reason == reason)]
 
 
-def _described(entry: Entry) -> dict[str, Any]:
-    """Return what may be said about a refused record without its payload."""
-    record, header = entry.record, entry.header
-    if record is None:
-        return {"place": entry.place, "reason": "unreadable"}
-    return {
-        "place": entry.place,
-        "at": datetime.fromtimestamp(record.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-        "stage": record.stage,
-        "reason": record.reason.value,
-        "field": record.field,
-        "op": None if header is None else header.op.value,
-        "redriven": header is not None and header.redriven,
-        "raw": f"{record.topic} {record.partition}:{record.offset}" if record.offset >= 0 else record.topic,
-        "plan_version": record.plan_version,
-        "payload_bytes": record.payload_bytes,
-        "payload_kept": bool(record.sealed),
-    }
-
-
 def _line(described: dict[str, Any]) -> str:
     names = ("place", "at", "stage", "reason", "field", "raw")
     again = "  refused again after a re-drive" if described.get("redriven") else ""
     return "  ".join(str(described.get(name) or "-") for name in names) + again + "\n"
-
-
-def _opened(decoder: WireDecoder, encoded: bytes | None) -> Any:
-    """Return the decoded record, or its bytes as base64 where they are no record of a known schema."""
-    if encoded is None:
-        return None
-    try:
-        return decoder.decode(encoded)
-    except (ValueError, LookupError) as error:
-        return {"undecodable": str(error), "base64": base64.b64encode(encoded).decode()}

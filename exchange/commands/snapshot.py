@@ -12,8 +12,8 @@ import typer
 from exchange.counting import counted
 
 if TYPE_CHECKING:
-    from connectors.snapshots import SnapshotStatus
     from exchange.snapshot_orders import Wish
+    from exchange.snapshots import SnapshotStatus
 
 System = Annotated[str, typer.Argument(help="System of kind postgres, as topology.yaml names it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -41,8 +41,8 @@ def start(
       exchange snapshot start population --table public.person
       exchange snapshot start population --table public.person --view school --rows-per-s 2000
     """
-    from connectors.snapshots import Snapshots
     from exchange.settings import Settings
+    from exchange.snapshots import Snapshots
 
     order = Snapshots(Settings(), system).start(table, view, rows_per_s or 0)
     whom = f"view {view}" if view else "all views"
@@ -97,8 +97,8 @@ def status(system: System, as_json: Json = False) -> None:
       exchange snapshot status population
       exchange snapshot status population --json
     """
-    from connectors.snapshots import Snapshots
     from exchange.settings import Settings
+    from exchange.snapshots import Snapshots
 
     found = Snapshots(Settings(), system).status()
     document: dict[str, object] = {"system": system, "operation": None} if found is None else asdict(found)
@@ -108,8 +108,8 @@ def status(system: System, as_json: Json = False) -> None:
 
 
 def _wish(system: str, wish: Wish, told: str, as_json: bool, rows_per_s: int | None = None) -> None:
-    from connectors.snapshots import Snapshots
     from exchange.settings import Settings
+    from exchange.snapshots import Snapshots
 
     order = Snapshots(Settings(), system).wish(wish, rows_per_s)
     _say(

@@ -51,6 +51,22 @@ def expect_held(topology: Topology, actor: str, who: Who, department: str) -> No
         raise NotAllowedError(msg)
 
 
+def expect_operator(topology: Topology, actor: str, system: str) -> None:
+    """Raise NotAllowedError unless a person runs the bus, or is steward of a system's department."""
+    expect_person(topology, actor)
+    if system not in topology.systems:
+        msg = f"'{system}' is not among the systems ({', '.join(sorted(topology.systems))})"
+        raise GovernanceError(msg)
+    roles, department = topology.people[actor].roles, topology.systems[system].department
+    if (
+        "operations" not in roles
+        and "administrator" not in roles
+        and department not in roles.get("steward", ())
+    ):
+        msg = f"'{actor}' is neither operations nor administrator, nor steward of department {department}"
+        raise NotAllowedError(msg)
+
+
 def expect_step(topology: Topology, actor: str, request: Request, event: Event) -> None:
     """Raise GovernanceError unless a person may do an event to a request as it stands, by state and role."""
     expect_person(topology, actor)

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from exchange.errors import GovernanceError
+from exchange.errors import ExchangeError, GovernanceError
 from exchange.governance.store import Change, Decision, Store
 
 BUS: Final = "bus"
@@ -80,6 +80,28 @@ def looked(store: Store, tried: Decision, look: Callable[[], DoneT]) -> DoneT:
         with store.change() as change:
             _note_refusal(change, tried, error)
         raise
+
+
+def carried_out(
+    store: Store, tried: Decision, do: Callable[[], DoneT], done: Callable[[Decision, DoneT], Decision]
+) -> DoneT:
+    """Return what `do` makes outside of any transaction, and note it then; note a refusal or a failure too.
+
+    What is done this way is seen elsewhere as well, as the note comes after it. done: as of `noted`.
+
+    Raises: what `do` does.
+    """
+    try:
+        made = looked(store, tried, do)
+    except GovernanceError:
+        raise
+    except ExchangeError as error:
+        with store.change() as change:
+            change.note(tried.model_copy(update={"outcome": "failed", "reason": str(error)}))
+        raise
+    with store.change() as change:
+        change.note(done(tried, made))
+    return made
 
 
 def _note_refusal(change: Change, tried: Decision, error: GovernanceError) -> None:

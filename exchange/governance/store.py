@@ -54,8 +54,9 @@ class Decision(Model):
     """What somebody did to a request, an entry of the catalogue or an objection, or tried to.
 
     about: what it is about where it is no request, like `entry population.person`; request is 0 then.
-    outcome: done or refused; state: of it afterwards; reason: why refused, returned or revoked; by: the
-    administrator who acted in the actor's name without a token, as the operating system knows them.
+    outcome: done, refused, or failed where a part did not answer, so that some of it may be done; state: of
+    it afterwards; reason: why refused, returned or revoked; by: the administrator who acted in the actor's
+    name without a token, as the operating system knows them.
     """
 
     sequence: int = 0
@@ -235,6 +236,14 @@ def done_to(connection: sa.Connection, request: int) -> list[Decision]:
     query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
     found = [Decision.model_validate_json(document) for document in connection.scalars(query)]
     return [one for one in found if (one.request, one.outcome) == (request, "done")]
+
+
+def done_about(connection: sa.Connection, event: str, about: str) -> list[Decision]:
+    """Return what was done of one kind to what begins with `about`, in order."""
+    named = _DECISIONS.c.document.contains(f'"about":"{about}', autoescape=True)
+    query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
+    found = [Decision.model_validate_json(document) for document in connection.scalars(query)]
+    return [one for one in found if (one.event, one.outcome) == (event, "done")]
 
 
 def exists(settings: Settings) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from exchange.change import RecordHeader
-from exchange.errors import ConfigError, PartError
+from exchange.errors import ConfigError, NoEntryError, PartError
 from exchange.keys import QuarantineRecord
 from exchange.librdkafka import PARTITION_EOF, quiet_logger
 from exchange.plan import quarantine_topic
@@ -89,19 +89,31 @@ class Topics:
         raise PartError(msg)
 
 
-def entries(topics: Topics, resource: str) -> Iterator[Entry]:
-    """Yield everything in a resource's quarantine, partition by partition in the order it was refused."""
+def entries(
+    topics: Topics, resource: str, after: str = "", ends: Mapping[int, int] | None = None
+) -> Generator[Entry, None, None]:
+    """Yield what is in a resource's quarantine, partition by partition in the order it was refused.
+
+    after: the place behind which to begin; ends: partition → offset before which to end.
+
+    Raises: ConfigError when `after` is no place.
+    """
     topic = quarantine_topic(resource)
-    for partition, (first, end) in sorted(topics.spans(topic).items()):
-        if first < end:
-            for message in topics.read(topic, partition, first):
+    from_partition, behind = _place(after) if after else (-1, -1)
+    for partition, (first, last) in sorted(topics.spans(topic).items()):
+        begin = max(first, behind + 1) if partition == from_partition else first
+        end = last if ends is None else min(last, ends.get(partition, 0))
+        if partition >= from_partition and begin < end:
+            for message in topics.read(topic, partition, begin):
+                if ends is not None and (message.offset() or 0) >= end:
+                    break
                 yield _entry(partition, message)
 
 
 def chosen(topics: Topics, resource: str, places: Iterable[str]) -> list[Entry]:
     """Return the entries at `<partition>:<offset>` places.
 
-    Raises: ConfigError when a place is not of that form or nothing is there.
+    Raises: ConfigError when a place is not of that form; NoEntryError when nothing is there.
     """
     topic = quarantine_topic(resource)
     spans = topics.spans(topic)
@@ -109,18 +121,22 @@ def chosen(topics: Topics, resource: str, places: Iterable[str]) -> list[Entry]:
 
 
 def _at(topics: Topics, topic: str, spans: dict[int, tuple[int, int]], place: str) -> Entry:
-    partition_text, _, offset_text = place.partition(":")
-    if not (partition_text.isascii() and partition_text.isdigit() and offset_text.isdigit()):
-        msg = f"{place!r} is not <partition>:<offset>; `exchange quarantine list` shows the places"
-        raise ConfigError(msg)
-    partition, offset = int(partition_text), int(offset_text)
+    partition, offset = _place(place)
     first, end = spans.get(partition, (0, 0))
     if first <= offset < end:
         message = next(topics.read(topic, partition, offset), None)
         if message is not None and message.offset() == offset:
             return _entry(partition, message)
     msg = f"{topic} {place}: nothing is there; `exchange quarantine list` shows the places"
-    raise ConfigError(msg)
+    raise NoEntryError(msg)
+
+
+def _place(text: str) -> tuple[int, int]:
+    partition, _, offset = text.partition(":")
+    if not (text.isascii() and partition.isdigit() and offset.isdigit()):
+        msg = f"{text!r} is not <partition>:<offset>; `exchange quarantine list` shows the places"
+        raise ConfigError(msg)
+    return int(partition), int(offset)
 
 
 def _entry(partition: int, message: Message) -> Entry:

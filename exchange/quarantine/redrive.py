@@ -181,12 +181,29 @@ def _judge(
     at = max(begin, first)
     if at >= end:
         return at
+    by_key = _ByKey(candidates)
     for later in raw.read(topic, partition, at):
-        for candidate in candidates:
+        for candidate in by_key.maybe(later):
             if text := _overtaken(candidate, later):
                 outcomes.setdefault(candidate.entry.place, Outcome(candidate.entry, done=False, text=text))
         at = later.offset + 1
     return at
+
+
+class _ByKey:
+    """Candidates by the key of their row, as the raw topic behind them may be long."""
+
+    def __init__(self, candidates: Sequence[_Candidate]) -> None:
+        self._all = candidates
+        self._keyless = [candidate for candidate in candidates if candidate.key is None]
+        self._keyed: dict[bytes, list[_Candidate]] = {}
+        for candidate in candidates:
+            if candidate.key is not None:
+                self._keyed.setdefault(candidate.key, [*self._keyless]).append(candidate)
+
+    def maybe(self, later: _Later) -> Sequence[_Candidate]:
+        """Return those that a later record may overtake: of its row, or where either's is not known."""
+        return self._all if later.key is None else self._keyed.get(later.key, self._keyless)
 
 
 def _overtaken(candidate: _Candidate, later: _Later) -> str:
@@ -283,12 +300,13 @@ def _expect_nothing_newer(
     for source in {candidate.source for candidate in candidates}:
         topic, partition = source
         last = max(offset for name, number, offset in ours if (name, number) == source)
+        by_key = _ByKey([candidate for candidate in candidates if candidate.source == source])
         for later in raw.read(topic, partition, ends[source], "read_uncommitted"):
             if later.offset > last:
                 break
             if (topic, partition, later.offset) in ours:
                 continue
-            if any(_overtaken(candidate, later) for candidate in candidates if candidate.source == source):
+            if any(_overtaken(candidate, later) for candidate in by_key.maybe(later)):
                 msg = f"{topic}: a newer change of one of these rows just arrived; run the command again"
                 raise PartError(msg)
 

@@ -46,6 +46,12 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/requests/decisions"): EVERY_ROLE,
     ("POST", "/api/requests/preview"): EVERY_ROLE,
     ("POST", "/api/requests/{id}/{act}"): EVERY_ROLE,
+    ("GET", "/api/connectors"): EVERY_ROLE,
+    ("POST", "/api/connectors/{system}/snapshot/{act}"): EVERY_ROLE,
+    ("GET", "/api/quarantine"): frozenset({"steward"}),
+    # Whose steward it takes is judged by exchange/quarantine/desk.py, and a refusal is written down.
+    ("POST", "/api/quarantine/open"): EVERY_ROLE,
+    ("POST", "/api/quarantine/redrive"): EVERY_ROLE,
     ("GET", "/api/decisions"): READS_DECISIONS,
     ("POST", "/api/alerts/{id}/acknowledge"): frozenset({"operations", "administrator"}),
     ("POST", "/api/alerts/{id}/silence"): frozenset({"operations", "administrator"}),
@@ -71,6 +77,7 @@ _OPEN: Final = frozenset(
         "quality",
         "report",
         "me",
+        "connectors",
     )
 )
 """What anyone on this machine may see before there is a user."""
@@ -172,6 +179,16 @@ def person_of(asked: Request) -> Caller:
             403, "this is done by a person, whose name stays with it; the machine's token is nobody's"
         )
     return caller
+
+
+def expect_unread(asked: Request) -> None:
+    """Raise Refused where others may read along on the way: wanted is HTTPS, or a call of this machine."""
+    if asked.url.scheme != "https" and not _is_of_this_machine(asked):
+        msg = (
+            "a private key is taken by HTTPS or from this machine alone, and this call came by neither: make "
+            "a new pair with `exchange keys create` where others may have read it on the way"
+        )
+        raise Refused(403, msg)
 
 
 def allowed_roles(method: str, path: str) -> frozenset[Role]:

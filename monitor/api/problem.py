@@ -19,6 +19,7 @@ from exchange.errors import (
     ExchangeError,
     GovernanceError,
     LoginError,
+    NoEntryError,
     NoRequestError,
     NoRoleError,
     NotAllowedError,
@@ -42,6 +43,7 @@ class Refused(Exception):
 _STATUS: Final[dict[type[ExchangeError], int]] = {
     NotAllowedError: 403,
     NoRequestError: 404,
+    NoEntryError: 404,
     GovernanceError: 409,
     NoRoleError: 403,
     LoginError: 401,

@@ -190,7 +190,7 @@ class DecisionsParams(Model):
     until: Day = Field(default=None, description="Last day.")
     request: int = Field(default=0, ge=0, le=_LONGEST_ID)
     event: NameFilter = ""
-    outcome: Literal["", "done", "refused"] = ""
+    outcome: Literal["", "done", "refused", "failed"] = ""
     format: Literal["json", "csv"] = "json"
 
     def takes(self, one: Decision) -> bool:

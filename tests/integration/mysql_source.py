@@ -13,11 +13,11 @@ import fastavro
 import pytest
 from pydantic import SecretStr
 
-from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.mysql.source import MariadbSource
 from exchange.binlog.address import server_id
 from exchange.errors import SourceError
+from exchange.position import SourcePosition
 from tests.mariadb import Server
 from tests.stack import wait_for
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,29 @@ from exchange.account import Account, content_hash
 from exchange.apply import access
 from exchange.apply.publish import publish
 from exchange.certificate import Signer, verify
-from exchange.change import Position, Reason
+from exchange.change import HEADER, Op, Position, Reason, RecordHeader
 from exchange.cluster import TopicSpec
 from exchange.files.contracts import load_contracts
 from exchange.governance.store import Store
 from exchange.identity.accounts import Accounts
-from exchange.plan import ACCOUNTS_TOPIC, DECISIONS_TOPIC, REVOCATIONS_TOPIC, PlannedResource, PublishedPlan
+from exchange.keys import QuarantineRecord, generate_steward_keys, read_key, seal_payload
+from exchange.plan import (
+    ACCOUNTS_TOPIC,
+    DECISIONS_TOPIC,
+    POSITIONS_TOPIC,
+    REVOCATIONS_TOPIC,
+    PlannedResource,
+    PublishedPlan,
+)
 from exchange.plan_build import build_plan, compiled_views
+from exchange.position import (
+    POSITION_SECRET,
+    IncrementalProgress,
+    IncrementalState,
+    PositionCodec,
+    SourcePosition,
+)
+from exchange.snapshot_orders import SnapshotOrders
 from exchange.topology.file import load, today
 from monitor.api import console as pages
 from monitor.api.console import BUILT
@@ -71,6 +88,7 @@ SEEN = {
 PAGES = tuple(SEEN)
 HALT = "<img src=x onerror=document.title='ran'> was dropped and made anew"
 MANY = 2_000
+SECRET = "Canary-7f31 of a refused row"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt install chromium)")
 
@@ -561,6 +579,71 @@ def test_view_is_asked_for_granted_and_ended_with_a_certificate(
         li_na.check("request-ended-en")
 
 
+def refuse_one(stack: Stack) -> str:
+    """Have a record in the raw topic and sealed in the quarantine; return the private key that opens it."""
+    private, public = generate_steward_keys()
+    raw, quarantine = TOPIC, "quarantine.population.person"
+    stack.admin.ensure_topics([TopicSpec(raw, 1), TopicSpec(quarantine, 1), TopicSpec(ACCOUNTS_TOPIC, 1)])
+    stack.admin.ensure_scram_user("redrive-public_security")
+    header = RecordHeader(Position(7, 1000, 0), Op.CREATE, 1_800_000_000_000).pack()
+    sealed = seal_payload(read_key(public, "test"), "population.person", header, b"key", SECRET.encode())
+    record = QuarantineRecord(
+        "population.person", "process", raw, 0, 0, header, Reason.RANGE, "version", 1,
+        1_800_000_000_000, 9, sealed,
+    )  # fmt: skip
+    producer = Producer({**stack.settings.kafka_client("admin"), "acks": "all"})
+    producer.produce(raw, SECRET.encode(), b"key", headers=[(HEADER, header)], partition=0)
+    producer.produce(quarantine, record.encode(), partition=0)
+    assert producer.flush(60) == 0
+    return private
+
+
+def test_steward_opens_a_refused_record_and_sends_it_again_by_keyboard(
+    browser: Browser, console: str, stack: Stack, sessions: dict[str, str], tmp_path: Path
+) -> None:
+    key, other = tmp_path / "public_security.key", tmp_path / "other.key"
+    key.write_text(refuse_one(stack) + "\n")
+    other.write_text(generate_steward_keys()[0] + "\n")
+    with visiting(browser, console, sessions["wang-wei"]) as wang_wei:
+        page = wang_wei.go("quarantine", "Quarantine")
+        page.locator("[data-test=own]").get_by_role("link", name="population.person").press("Enter")
+        row = page.locator("main tbody tr").filter(has_text="0:0")
+        expect(row).to_contain_text("not from here")
+        expect(row.get_by_role("button", name="Open 0:0")).to_be_disabled()
+        wang_wei.check("quarantine-records-en")
+        page.goto(f"{console}#/quarantine?resource=population.person&reason=range")
+        expect(page.locator("[data-test=fix]")).to_contain_text("breaks a rule of the contract")
+        page.get_by_label("Private key").set_input_files(other)
+        row.get_by_role("button", name="Open 0:0").press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("does not open")
+        page.get_by_label("Private key").set_input_files(key)
+        row.get_by_role("button", name="Open 0:0").press("Enter")
+        shown = page.locator("[data-test=opened]")
+        expect(shown).to_contain_text(base64.b64encode(SECRET.encode()).decode())
+        expect(shown.get_by_role("heading")).to_be_focused()
+        wang_wei.check("quarantine-opened-en")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Open 0:0")).to_be_focused()
+        row.get_by_role("checkbox").check()
+        send = page.get_by_role("button", name="Send again")
+        expect(send).to_be_disabled()
+        page.get_by_role("button", name="Try").press("Enter")
+        expect(page.locator("[data-test=outcome]")).to_contain_text("1 would be sent again")
+        send.press("Enter")
+        expect(page.locator("[data-test=outcome]")).to_contain_text("1 sent again, 0 kept back")
+        expect(row).to_contain_text("sent again")
+        expect(row).not_to_contain_text("not from here")
+        row.get_by_role("checkbox").uncheck()
+        page.get_by_role("button", name="Try").press("Enter")
+        expect(page.get_by_label("Kept back")).to_contain_text("already re-driven")
+        wang_wei.check("quarantine-sent-en")
+        page.locator("[data-test=language]").click()
+        expect(page.locator("[data-test=fix]")).to_contain_text("数值违反契约规则")
+        wang_wei.check("quarantine-sent-zh")
+    assert SECRET not in stack.log("monitor")
+    assert key.read_text().strip() not in stack.log("monitor")
+
+
 def test_decision_on_a_version_that_is_gone_is_said_and_not_done(
     browser: Browser, console: str, sessions: dict[str, str]
 ) -> None:
@@ -718,3 +801,80 @@ def test_assessment_is_saved_as_excel(browser: Browser, console: str, staff: dic
         page.emulate_media(media="print")
         expect(page.locator("header")).to_be_hidden()
         expect(page.locator("table").first).to_be_visible()
+
+
+def capture_so_far(stack: Stack, beside: IncrementalProgress | None = None) -> None:
+    """Have a position of a source in Kafka, as its connector writes it."""
+    codec = PositionCodec("population", stack.settings.secrets.ensure(POSITION_SECRET))
+    position = SourcePosition(
+        "population", "7", 1, "slot", 1, tables=("public.person",), incremental=beside
+    )  # fmt: skip
+    producer = Producer({**stack.settings.kafka_client("admin"), "acks": "all"})
+    producer.produce(POSITIONS_TOPIC, codec.encode(position), b"cdc-population", partition=0)
+    assert producer.flush(60) == 0
+
+
+def beat_of_source(stack: Stack) -> None:
+    redis = heartbeat.connect(stack.settings)
+    figures = {"captured": 7, "since_last_change_s": 300, "retained_wal_bytes": 3 * 2**20}
+    heartbeat.publish(redis, "capture", "cdc-population", "streaming", figures, [])
+    redis.close()
+
+
+def test_snapshot_is_ordered_by_keyboard_and_its_outcome_shown(
+    browser: Browser, console: str, staff: dict[str, str], stack: Stack
+) -> None:
+    capture_so_far(stack)
+    with visiting(browser, console, staff["sun-li"]) as sun_li:
+        page = sun_li.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        expect(row).to_be_visible()
+        assert row.get_by_role("button").count() == 0
+    with visiting(browser, console, staff["chen-hao"]) as chen_hao:
+        page = chen_hao.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        row.get_by_role("button", name="Read a table again").press("Enter")
+        expect(page.locator("select[name=table]")).to_be_focused()
+        page.locator("select[name=view]").select_option("school")
+        page.get_by_label("Rows a second").fill("500")
+        chen_hao.check("connectors-order-en")
+        page.get_by_role("button", name="Read a table again", exact=True).last.press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("public.person of population")
+        expect(row).to_contain_text("ordered: public.person, school")
+        expect(row).to_contain_text("Its connector is not at work")
+        row.get_by_role("button", name="Pause population").press("Enter")
+        expect(row).to_contain_text("is to pause")
+        row.get_by_role("button", name="Resume population").press("Enter")
+        expect(row).to_contain_text("ordered")
+        with SnapshotOrders(stack.settings.kafka_client("admin"), "population") as orders:
+            order = orders.read()
+        assert order is not None
+        assert (order.table, order.view, order.rows_per_s, order.wish) == (
+            "public.person",
+            "school",
+            500,
+            "run",
+        )
+        done = IncrementalProgress(
+            order.operation,
+            order.table,
+            order.view,
+            state=IncrementalState.RUNNING,
+            rows=30,
+            estimated_rows=90,
+        )
+        capture_so_far(stack, done)
+        expect(row).to_contain_text("30 of about 90 rows read")
+        beat_of_source(stack)
+        expect(row).to_contain_text("5 min")
+        expect(row).to_contain_text("3 MiB")
+        chen_hao.check("connectors-running-en")
+        capture_so_far(stack, replace(done, state=IncrementalState.FAILED, reason="the table is gone"))
+        expect(row).to_contain_text("failed: public.person, school")
+        expect(row).to_contain_text("the table is gone")
+        row.get_by_role("button", name="Read a table again").press("Enter")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Read a table again")).to_be_focused()
+        page.locator("[data-test=language]").click()
+        expect(row).to_contain_text("失败")
+        chen_hao.check("connectors-failed-zh")

@@ -27,7 +27,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     OffsetSpec,
 )
 
-from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
 from connectors.sources.debezium.converters import Converters
 from connectors.sources.debezium.source import DebeziumSource, Given
@@ -40,6 +39,7 @@ from exchange.debezium import TheirKafka
 from exchange.encoding import wire
 from exchange.errors import ConfigError, GapError, PartError, SourceError, TransientError
 from exchange.plan import PlannedSystem
+from exchange.position import SourcePosition
 from exchange.registry import for_writing
 from tests.conformance import story, struck
 from tests.conformance.debezium import DebeziumEngineSubject

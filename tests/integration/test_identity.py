@@ -220,6 +220,7 @@ def asked(bus: Bus) -> Iterator[dict[str, Any]]:
 
 ALL = "all"
 SEEN = ["requester", "steward", "authority", "operations", "auditor", "administrator", "foreign"]
+OPERATORS = {"steward": 409, "operations": 409, "administrator": 409}
 OWN_ONLY = {"requester": 403, "steward": 403, "foreign": 403}
 MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     # method, path, body, status by role; ALL: every role that is not named
@@ -267,6 +268,28 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
         {"reason": "r", "for_s": 60},
         {ALL: 403, "operations": 409, "administrator": 409},
     ),
+    ("GET", "/api/connectors", None, {ALL: 200}),
+    ("POST", "/api/connectors/population/snapshot/pause", {}, {ALL: 403, **OPERATORS}),
+    (
+        "POST",
+        "/api/connectors/population/snapshot/start",
+        {"table": "public.person"},
+        {ALL: 403, **OPERATORS},
+    ),
+    ("POST", "/api/connectors/population/snapshot/start", {}, {ALL: 400}),
+    ("GET", "/api/quarantine?resource=population.person", None, {ALL: 403, "steward": 200}),
+    (
+        "POST",
+        "/api/quarantine/open",
+        {"resource": "population.person", "place": "0:7", "private_key": "k"},
+        {ALL: 403, "steward": 409},
+    ),
+    (
+        "POST",
+        "/api/quarantine/redrive",
+        {"resource": "population.person", "reason": "range", "dry_run": True, "private_key": "k"},
+        {ALL: 403, "steward": 409},
+    ),
     ("GET", "/api/users", None, {ALL: 403, "auditor": 200, "administrator": 200}),
     ("POST", "/api/users", {"name": "not-there", "password": "x" * 12}, {ALL: 403, "administrator": 409}),
     ("POST", "/api/users/not-there/disable", None, {ALL: 403, "administrator": 409}),
@@ -309,6 +332,7 @@ def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
     tried |= {
         (m, re.sub(r"(/\d+)", "/{id}", p).replace("/not-there/disable", "/{name}/{act}")) for m, p in tried
     }
+    tried |= {(m, re.sub(r"/population/snapshot/\w+", "/{system}/snapshot/{act}", p)) for m, p in tried}
     expanded = tried | {(m, re.sub(r"(\{id\})/\w+$", r"\1/{act}", p)) for m, p in tried}
     assert there <= expanded
 

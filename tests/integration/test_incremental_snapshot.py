@@ -13,10 +13,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from connectors.snapshots import Snapshots, SnapshotStatus
 from exchange.change import Op
 from exchange.errors import PlanError
 from exchange.snapshot_orders import Wish
+from exchange.snapshots import Snapshots, SnapshotStatus
 from tests.conformance import story
 from tests.conformance.databases import PostgresSubject
 from tests.conformance.subject import DDL

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.marks import TableMarks
 from connectors.sources.mysql.binlog import Binlog
@@ -19,7 +18,6 @@ from connectors.sources.mysql.place import Mark, byte_of, number_of
 from connectors.sources.mysql.rowimage import RowReader
 from connectors.sources.mysql.shapes import Mapped, Shapes
 from connectors.sources.mysql.source import MariadbSource
-from connectors.tablemark import to_read_anew
 from exchange.apply import binlog as apply
 from exchange.binlog.address import address, server_id
 from exchange.binlog.charsets import CHARSETS
@@ -31,8 +29,10 @@ from exchange.contract import Contract
 from exchange.encoding import wire
 from exchange.errors import ConfigError, GapError, SourceError, TransientError
 from exchange.keys import Sealer
+from exchange.position import SourcePosition
 from exchange.process import Programs, process_batch
 from exchange.settings import Secrets
+from exchange.tablemark import to_read_anew
 from tests.integration.mysql_source import FIRM, PERSON, Database, afters, at_least, database_for, value
 from tests.mariadb import MISSING, Server, is_here, running_mariadb
 from tests.stack import wait_for

@@ -280,7 +280,12 @@ def trial_bus() -> Iterator[TrialBus]:
     try:
         shutil.copytree(HERE / "avro", files / "avro")
         shutil.copy(HERE / "topology.yaml", files / "topology.yaml")
-        with patch.dict(os.environ, EXCHANGE_LOG_LEVEL="DEBUG"), running_stack() as stack:
+        environment = {
+            "EXCHANGE_LOG_LEVEL": "DEBUG",
+            "EXCHANGE_TOPOLOGY": str(files / "topology.yaml"),
+            "EXCHANGE_CONTRACTS": str(files / "avro"),
+        }
+        with patch.dict(os.environ, environment), running_stack() as stack:
             bus = TrialBus(stack, files)
             try:
                 bus.cli("keys", "create", "office")

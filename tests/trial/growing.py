@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from connectors.snapshots import Snapshots, SnapshotStatus
+from exchange.snapshots import Snapshots, SnapshotStatus
 from tests.checkers.committed import CommittedReader
 from tests.checkers.wire import At, Schemas, stamp
 from tests.stack import Stack, running_stack, wait_for

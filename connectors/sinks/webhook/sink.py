@@ -12,11 +12,11 @@ from hashlib import sha256
 from typing import ClassVar, Final
 
 from connectors.parked import ParkedView
-from connectors.position import POSITION_SECRET
 from connectors.sink import DeliveredView, Parked, RefusedError
 from connectors.sinks.webhook.post import Receiver
 from exchange.errors import SinkError, TransientError
 from exchange.plan import PlannedDelivery, delivery_group
+from exchange.position import POSITION_SECRET
 from exchange.settings import Secrets
 from exchange.subscriber.batches import Batch
 from exchange.subscriber.plain import change_json, json_text

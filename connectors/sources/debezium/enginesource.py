@@ -17,7 +17,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
 from connectors.sources.debezium.engine import Engine, Told
 from connectors.sources.debezium.messages import JsonMessages
@@ -25,11 +24,12 @@ from connectors.sources.debezium.properties import destinations, engine_properti
 from connectors.sources.debezium.record import Records
 from connectors.sources.debezium.shapes import Place
 from connectors.sources.debezium.slot import POSTGRES, Slot
-from connectors.tablemark import ANEW, TableMark
 from exchange import log
 from exchange.change import Op, stream_id
 from exchange.errors import GapError, SourceError
 from exchange.plan import PlannedEngine
+from exchange.position import SourcePosition
+from exchange.tablemark import ANEW, TableMark
 
 _log = log.get(__name__)
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from connectors.position import SourcePosition
 from exchange.errors import GapError
+from exchange.position import SourcePosition
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 from confluent_kafka import Message
 
-from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
 from connectors.sources.debezium.converters import Converters
 from connectors.sources.debezium.place import TopicPlace, gap, read_places, write_mark
 from connectors.sources.debezium.record import Records
 from connectors.sources.debezium.shapes import Place
 from connectors.sources.debezium.topics import Topics
-from connectors.tablemark import ANEW, TableMark
 from exchange import log
 from exchange.change import Op, stream_id
 from exchange.errors import SourceError
+from exchange.position import SourcePosition
+from exchange.tablemark import ANEW, TableMark
 
 _log = log.get(__name__)
 

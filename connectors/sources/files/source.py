@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from connectors.position import SourcePosition
 from connectors.rowrecord import Row, RowRecords
 from connectors.source import Batch
 from connectors.sources.files.folder import FileLock, Folder
@@ -20,6 +19,7 @@ from connectors.sources.files.progress import Progress, ProgressStore
 from connectors.sources.files.steps import first_position, step_batch
 from exchange import log
 from exchange.errors import ConfigError, SourceError
+from exchange.position import SourcePosition
 
 _IDLE_S: Final = 0.5
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from connectors.position import SourcePosition
 from connectors.rowrecord import Row, RowRecords
 from connectors.source import Batch
 from exchange.change import Position, stream_id
+from exchange.position import SourcePosition
 
 
 def first_position(system: str) -> SourcePosition:

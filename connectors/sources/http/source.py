@@ -12,13 +12,13 @@ from collections import deque
 from dataclasses import replace
 from typing import Any, Final
 
-from connectors.position import SourcePosition
 from connectors.receipts import Receipt, Receipts
 from connectors.source import Batch, Captured
 from connectors.sources.http.door import Door, Submission
 from exchange.change import Position, stream_id
 from exchange.errors import PartError
 from exchange.plan import RECEIPTS_TOPIC
+from exchange.position import SourcePosition
 
 _IDLE_S: Final = 0.5
 _MOST_ROWS: Final = 20_000

@@ -17,14 +17,14 @@ from typing import Final
 
 from pymysqlreplication.event import HeartbeatLogEvent, MariadbGtidEvent, RotateEvent
 
-from connectors.position import SourcePosition
 from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.catalog import Catalog
 from connectors.sources.mysql.gap import gap
 from connectors.sources.mysql.place import Mark, file_number, place
-from connectors.tablemark import TableMark
 from exchange import log
 from exchange.binlog.session import Session
+from exchange.position import SourcePosition
+from exchange.tablemark import TableMark
 
 _log = log.get(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connectors.position import SourcePosition
 from connectors.sources.mysql.place import Mark, byte_of, number_of
 from exchange.errors import GapError
+from exchange.position import SourcePosition
 
 
 def refuse_gap(

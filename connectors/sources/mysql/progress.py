@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.position import SourcePosition
 from connectors.sources.mysql.place import Mark, byte_of, file_number, number_of, place
+from exchange.position import SourcePosition
 
 
 class LogProgress:

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.position import SnapshotProgress
 from connectors.sources.chunks import Chunk, Chunks
 from connectors.sources.mysql.rowimage import Row
 from exchange.binlog.columns import BINARIES, TEXTS, Column
 from exchange.binlog.session import Session, quoted, quoted_name
+from exchange.position import SnapshotProgress
 
 _NUMBERS: Final = frozenset(
     ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year", "enum", "set", "bit"]

@@ -9,7 +9,6 @@ from typing import ClassVar, Final
 
 from pydantic import SecretStr
 
-from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
 from connectors.sources.chunks import Chunk
 from connectors.sources.marks import TableMarks
@@ -29,6 +28,7 @@ from exchange.binlog.address import address, server_id
 from exchange.binlog.session import Session
 from exchange.change import Op, Position, stream_id
 from exchange.errors import SourceError, TransientError
+from exchange.position import SnapshotProgress, SourcePosition
 
 _log = log.get(__name__)
 

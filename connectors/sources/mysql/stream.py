@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
 from connectors.sources.mysql.binlog import Binlog
 from connectors.sources.mysql.transaction import Transactions
+from exchange.position import SourcePosition
 
 _MOST_CHANGES: Final = 20_000
 _MOST_BYTES: Final = 8_000_000

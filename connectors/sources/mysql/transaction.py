@@ -24,7 +24,6 @@ from pymysqlreplication.event import (
 )
 from pymysqlreplication.row_event import RowsEvent, TableMapEvent, UpdateRowsEvent
 
-from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.marks import TableMarks
 from connectors.sources.mysql.numbering import Numbering, UnattributedError
@@ -37,6 +36,7 @@ from connectors.sources.mysql.statement import Effect, judge
 from connectors.sources.postgres.record import Place, truncate_record
 from exchange.binlog.columns import UnknownColumn
 from exchange.errors import SourceError
+from exchange.position import SourcePosition
 
 _MARIADB_STANDALONE: Final = 1
 _MARIADB_PREPARED_XA: Final = 64

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from connectors.position import SourcePosition
 from connectors.sources.postgres.catalog import SlotState
 from connectors.sources.postgres.libpq import lsn_text
 from connectors.sources.postgres.replication import Identity
 from exchange.errors import GapError
+from exchange.position import SourcePosition
 
 
 def refuse_gap(stored: SourcePosition, identity: Identity, slot_name: str, slot: SlotState | None) -> None:

@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from connectors.position import IncrementalProgress, IncrementalState
 from connectors.source import Batch, Captured, ForView
 from connectors.sources.chunks import FIRST_ROWS, next_limit
 from connectors.sources.postgres.catalog import SourceTable
@@ -40,6 +39,7 @@ from exchange import log
 from exchange.change import Op, Position, view_number
 from exchange.errors import SourceError, TransientError
 from exchange.plan import raw_topic
+from exchange.position import IncrementalProgress, IncrementalState
 from exchange.snapshot_orders import SnapshotOrder, Wish
 
 _log = log.get(__name__)

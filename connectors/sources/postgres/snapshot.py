@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from connectors.position import SnapshotProgress
 from connectors.sources.chunks import Chunk, Chunks
 from connectors.sources.postgres.catalog import SourceTable
 from connectors.sources.postgres.libpq import Cells, Connection, identifier
 from exchange import log
 from exchange.errors import TransientError
+from exchange.position import SnapshotProgress
 
 _log = log.get(__name__)
 

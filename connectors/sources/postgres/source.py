@@ -9,7 +9,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from connectors.position import SnapshotProgress, SourcePosition
 from connectors.source import Batch, Frame
 from connectors.sources.chunks import Chunk
 from connectors.sources.postgres.catalog import Catalog, SlotState, SourceTable
@@ -27,6 +26,7 @@ from connectors.sources.postgres.transaction import Transactions
 from exchange import log
 from exchange.change import Op, Position, stream_id
 from exchange.errors import SourceError, TransientError
+from exchange.position import SnapshotProgress, SourcePosition
 from exchange.snapshot_orders import SnapshotOrder
 
 _log = log.get(__name__)

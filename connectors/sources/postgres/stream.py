@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from connectors.position import SourcePosition
 from connectors.source import Batch, Captured
 from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.pgoutput import decode
 from connectors.sources.postgres.replication import Keepalive, Replication
 from connectors.sources.postgres.transaction import Transactions
 from exchange.block import WriteBlock
+from exchange.position import SourcePosition
 
 _MOST_CHANGES: Final = 20_000
 _MOST_BYTES: Final = 8_000_000

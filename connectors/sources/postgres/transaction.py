@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from connectors.position import SourcePosition
 from connectors.source import Captured, Frame
 from connectors.sources.postgres.envelope import Moment, TableShape
 from connectors.sources.postgres.frames import Frames
@@ -27,6 +26,7 @@ from connectors.sources.postgres.shapes import Shapes
 from exchange.block import WriteBlock
 from exchange.change import Op, Position
 from exchange.errors import SourceError
+from exchange.position import SourcePosition
 
 
 class Transactions:

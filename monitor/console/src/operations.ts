@@ -1,5 +1,5 @@
 /** What the pages of operations, auditors and administrators ask for; see monitor/api/. */
-import { computed, ref, type ComputedRef } from 'vue'
+import { computed, shallowRef, type ComputedRef } from 'vue'
 import type { Label } from './api'
 import { t, type Word } from './words'
 
@@ -111,14 +111,14 @@ export interface UserPage {
 }
 
 /** Pages of a list whose next page is asked for by where the last one ended. */
-export function pagesBehind(size: number): {
-  end: ComputedRef<number | null>
+export function pagesBehind<End extends number | string = number>(size: number): {
+  end: ComputedRef<End | null>
   offset: ComputedRef<number>
-  nextOffset: (following: number | null) => number | null
-  turn: (to: number, following: number | null) => void
+  nextOffset: (following: End | null) => number | null
+  turn: (to: number, following: End | null) => void
   restart: () => void
 } {
-  const ends = ref<number[]>([])
+  const ends = shallowRef<End[]>([])
   const offset = computed(() => ends.value.length * size)
   return {
     end: computed(() => ends.value.at(-1) ?? null),

@@ -11,7 +11,6 @@ from unittest.mock import patch
 import pytest
 from pydantic import SecretStr
 
-from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.debezium.engine import Told
 from connectors.sources.debezium.enginesource import Cursor, EngineSource
@@ -21,6 +20,7 @@ from connectors.sources.debezium.properties import engine_properties
 from exchange.change import Op
 from exchange.errors import ConfigError, GapError, SourceError, TransientError
 from exchange.plan import PlannedEngine
+from exchange.position import SourcePosition
 from tests.debezium import event, event_key
 
 ENGINE = PlannedEngine(connector_class="io.debezium.connector.oracle.OracleConnector")

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from connectors.position import SourcePosition
 from connectors.sources.postgres.catalog import SlotState
 from connectors.sources.postgres.gap import refuse_gap
 from connectors.sources.postgres.replication import Identity
 from exchange.errors import GapError
+from exchange.position import SourcePosition
 
 STORED = SourcePosition("town", "1", 1, "slot", 100)
 IDENTITY = Identity("1", 1)

@@ -6,13 +6,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from connectors.position import IncrementalProgress, IncrementalState
 from connectors.sources.postgres.catalog import SourceTable
 from connectors.sources.postgres.chunkread import ChunkReader
 from connectors.sources.postgres.incremental import Incremental
 from connectors.sources.postgres.marks import Marks
 from connectors.sources.postgres.pgoutput import Column, Relation
 from connectors.sources.postgres.shapes import Shapes
+from exchange.position import IncrementalProgress, IncrementalState
 from exchange.snapshot_orders import SnapshotOrder, Wish
 
 TABLE = "public.person"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from connectors.sources.postgres.marks import Marks
-from connectors.tablemark import ANEW, TableMark, to_read_anew
 from exchange.errors import GapError
+from exchange.tablemark import ANEW, TableMark, to_read_anew
 
 
 def compared(*entries: str, resume: int = 0, **usable: str) -> Marks:

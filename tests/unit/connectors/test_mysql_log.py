@@ -10,7 +10,6 @@ import pytest
 from pydantic import SecretStr
 from pymysqlreplication.constants import FIELD_TYPE
 
-from connectors.position import PositionCodec, SourcePosition
 from connectors.sources.convert import Unrepresentable
 from connectors.sources.mysql.gap import refuse_gap, refuse_other_log
 from connectors.sources.mysql.place import Mark, byte_of, number_of, place
@@ -21,6 +20,7 @@ from exchange.binlog.address import address, server_id
 from exchange.binlog.charsets import CHARSETS
 from exchange.binlog.columns import Column, UnknownColumn, from_catalogue
 from exchange.errors import ConfigError, GapError
+from exchange.position import PositionCodec, SourcePosition
 
 GTIDS = ("0-1-7", "2-1-3")
 STORED = SourcePosition(

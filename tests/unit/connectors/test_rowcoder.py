@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.position import SourcePosition
 from connectors.source import LARGEST_RECORD_BYTES, Captured, Framing
 from connectors.sources.postgres import transaction
 from connectors.sources.postgres.catalog import Catalog, SourceTable
@@ -30,6 +29,7 @@ from connectors.sources.postgres.transaction import Transactions
 from connectors.sources.postgres.types import Form
 from exchange.block import Outgoing, WriteBlock
 from exchange.change import Op, RecordHeader
+from exchange.position import SourcePosition
 from tests.unit.connectors.coders import both
 from tests.unit.connectors.test_types import CATALOGUE, numeric
 

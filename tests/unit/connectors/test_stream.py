@@ -5,13 +5,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from connectors.position import SourcePosition
 from connectors.sources.postgres import stream
 from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.replication import Keepalive, Replication
 from connectors.sources.postgres.stream import Stream
 from connectors.sources.postgres.transaction import Transactions
 from exchange.change import Position
+from exchange.position import SourcePosition
 
 POSITION = SourcePosition("town", "1", 1, "slot", resume=100)
 INSERT = b"I\0\0\0\x01N\0\0"

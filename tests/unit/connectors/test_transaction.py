@@ -4,7 +4,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from connectors.position import SourcePosition
 from connectors.source import Captured
 from connectors.sources.postgres.catalog import Catalog, SourceTable
 from connectors.sources.postgres.marks import Marks
@@ -25,6 +24,7 @@ from connectors.sources.postgres.shapes import Shapes
 from connectors.sources.postgres.transaction import Transactions
 from exchange.change import Op, Position, Reason
 from exchange.errors import SourceError
+from exchange.position import SourcePosition
 
 TEXT = 25
 COLUMNS = (Column("id", TEXT, -1, identity=True), Column("name", TEXT, -1, identity=False))

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
 from connectors import writer as module
-from connectors.position import PositionCodec, SourcePosition
 from connectors.source import Batch, Captured, Framing, Shape
 from connectors.writer import Writer
 from exchange import rawkeys
@@ -23,6 +22,7 @@ from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.errors import ConfigError, FencedError, PartError, RestartError
 from exchange.keys import Sealer
 from exchange.plan import ACCOUNTS_TOPIC, PlannedResource
+from exchange.position import PositionCodec, SourcePosition
 from exchange.settings import Secrets
 
 ENDED = KafkaError(KafkaError._FATAL)

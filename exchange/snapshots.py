@@ -6,22 +6,23 @@ An order is what is wanted (`_exchange.snapshots`); the connector's position say
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
 
-from connectors.position import POSITION_SECRET, IncrementalProgress, PositionCodec, SourcePosition
-from connectors.tablemark import TableMark
 from exchange import heartbeat
 from exchange.change import view_number
 from exchange.compacted import CompactedTopic
 from exchange.errors import PartError, PlanError
 from exchange.plan import POSITIONS_TOPIC, PlannedResource, PublishedPlan
 from exchange.plan_topic import no_plan, read_plan
+from exchange.position import IncrementalProgress, SourcePosition, shown, writer_id
 from exchange.settings import Settings
 from exchange.snapshot_orders import SnapshotOrder, SnapshotOrders, Wish, give
 from exchange.suggest import did_you_mean
+from exchange.tablemark import TableMark
 
 _FIGURES: Final = ("snapshot_rows_per_s", "snapshot_hint")
 
@@ -93,32 +94,7 @@ class Snapshots:
     def status(self) -> SnapshotStatus | None:
         """Return how the last operation is, None when there never was one."""
         order, progress = self._order(), self._progress()
-        if order is None:
-            return None
-        beat = self._heartbeat()
-        if progress is None or progress.operation != order.operation:
-            progress = IncrementalProgress(order.operation, order.table, order.view)
-            state = "ordered"
-        else:
-            state = progress.state.value
-        figures = beat.get("figures", {})
-        is_of_it = figures.get("snapshot_operation") == order.operation
-        rows_per_s, hint = (figures.get(name, "") if is_of_it else "" for name in _FIGURES)
-        return SnapshotStatus(
-            system=self._system,
-            operation=order.operation,
-            table=order.table,
-            view=order.view,
-            state=state,
-            wish=order.wish.value,
-            reason=progress.reason or str(hint),
-            rows=progress.rows,
-            passed=progress.passed,
-            estimated_rows=progress.estimated_rows,
-            chunks=progress.chunks,
-            rows_per_s=int(rows_per_s or 0),
-            is_at_work=bool(beat),
-        )
+        return None if order is None else status_of(self._system, order, progress, self._heartbeat())
 
     @property
     def _client(self) -> dict[str, Any]:
@@ -154,11 +130,11 @@ class Snapshots:
 
     def _position(self) -> SourcePosition | None:
         with CompactedTopic(self._client, POSITIONS_TOPIC) as topic:
-            encoded = topic.read().get(_writer_id(self._system).encode())
+            encoded = topic.read().get(writer_id(self._system).encode())
         if encoded is None:
             return None
         try:
-            return PositionCodec(self._system, self._settings.secrets.get(POSITION_SECRET)).decode(encoded)
+            return shown(encoded)
         except ValueError:
             msg = f"{POSITIONS_TOPIC}: the position of {self._system} was not written by this version"
             raise PartError(msg) from None
@@ -168,15 +144,43 @@ class Snapshots:
             beats = heartbeat.read_all(heartbeat.connect(self._settings))
         except redis.RedisError:
             return {}
-        return next((beat for beat in beats if beat["writer"] == _writer_id(self._system)), {})
+        return next((beat for beat in beats if beat["writer"] == writer_id(self._system)), {})
+
+
+def status_of(
+    system: str,
+    order: SnapshotOrder,
+    progress: IncrementalProgress | None,
+    beat: Mapping[str, Any],
+) -> SnapshotStatus:
+    """Return how an operation is. beat: the heartbeat of its connector, empty where there is none."""
+    if progress is None or progress.operation != order.operation:
+        progress = IncrementalProgress(order.operation, order.table, order.view)
+        state = "ordered"
+    else:
+        state = progress.state.value
+    figures = beat.get("figures", {})
+    is_of_it = figures.get("snapshot_operation") == order.operation
+    rows_per_s, hint = (figures.get(name, "") if is_of_it else "" for name in _FIGURES)
+    return SnapshotStatus(
+        system=system,
+        operation=order.operation,
+        table=order.table,
+        view=order.view,
+        state=state,
+        wish=order.wish.value,
+        reason=progress.reason or str(hint),
+        rows=progress.rows,
+        passed=progress.passed,
+        estimated_rows=progress.estimated_rows,
+        chunks=progress.chunks,
+        rows_per_s=int(rows_per_s or 0),
+        is_at_work=bool(beat),
+    )
 
 
 def _is_over(order: SnapshotOrder, progress: IncrementalProgress | None) -> bool:
     return progress is not None and progress.operation == order.operation and progress.has_ended
-
-
-def _writer_id(system: str) -> str:
-    return f"cdc-{system}"
 
 
 def _resource(plan: PublishedPlan, system: str, table: str) -> PlannedResource:

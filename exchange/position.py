@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -42,7 +43,7 @@ SCHEMA: Final[dict[str, Any]] = {
         {
             "name": "tables",
             "type": {"type": "array", "items": "string"},
-            "doc": "each <schema>.<table> and how far it is, as connectors/tablemark.py writes it",
+            "doc": "each <schema>.<table> and how far it is, as exchange/tablemark.py writes it",
         },
         {
             "name": "snapshot",
@@ -199,6 +200,11 @@ def begin_anew(position: SourcePosition) -> SourcePosition:
     return replace(anew, incremental=beside)
 
 
+def writer_id(system: str) -> str:
+    """Return a system's transactional.id, which is also the key of its position and its heartbeat's name."""
+    return f"cdc-{system}"
+
+
 class PositionCodec:
     """Encodes and decodes one system's position records."""
 
@@ -239,18 +245,7 @@ class PositionCodec:
 
         Raises: ValueError when the bytes are no position; SealError when another secret sealed its key.
         """
-        seen = _CODEC.decode(encoded)
-        del seen["at_ms"]
-        if progress := seen["snapshot"]:
-            progress["last_key"] = self._open(progress["last_key"])
-            seen["snapshot"] = SnapshotProgress(**progress)
-        if incremental := seen["incremental"]:
-            incremental["last_key"] = self._open(incremental["last_key"])
-            incremental["key"] = tuple(incremental["key"])
-            incremental["state"] = IncrementalState(incremental["state"])
-            seen["incremental"] = IncrementalProgress(**incremental)
-        seen["cursor"] = self._open(seen["cursor"])
-        return SourcePosition(**seen | {"tables": tuple(seen["tables"])})
+        return _decoded(encoded, self._open)
 
     def _incremental(self, progress: IncrementalProgress) -> dict[str, Any]:
         return asdict(progress) | {"key": list(progress.key), "last_key": self._seal(progress.last_key)}
@@ -273,3 +268,26 @@ class PositionCodec:
             )
             raise SealError(msg) from None
         return tuple(json.loads(key))
+
+
+def shown(encoded: bytes) -> SourcePosition:
+    """Return a position with what is sealed in it left out: to be shown, never to go on from.
+
+    Raises: ValueError when the bytes are no position.
+    """
+    return _decoded(encoded, lambda _sealed: ())
+
+
+def _decoded(encoded: bytes, open_: Callable[[bytes], tuple[str, ...]]) -> SourcePosition:
+    seen = _CODEC.decode(encoded)
+    del seen["at_ms"]
+    if progress := seen["snapshot"]:
+        progress["last_key"] = open_(progress["last_key"])
+        seen["snapshot"] = SnapshotProgress(**progress)
+    if incremental := seen["incremental"]:
+        incremental["last_key"] = open_(incremental["last_key"])
+        incremental["key"] = tuple(incremental["key"])
+        incremental["state"] = IncrementalState(incremental["state"])
+        seen["incremental"] = IncrementalProgress(**incremental)
+    seen["cursor"] = open_(seen["cursor"])
+    return SourcePosition(**seen | {"tables": tuple(seen["tables"])})

@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from connectors.position import (
+from exchange.errors import SealError
+from exchange.position import (
     IncrementalProgress,
     IncrementalState,
     PositionCodec,
     SnapshotProgress,
     SourcePosition,
     begin_anew,
+    shown,
 )
-from exchange.errors import SealError
 
 POSITION = SourcePosition(
     system="population",
@@ -107,6 +108,14 @@ def test_primary_key_is_not_readable_in_the_record() -> None:
 def test_key_sealed_for_others_is_refused_with_the_secrets_name(other: PositionCodec) -> None:
     with pytest.raises(SealError, match="EXCHANGE_POSITION_KEY"):
         other.decode(codec().encode(POSITION))
+
+
+def test_what_is_shown_of_a_position_wants_no_secret_and_has_no_key() -> None:
+    position = replace(POSITION, incremental=BESIDE, cursor=("110101199003078515",))
+    seen = shown(codec().encode(position))
+    assert "110101199003078515" not in repr(seen)
+    assert seen.incremental == replace(BESIDE, last_key=())
+    assert (seen.tables, seen.cursor) == (position.tables, ())
 
 
 def test_random_bytes_are_no_position() -> None:

@@ -1,0 +1,224 @@
+"""`/api/connectors`: how far each source is captured; snapshots beside its stream, ordered and followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Annotated, Any, Final
+
+from fastapi import FastAPI, Path, Query, Request
+from pydantic import Field, JsonValue
+
+from exchange import snapshot_desk
+from exchange.alerting.alert import Alert
+from exchange.identity.caller import Caller, acting
+from exchange.model import Label, Model
+from exchange.plan import PlannedSystem, PublishedPlan
+from exchange.snapshot_desk import Act, Asked
+from monitor.api.gate import person_of
+from monitor.api.models import Problem
+from monitor.api.problem import Refused
+from monitor.identity import Identity, now
+from monitor.snapshots import Board, Progress
+
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {code: {"model": Problem} for code in (401, 403, 404, 409)}
+_LONGEST_NAME: Final = 200
+_TAKES_SNAPSHOTS: Final = "postgres"
+_MOST_ALERTS: Final = 1000
+
+Name = Annotated[str, Field(max_length=_LONGEST_NAME)]
+Heartbeats = Callable[[], tuple[dict[str, JsonValue], ...]]
+LastAlerts = Callable[[int], Iterable[Alert]]
+"""So many of the newest alerts, newest first."""
+
+
+class ConnectorsParams(Model):
+    """Query parameters of /api/connectors."""
+
+    limit: int = Field(default=50, ge=1, le=200)
+    offset: int = Field(default=0, ge=0, le=2**31 - 1)
+
+
+class Table(Model):
+    """A table that is captured."""
+
+    table: str
+    resource: str
+    views: tuple[str, ...] = Field(description="Last names of the resource's views.")
+
+
+class FirstSnapshot(Model):
+    """The snapshot that comes before a source's stream, while it is under way."""
+
+    table: str = Field(description="Under way; empty before the first.")
+    rows: int = Field(description="Read so far, over all tables.")
+
+
+class Snapshot(Model):
+    """A snapshot of one table beside the stream: what was ordered, and what has become of it."""
+
+    system: str
+    operation: str
+    table: str
+    view: str = Field(description="The one that it is for; empty: for all.")
+    state: str = Field(description="ordered, running, paused, or how it ended: complete, stopped, failed.")
+    wish: str = Field(description="What is wanted of it: run, pause, stop.")
+    reason: str = Field(description="Why it failed, or what it waits for.")
+    rows: int = Field(description="Sent.")
+    passed: int = Field(description="Read, but the stream had told of something newer.")
+    estimated_rows: int = Field(description="Of the table; 0: unknown.")
+    chunks: int
+    rows_per_s: int
+    is_at_work: bool = Field(description="Whether its connector runs.")
+
+
+class LastError(Model):
+    """The newest alert about a connector."""
+
+    alert: int
+    since_ms: int
+    resolved_at_ms: int | None
+    what: Label
+    action: Label
+
+
+class Connector(Model):
+    """One source's connector; its heartbeat is in /api/overview, under `writer`."""
+
+    system: str
+    kind: str
+    writer: str
+    tables: tuple[Table, ...]
+    takes_snapshots: bool = Field(description="Whether its tables can be read again beside the stream.")
+    may_order: bool = Field(description="Whether the caller may.")
+    first_snapshot: FirstSnapshot | None
+    snapshot: Snapshot | None
+    last_error: LastError | None = Field(description="Null where there was none for 90 days.")
+    problem: str = Field(description="Why its progress is not known; else empty.")
+
+
+class Connectors(Model):
+    """A page of connectors by name."""
+
+    connectors: tuple[Connector, ...]
+    total: int
+    next_offset: int | None
+
+
+class Order(Model):
+    """What is ordered."""
+
+    table: Name = Field(default="", description="<schema>.<table>, of start.")
+    view: Name = Field(default="", description="Last name of the one view it is for, of start; empty: all.")
+    rows_per_s: int | None = Field(
+        default=None, ge=0, le=10_000_000, description="At most, of start and resume; 0: no limit."
+    )
+
+
+class Ordered(Model):
+    """The operation as it is wanted now; /api/connectors tells what becomes of it."""
+
+    system: str
+    operation: str
+    table: str
+    view: str
+    wish: str
+
+
+def add(
+    app: FastAPI,
+    identity: Identity,
+    plan: Callable[[], PublishedPlan | None],
+    heartbeats: Heartbeats,
+    last_alerts: LastAlerts,
+    board: Board,
+) -> None:
+    """Show connectors to those whose they are, and let them order snapshots."""
+
+    @app.get("/api/connectors", tags=["connectors"], responses=_ERRORS)
+    def connectors(given: Annotated[ConnectorsParams, Query()], asked: Request) -> Connectors:
+        """Show each source's connector; a page at a time."""
+        caller = getattr(asked.state, "caller", None)
+        seen, newest = identity.sight(caller), plan()
+        systems = () if newest is None else newest.systems
+        own = sorted((one for one in systems if seen is None or one.name in seen.systems), key=_name)
+        end = given.offset + given.limit
+        page = own[given.offset : end]
+        progress = board.look([one.name for one in page], heartbeats()) if page else {}
+        errors = _errors(last_alerts(_MOST_ALERTS))
+        return Connectors(
+            connectors=tuple(
+                _connector(
+                    newest, one, progress[one.name], errors.get(one.name), _may(identity, caller, one.name)
+                )
+                for one in page
+                if newest is not None
+            ),
+            total=len(own),
+            next_offset=end if end < len(own) else None,
+        )
+
+    @app.post("/api/connectors/{system}/snapshot/{act}", tags=["connectors"], responses=_ERRORS)
+    def order(
+        system: Annotated[str, Path(min_length=1, max_length=63)], act: Act, given: Order, asked: Request
+    ) -> Ordered:
+        """Start, pause, resume or stop a snapshot beside the stream; the decisions say who did."""
+        caller = person_of(asked)
+        if (act == "start") != bool(given.table):
+            raise Refused(400, "a table is wanted of `start`, and of nothing else")
+        wanted = Asked(system, act, given.table, given.view, given.rows_per_s)
+        topology = acting(identity.declared.current()[0], caller)
+        done = snapshot_desk.order(identity.settings, identity.store(), topology, caller.name, wanted, now())
+        return Ordered(
+            system=system, operation=done.operation, table=done.table, view=done.view, wish=done.wish.value
+        )
+
+
+def _name(system: PlannedSystem) -> str:
+    return system.name
+
+
+def _may(identity: Identity, caller: Caller | None, system: str) -> bool:
+    """Return whether the caller may order; the order itself is judged by exchange/snapshot_desk.py."""
+    if caller is None:
+        return False
+    declared = identity.declared.known().systems.get(system)
+    runs = not {"operations", "administrator"}.isdisjoint(caller.roles)
+    return runs or (declared is not None and declared.department in caller.departments("steward"))
+
+
+def _errors(newest_first: Iterable[Alert]) -> dict[str, LastError]:
+    found: dict[str, LastError] = {}
+    for alert in newest_first:
+        if alert.stage == "capture" and alert.where not in found:
+            found[alert.where] = LastError(
+                alert=alert.id,
+                since_ms=alert.since_ms,
+                resolved_at_ms=alert.resolved_at_ms,
+                what=alert.what,
+                action=alert.action,
+            )
+    return found
+
+
+def _connector(
+    plan: PublishedPlan, system: PlannedSystem, progress: Progress, error: LastError | None, may: bool
+) -> Connector:
+    position, snapshot = progress.position, progress.snapshot
+    first = None if position is None else position.snapshot
+    return Connector(
+        system=system.name,
+        kind=system.kind,
+        writer=f"cdc-{system.name}",
+        tables=tuple(
+            Table(table=one.table, resource=one.name, views=tuple(view.name for view in one.views))
+            for one in plan.resources
+            if one.system == system.name
+        ),
+        takes_snapshots=system.kind == _TAKES_SNAPSHOTS,
+        may_order=may,
+        first_snapshot=None if first is None else FirstSnapshot(table=first.table, rows=first.rows),
+        snapshot=None if snapshot is None else Snapshot(**asdict(snapshot)),
+        last_error=error,
+        problem=progress.problem,
+    )

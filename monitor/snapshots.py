@@ -1,0 +1,115 @@
+"""Which snapshots are wanted and how far connectors are, per system: read from Kafka while somebody looks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import JsonValue
+
+from exchange.compacted import CompactedTopic
+from exchange.errors import ExchangeError, PartError
+from exchange.plan import POSITIONS_TOPIC, SNAPSHOTS_TOPIC
+from exchange.position import SourcePosition, shown, writer_id
+from exchange.snapshot_orders import parsed
+from exchange.snapshots import SnapshotStatus, status_of
+
+_FRESH_S: Final = 1.0
+_IDLE_S: Final = 60.0
+_SMALL_QUEUE: Final = {"queued.min.messages": 1000, "queued.max.messages.kbytes": 1024}
+"""Between two looks little is fetched ahead; after a long time without one both topics are read anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one system is. problem: why position or order cannot be told; else empty."""
+
+    position: SourcePosition | None
+    snapshot: SnapshotStatus | None
+    problem: str = ""
+
+
+class Board:
+    """Both topics, kept up to date from one look to the next, whoever looks."""
+
+    def __init__(self, client: dict[str, Any]) -> None:
+        """`client`: librdkafka properties of a principal that may read both."""
+        self._client = client | _SMALL_QUEUE
+        self._lock = threading.Lock()
+        self._topics: dict[str, CompactedTopic] = {}
+        self._found: dict[str, dict[bytes, bytes]] = {}
+        self._looked_at = 0.0
+
+    def look(self, systems: list[str], beats: tuple[Mapping[str, JsonValue], ...]) -> dict[str, Progress]:
+        """Return how far some systems are. beats: all heartbeats.
+
+        Raises: TransientError when Kafka does not answer, PartError when it refuses.
+        """
+        with self._lock:
+            self._refresh()
+            orders, positions = self._found[SNAPSHOTS_TOPIC], self._found[POSITIONS_TOPIC]
+            by_writer = {str(beat["writer"]): beat for beat in beats}
+            return {
+                system: _progress(
+                    system,
+                    orders.get(system.encode()),
+                    positions.get(writer_id(system).encode()),
+                    by_writer.get(writer_id(system), {}),
+                )
+                for system in systems
+            }
+
+    def close(self) -> None:
+        """Close its readers. May be called twice."""
+        with self._lock:
+            self._close()
+
+    def _refresh(self) -> None:
+        """Take in what is new; begin anew after a failure, and where nobody has looked for long."""
+        idle_s = time.monotonic() - self._looked_at
+        if self._topics and idle_s < _FRESH_S:
+            return
+        if idle_s > _IDLE_S:
+            self._close()
+        try:
+            for topic in (SNAPSHOTS_TOPIC, POSITIONS_TOPIC):
+                self._take(topic)
+        except ExchangeError:
+            self._close()
+            raise
+        self._looked_at = time.monotonic()
+
+    def _take(self, topic: str) -> None:
+        if topic not in self._topics:
+            self._topics[topic] = CompactedTopic(self._client, topic)
+            self._found[topic] = self._topics[topic].read()
+            return
+        for key, value in self._topics[topic].poll().items():
+            if value is None:
+                self._found[topic].pop(key, None)
+            else:
+                self._found[topic][key] = value
+
+    def _close(self) -> None:
+        for topic in self._topics.values():
+            topic.close()
+        self._topics.clear()
+
+
+def _progress(
+    system: str, order: bytes | None, position: bytes | None, beat: Mapping[str, JsonValue]
+) -> Progress:
+    try:
+        found = None if position is None else shown(position)
+    except ValueError:
+        return Progress(None, None, f"the position of {system} was not written by this version")
+    if order is None:
+        return Progress(found, None)
+    try:
+        given = parsed(system.encode(), order)
+    except PartError as error:
+        return Progress(found, None, str(error))
+    return Progress(found, status_of(system, given, None if found is None else found.incremental, beat))
