@@ -6,6 +6,7 @@ are the order in which they happened. A request is written only over the version
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -235,6 +236,16 @@ def done_to(connection: sa.Connection, request: int) -> list[Decision]:
     query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
     found = [Decision.model_validate_json(document) for document in connection.scalars(query)]
     return [one for one in found if (one.request, one.outcome) == (request, "done")]
+
+
+def done_about(connection: sa.Connection, about: str) -> list[Decision]:
+    """Return what was done to an objection or an entry, in order; what was refused is not there."""
+    named = _DECISIONS.c.document.contains(
+        f'"about":{json.dumps(about, ensure_ascii=False)},', autoescape=True
+    )
+    query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
+    found = [Decision.model_validate_json(document) for document in connection.scalars(query)]
+    return [one for one in found if (one.about, one.outcome) == (about, "done")]
 
 
 def exists(settings: Settings) -> bool:
