@@ -5,7 +5,7 @@ ExchangeError                 something that a person can act on; the CLI prints
 ├── ContractError             a contract in avro/ is wrong or does not fit its table
 ├── GovernanceError           a request is refused as it stands: wrong person, state, version or content
 │   ├── NotAllowedError       wrong person: a role is missing, or it is a request of their own
-│   ├── NoRequestError        there is no such request
+│   ├── NoRequestError        there is no such request, objection or entry
 │   ├── NoEntryError          nothing is at this place of a quarantine
 │   └── StaleError            another version was looked at than there is now
 ├── LoginError                who somebody is could not be made sure of, or what was given does not fit
@@ -59,7 +59,7 @@ class NotAllowedError(GovernanceError):
 
 
 class NoRequestError(GovernanceError):
-    """There is no such request."""
+    """There is no such request, objection or entry."""
 
 
 class NoEntryError(GovernanceError):

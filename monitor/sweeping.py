@@ -8,15 +8,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from exchange import log
 from exchange.cluster import ADMIN
 from exchange.errors import ExchangeError
+from exchange.governance.corrections import announce
 from exchange.governance.desk import Desk
 from exchange.governance.force import sweep
+from exchange.governance.objection_desk import corrected
 from exchange.governance.relay import relay
-from exchange.governance.store import exists
+from exchange.governance.store import Store, exists
 from monitor.api.models import PartHealth
 from monitor.identity import Identity, now
 
@@ -37,6 +39,7 @@ class Sweeping:
         self._stop = stop
         self._wake = threading.Event()
         self._is_wanted = False
+        self._announced: frozenset[int] = frozenset()
         self.state = PartHealth(ok=True, text="nothing to sweep: there are no requests")
 
     def soon(self, sweep: bool) -> None:
@@ -72,8 +75,16 @@ class Sweeping:
                 return self._swept() if is_due else self.state
             finally:
                 relay(store, client)
+                self._announce(store, client)
         except ExchangeError as error:
             return PartHealth(ok=False, text=str(error))
+
+    def _announce(self, store: Store, client: dict[str, Any]) -> None:
+        """Bring markers of corrections into Kafka; it is read for what is there only where some are new."""
+        known = frozenset(one.id for one in corrected(store))
+        if not known <= self._announced:
+            announce(store, client)
+            self._announced = known
 
     def _swept(self) -> PartHealth:
         identity = self._identity

@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
+from exchange.catalogue.authority import expect_new, expect_role, expect_settles, expect_step
 from exchange.catalogue.elements import Claim, Naming, claims
 from exchange.catalogue.entry import (
     ENDS,
@@ -18,12 +19,11 @@ from exchange.catalogue.entry import (
     Publication,
     advance,
     differs,
-    step_of,
 )
 from exchange.catalogue.exchanged import Judged, Row, judge
 from exchange.catalogue.sheet import Sheet, sheets
 from exchange.contract import Contract
-from exchange.errors import GovernanceError
+from exchange.errors import GovernanceError, StaleError
 from exchange.governance import authority
 from exchange.governance.noting import BUS, LONGEST_NAME, attempt, noted
 from exchange.governance.request import Who
@@ -58,11 +58,7 @@ class CatalogueDesk:
 
         def do(change: Change) -> Entry:
             authority.expect_known(self._topology, resource=resource)
-            self._expect_role(actor, Who.STEWARD, resource)
-            held = self._sheet(change, resource).entry
-            if held is not None and held.state not in ENDS:
-                msg = f"{resource} has an entry ({held.state}); `exchange catalogue edit` changes it"
-                raise GovernanceError(msg)
+            expect_new(self._topology, actor, self._sheet(change, resource))
             return _ENTRIES.add(change, _draft(resource, content, now, actor))
 
         return noted(self._store, _tried(actor, "new", resource, 1, now), do, _done)
@@ -91,13 +87,13 @@ class CatalogueDesk:
             authority.expect_known(self._topology, resource=resource)
             sheet = self._sheet(change, resource)
             entry = _entry_of(sheet)
-            self._expect_role(actor, step_of(entry, event).who, resource)
+            expect_step(self._topology, actor, entry, event)
             if entry.version != version:
                 msg = (
                     f"entry {resource} is at version {entry.version}, and version {version} was shown; "
                     f"look at it again with `exchange catalogue show {resource}`"
                 )
-                raise GovernanceError(msg)
+                raise StaleError(msg)
             after = advance(
                 entry,
                 event,
@@ -128,8 +124,7 @@ class CatalogueDesk:
             if claim is None or resource not in claim.fields:
                 msg = f"{library}/{element} is not claimed by several resources with {resource} among them"
                 raise GovernanceError(msg)
-            for name in claim.fields:
-                self._expect_role(actor, Who.AUTHORITY, name)
+            expect_settles(self._topology, actor, claim)
             if not reason.strip():
                 msg = f"{library}/{element}: naming a source needs a reason, which the others read"
                 raise GovernanceError(msg)
@@ -164,7 +159,9 @@ class CatalogueDesk:
         def do(change: Change) -> None:
             authority.expect_person(self._topology, actor)
             shelf = {sheet.name: sheet for sheet in self._shelf(change)}
-            judged.extend(judge(rows, shelf, lambda name: self._expect_role(actor, Who.STEWARD, name)))
+            judged.extend(
+                judge(rows, shelf, lambda name: expect_role(self._topology, actor, Who.STEWARD, name))
+            )
             if bad := sum(bool(one.refused) for one in judged):
                 msg = f"{bad} of {len(judged)} rows are refused; nothing was taken in"
                 raise GovernanceError(msg)
@@ -206,9 +203,6 @@ class CatalogueDesk:
 
     def _sheet(self, change: Change, resource: str) -> Sheet:
         return next(sheet for sheet in self._shelf(change) if sheet.name == resource)
-
-    def _expect_role(self, actor: str, who: Who, resource: str) -> None:
-        authority.expect_held(self._topology, actor, who, self._topology.steward_department(resource))
 
 
 def _entry_of(sheet: Sheet) -> Entry:

@@ -187,18 +187,16 @@ def sweep(as_json: Json = False) -> None:
 
 def _registered(at: Opened, resource: str) -> int | None:
     """Return the version of the raw topic's values in the registry; None where none can be had."""
-    from exchange.registry import Registry
+    from exchange.catalogue.registered import registered_version
 
     sheet = next((one for one in at.desk.shelf() if one.name == resource), None)
     if sheet is None:
         return None
     try:
-        with Registry(at.settings.endpoints().registry) as registry:
-            found = registry.latest(sheet.values_subject)
+        return registered_version(at.settings, sheet)
     except ExchangeError as error:
         sys.stderr.write(f"warning: the entry will not name a version of the registry: {error}\n")
         return None
-    return found[1] if found else None
 
 
 def _given(

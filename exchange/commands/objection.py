@@ -65,26 +65,16 @@ def new(
     Examples:
       exchange objection new tax population.person.tax 2:1500 --as li-na --field status --claim-file claim.txt
     """
-    from exchange import rawkeys
-    from exchange.cluster import ADMIN
-    from exchange.governance import objected
+    from exchange.governance.objecting import objected_change
     from exchange.governance.objection_desk import Objected
-    from exchange.plan import view_topic
 
     partition, offset = _place(place)
-    claim = _text(claim_file, "--claim-file")
+    about = Objected(subscriber, view, partition, offset, tuple(field), _text(claim_file, "--claim-file"))
     with _opened(actor) as opened, _relayed(opened):
 
         def find() -> Place:
-            name, _, last = view.rpartition(".")
-            client = opened.settings.kafka_client(subscriber)
-            group = f"{subscriber}.objections"
-            header = objected.shown(client, view_topic(name, last), partition, offset, group)
-            raw = _raw_topic(opened.topology, name)
-            admin, opener = opened.settings.kafka_client(ADMIN), rawkeys.opener(opened.settings.secrets)
-            return objected.change_of(admin, raw, partition, header, opener)
+            return objected_change(opened.settings, opened.topology, about)
 
-        about = Objected(subscriber, view, partition, offset, tuple(field), claim)
         _answer(as_json, opened.desk.new(actor, about, find, _now()), opened.topology)
 
 
@@ -137,19 +127,13 @@ def correct(
     Examples:
       exchange objection correct 7 --as wang-wei --version 2
     """
-    from exchange import rawkeys
-    from exchange.cluster import ADMIN
-    from exchange.governance import objected
+    from exchange.governance.objecting import correcting_change
     from exchange.governance.objection import Event
 
     with _opened(actor) as opened, _relayed(opened):
 
         def find(one: Objection) -> Place:
-            raw = _raw_topic(opened.topology, one.resource)
-            client = opened.settings.kafka_client(ADMIN)
-            opener = rawkeys.opener(opened.settings.secrets)
-            later = objected.later_changes(client, raw, one.partition, one.change, opener)
-            return _chosen(id_, later, position)
+            return correcting_change(opened.settings, opened.topology, one, position)
 
         after = opened.desk.act(actor, id_, Event.CORRECT, version, _now(), find=find)
         _answer(as_json, after, opened.topology)
@@ -242,29 +226,6 @@ def _act(as_json: bool, actor: str, id_: int, event: Event, version: int, text: 
     with _opened(actor) as opened, _relayed(opened):
         after = opened.desk.act(actor, id_, event, version, _now(), answer=text)
         _answer(as_json, after, opened.topology)
-
-
-def _chosen(id_: int, later: list[Place], position: str) -> Place:
-    """Return the change that was named, else the last one."""
-    if not later:
-        msg = (
-            f"objection {id_}: the row was not changed since; correct it in the source, "
-            "and run this again once the change is captured"
-        )
-        raise GovernanceError(msg)
-    chosen = [one for one in later if one.position == position] if position else later
-    if not chosen:
-        msg = f"objection {id_}: --position is none of the row's later changes; leave it out for the last"
-        raise GovernanceError(msg)
-    return chosen[-1]
-
-
-def _raw_topic(topology: Topology, name: str) -> str:
-    from exchange.governance import authority
-    from exchange.plan import raw_topic
-
-    authority.expect_known(topology, resource=name)
-    return raw_topic(topology.resources[name].system, topology.resources[name].table)
 
 
 def _place(text: str) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from typing import Final
 
 from exchange.contract import Contract
 from exchange.errors import GovernanceError, NotAllowedError
+from exchange.governance import objection
+from exchange.governance.objection import Objection
 from exchange.governance.request import Event, Request, Route, State, Who, step_of
 from exchange.masking import Null, Omit, Redact, Token
 from exchange.topology.model import Topology
@@ -72,6 +74,12 @@ def expect_step(topology: Topology, actor: str, request: Request, event: Event) 
     expect_person(topology, actor)
     step = step_of(request, event)
     expect_role(topology, actor, step.who, request.subscriber, request.view)
+
+
+def expect_objection_step(topology: Topology, actor: str, one: Objection, event: objection.Event) -> None:
+    """Raise GovernanceError unless a person may do an event to an objection as it stands."""
+    step = objection.step_of(one, event)
+    expect_role(topology, actor, step.who, one.subscriber, one.view)
 
 
 def expect_renewable(topology: Topology, actor: str, held: Request, *, is_asked_for: bool) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from exchange.errors import GovernanceError
+from exchange.errors import GovernanceError, StaleError
 from exchange.governance import authority
 from exchange.governance.noting import attempt, looked, noted
-from exchange.governance.objection import ENDS, Event, Objection, Place, State, advance, step_of
+from exchange.governance.objection import ENDS, Event, Objection, Place, State, advance
 from exchange.governance.request import Who
 from exchange.governance.store import Change, Decision, Store
 from exchange.governance.versioned import Versioned
@@ -147,14 +147,13 @@ class ObjectionDesk:
         """Return an objection. Raises: GovernanceError unless the actor may do this to that version of it."""
         authority.expect_person(self._topology, actor)
         objection = _OBJECTIONS.one(change, id_)
-        who = step_of(objection, event).who
-        authority.expect_role(self._topology, actor, who, objection.subscriber, objection.view)
+        authority.expect_objection_step(self._topology, actor, objection, event)
         if objection.version != version:
             msg = (
                 f"objection {id_} is at version {objection.version}, and version {version} was shown; "
                 f"look at it again with `exchange objection show {id_}`"
             )
-            raise GovernanceError(msg)
+            raise StaleError(msg)
         return objection
 
 

@@ -1,4 +1,7 @@
-"""What somebody may do with a request now: whatever the rules that refuse would let through. No I/O."""
+"""What somebody may do with a request or an objection now: whatever the rules that refuse would let through.
+
+No I/O.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from functools import partial
 from typing import Final
 
 from exchange.errors import GovernanceError
-from exchange.governance import authority
+from exchange.governance import authority, objection
+from exchange.governance.objection import Objection, Place
 from exchange.governance.request import Event, Request, advance
 from exchange.topology.model import Topology
 
@@ -34,6 +38,20 @@ def acts(
     if _passes(lambda: authority.expect_certifiable(topology, actor, request)):
         found.append(CERTIFY)
     return tuple(found)
+
+
+def objection_acts(
+    topology: Topology, actor: str, one: Objection, now: dt.datetime
+) -> tuple[objection.Event, ...]:
+    """Return the events that would not be refused; a text, and a change that corrects, count as given."""
+    later = Place(offset=one.change.offset + 1, position="any")
+
+    def judge(event: objection.Event) -> None:
+        authority.expect_person(topology, actor)
+        authority.expect_objection_step(topology, actor, one, event)
+        objection.advance(one, event, actor, now, answer="any", correction=later)
+
+    return tuple(event for event in objection.Event if _passes(partial(judge, event)))
 
 
 def _try(topology: Topology, actor: str, request: Request, event: Event, now: dt.datetime) -> None:

@@ -6,6 +6,7 @@ are the order in which they happened. A request is written only over the version
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -238,12 +239,26 @@ def done_to(connection: sa.Connection, request: int) -> list[Decision]:
     return [one for one in found if (one.request, one.outcome) == (request, "done")]
 
 
-def done_about(connection: sa.Connection, event: str, about: str) -> list[Decision]:
-    """Return what was done of one kind to what begins with `about`, in order."""
-    named = _DECISIONS.c.document.contains(f'"about":"{about}', autoescape=True)
-    query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
-    found = [Decision.model_validate_json(document) for document in connection.scalars(query)]
+def done_about(connection: sa.Connection, about: str) -> list[Decision]:
+    """Return what was done to an objection or an entry, in order; what was refused is not there."""
+    return [one for one in _told_of(connection, f'"about":{_json(about)},') if one.outcome == "done"]
+
+
+def done_below(connection: sa.Connection, event: str, about: str) -> list[Decision]:
+    """Return what was done of one kind to whatever begins with `about`, in order."""
+    found = _told_of(connection, f'"about":{_json(about)[:-1]}')
     return [one for one in found if (one.event, one.outcome) == (event, "done")]
+
+
+def _told_of(connection: sa.Connection, part: str) -> list[Decision]:
+    """Return the decisions whose document holds a text."""
+    named = _DECISIONS.c.document.contains(part, autoescape=True)
+    query = sa.select(_DECISIONS.c.document).where(named).order_by(_DECISIONS.c.sequence)
+    return [Decision.model_validate_json(document) for document in connection.scalars(query)]
+
+
+def _json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def exists(settings: Settings) -> bool:

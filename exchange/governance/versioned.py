@@ -6,7 +6,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from exchange.errors import GovernanceError
+from exchange.errors import NoRequestError, StaleError
 from exchange.governance.store import Change
 
 
@@ -45,12 +45,12 @@ class Versioned(Generic[RowT]):
         return [self._model.model_validate_json(document) for document in change.connection.scalars(query)]
 
     def one(self, change: Change, id_: int) -> RowT:
-        """Return a row. Raises: GovernanceError when there is none."""
+        """Return a row. Raises: NoRequestError when there is none."""
         query = sa.select(self._table.c.document).where(self._table.c.id == id_)
         found = change.connection.scalar(query)
         if found is None:
             msg = f"there is no {self._word} {id_}; `exchange {self._word} list` shows all"
-            raise GovernanceError(msg)
+            raise NoRequestError(msg)
         row: RowT = self._model.model_validate_json(found)
         return row
 
@@ -61,7 +61,7 @@ class Versioned(Generic[RowT]):
         return stored
 
     def replace(self, change: Change, row: RowT) -> None:
-        """Store the next version of a row. Raises: GovernanceError when another one was stored."""
+        """Store the next version of a row. Raises: StaleError when another one was stored."""
         seen = _any(row).version - 1
         written = change.connection.execute(
             sa.update(self._table)
@@ -70,7 +70,7 @@ class Versioned(Generic[RowT]):
         )
         if written.rowcount != 1:
             msg = f"{self._word} {row.id} was changed in the meantime; look at it again"
-            raise GovernanceError(msg)
+            raise StaleError(msg)
 
 
 def _values(row: _Row) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exchange.errors import LoginError, NoRoleError, NotAllowedError
+from exchange.governance.objection import Objection
 from exchange.governance.request import Request
 from exchange.model import Label
 from exchange.plan import quarantine_topic, raw_topic, view_topic
@@ -140,9 +141,18 @@ def sight(topology: Topology, caller: Caller) -> Sight:
 
 def sees_request(topology: Topology, caller: Caller, request: Request) -> bool:
     """Return whether a request is shown: to who asks for it, and to who answers for its source."""
-    if caller.sees_all or request.requester == caller.name:
+    return request.requester == caller.name or _is_party(topology, caller, request.subscriber, request.view)
+
+
+def sees_objection(topology: Topology, caller: Caller, objection: Objection) -> bool:
+    """Return whether an objection is shown: to its subscriber's side, and to who answers for its source."""
+    return objection.filer == caller.name or _is_party(topology, caller, objection.subscriber, objection.view)
+
+
+def _is_party(topology: Topology, caller: Caller, subscriber_name: str, view_name: str) -> bool:
+    if caller.sees_all:
         return True
-    subscriber, view = topology.subscribers.get(request.subscriber), topology.views.get(request.view)
+    subscriber, view = topology.subscribers.get(subscriber_name), topology.views.get(view_name)
     if subscriber is not None and subscriber.department in caller.departments("requester"):
         return True
     return view is not None and topology.steward_department(view.resource) in caller.departments("steward")

@@ -24,7 +24,7 @@ from exchange.errors import ConfigError, GovernanceError, NotAllowedError, SealE
 from exchange.governance.authority import expect_held, expect_known
 from exchange.governance.noting import attempt, carried_out, looked
 from exchange.governance.request import Who
-from exchange.governance.store import Decision, Store, done_about
+from exchange.governance.store import Decision, Store, done_below
 from exchange.keys import read_key
 from exchange.plan import quarantine_topic
 from exchange.quarantine.described import decoded
@@ -113,7 +113,7 @@ class Desk:
         """Return place → when it was sent again by way of this store."""
         about = _about(resource, "")
         with self._store.beside() as connection:
-            done = done_about(connection, "redrive", about)
+            done = done_below(connection, "redrive", about)
         return {place: one.at for one in done for place in one.about.removeprefix(about).split()}
 
     def open(self, actor: str, resource: str, place: str, key: SecretStr, now: dt.datetime) -> Opened:

@@ -14,9 +14,11 @@ from monitor.api import (
     alerts,
     catalogue,
     console,
+    entries,
     live,
     login,
     metrics,
+    objections,
     problem,
     requests,
     security,
@@ -101,6 +103,8 @@ def build(
         app.add_middleware(Gate, identity=online.identity)
         login.add(app, online.identity)
         requests.add(app, online)
+        objections.add(app, online)
+        entries.add(app, online)
         users.add(app, online.identity)
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)

@@ -52,6 +52,16 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     # Whose steward it takes is judged by exchange/quarantine/desk.py, and a refusal is written down.
     ("POST", "/api/quarantine/open"): EVERY_ROLE,
     ("POST", "/api/quarantine/redrive"): EVERY_ROLE,
+    # As above: who may write entries and decide on them is judged at the desk.
+    ("GET", "/api/catalogue"): EVERY_ROLE,
+    ("GET", "/api/catalogue/{resource}"): EVERY_ROLE,
+    ("POST", "/api/catalogue/{resource}/{act}"): EVERY_ROLE,
+    # As above: who may object and answer is judged at the desk.
+    ("GET", "/api/objections"): EVERY_ROLE,
+    ("GET", "/api/objections/choices"): EVERY_ROLE,
+    ("GET", "/api/objections/{id}"): EVERY_ROLE,
+    ("POST", "/api/objections"): EVERY_ROLE,
+    ("POST", "/api/objections/{id}/{act}"): EVERY_ROLE,
     ("GET", "/api/decisions"): READS_DECISIONS,
     ("POST", "/api/alerts/{id}/acknowledge"): frozenset({"operations", "administrator"}),
     ("POST", "/api/alerts/{id}/silence"): frozenset({"operations", "administrator"}),

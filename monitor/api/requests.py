@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Header, Path, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from exchange.cluster import ADMIN
@@ -43,6 +43,7 @@ from monitor.api.request_models import (
     SeveralDecisions,
     Word,
 )
+from monitor.api.versions import IfMatch, stale, tag, version_of
 from monitor.identity import Identity, now
 
 _EVENTS: Final[dict[str, Event]] = {
@@ -171,7 +172,7 @@ def _add_reading(app: FastAPI, online: OnlineDesk) -> None:
         """Show one request, with the version that a decision on it names."""
         caller = caller_of(asked)
         found = _shown(online, caller, id)
-        response.headers["ETag"] = f'"{found.version}"'
+        tag(response, found.version)
         return online.detail(caller, found)
 
     @app.get(
@@ -218,15 +219,16 @@ def _add_doing(app: FastAPI, online: OnlineDesk) -> None:
         asked: Request,
         response: Response,
         given: Act | None = None,
-        if_match: Annotated[str | None, Header(max_length=20, description='Version, like "2".')] = None,
+        if_match: IfMatch = None,
     ) -> Done:
         """Do something to the version of a request that was shown: If-Match or `version`; renew has none."""
         caller, given = caller_of(asked), given or Act()
         try:
-            done = _act(online, caller, id, act, given, _version(given, act, if_match))
+            version = version_of(given.version, if_match, is_needed=act not in ("renew", "certify"))
+            done = _act(online, caller, id, act, given, version)
         except StaleError as error:
-            raise Refused(409 if if_match is None else 412, str(error)) from None
-        response.headers["ETag"] = f'"{done.version}"'
+            raise stale(error, if_match) from None
+        tag(response, done.version)
         return done
 
 
@@ -242,17 +244,6 @@ def _act(online: OnlineDesk, caller: Caller, id_: int, act: Word, given: Act, ve
             caller.name, id_, event, version, now(), reason=given.reason, changes=given.changes()
         ),
     )
-
-
-def _version(given: Act, act: Word, if_match: str | None) -> int:
-    tag = (if_match or "").strip('"')
-    if if_match is not None and not (tag.isascii() and tag.isdigit()):
-        raise Refused(400, 'If-Match: the version that was looked at is wanted, like "2"')
-    said = {int(tag)} if tag else set()
-    said |= {given.version} if given.version is not None else set()
-    if len(said) > 1 or (not said and act not in ("renew", "certify")):
-        raise Refused(400, "one version is wanted, as it was looked at: in If-Match, or in the body")
-    return said.pop() if said else 0
 
 
 def _outcome(online: OnlineDesk, caller: Caller, one: OneDecision) -> Outcome:

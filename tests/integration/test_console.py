@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ from exchange.apply.publish import publish
 from exchange.certificate import Signer, verify
 from exchange.change import HEADER, Op, Position, Reason, RecordHeader
 from exchange.cluster import TopicSpec
+from exchange.encoding.wire import frame
 from exchange.files.contracts import load_contracts
 from exchange.governance.store import Store
 from exchange.identity.accounts import Accounts
 from exchange.keys import QuarantineRecord, generate_steward_keys, read_key, seal_payload
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    CORRECTIONS_TOPIC,
     DECISIONS_TOPIC,
     POSITIONS_TOPIC,
     REVOCATIONS_TOPIC,
@@ -56,7 +58,9 @@ from monitor.api.console import BUILT
 from monitor.api.gate import COOKIE
 from monitor.identity import now
 from monitor.service import listen
+from tests.checkers.committed import CommittedReader
 from tests.integration.test_monitor import pair
+from tests.integration.test_objection import header
 from tests.stack import Stack, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -276,11 +280,13 @@ def test_keyboard_alone_reaches_every_page_and_switch(page: Page, console: str) 
     titles = (
         "Situation",
         "Resources",
+        "Catalogue",
         "Quarantine",
         "Connectors and workers",
         "Requests",
         "Inbox",
         "Grants",
+        "Objections",
         "Alerts",
         "Quality",
         "Assessment",
@@ -468,7 +474,8 @@ def sessions(stack: Stack, console: str) -> dict[str, str]:
     with Store.of(stack.settings) as store:
         accounts = Accounts(store, now)
         accounts.new_token("li-na", ("requester",), "so that there is somebody", 3600)
-        return {name: accounts.open_session(name, None, 3600) for name in ("li-na", "wang-wei", "sun-li")}
+        names = ("li-na", "wang-wei", "zhao-min", "sun-li")
+        return {name: accounts.open_session(name, None, 3600) for name in names}
 
 
 class Visitor:
@@ -644,17 +651,17 @@ def test_steward_opens_a_refused_record_and_sends_it_again_by_keyboard(
     assert key.read_text().strip() not in stack.log("monitor")
 
 
+def speaking(console: str, session: str) -> httpx.Client:
+    """Return a client that speaks to the API as somebody who is logged in."""
+    api = console.removesuffix("/console/")
+    cookies, headers = {COOKIE: session}, {"Origin": api}
+    return httpx.Client(base_url=api, cookies=cookies, headers=headers, timeout=60, trust_env=False)
+
+
 def test_decision_on_a_version_that_is_gone_is_said_and_not_done(
     browser: Browser, console: str, sessions: dict[str, str]
 ) -> None:
-    api = console.removesuffix("/console/")
-    with httpx.Client(
-        base_url=api,
-        cookies={COOKIE: sessions["li-na"]},
-        headers={"Origin": api},
-        timeout=60,
-        trust_env=False,
-    ) as li_na:
+    with speaking(console, sessions["li-na"]) as li_na:
         body = {"subscriber": "tax", "view": ASKED_VIEW, "purpose": "p", "legal_basis": "l"}
         at = f"/api/requests/{li_na.post('/api/requests', json=body).json()['id']}"
         assert li_na.post(f"{at}/submit", json={"version": 1}).status_code == 200
@@ -683,6 +690,189 @@ def test_who_may_not_ask_is_told_so_and_offered_nothing(
         expect(page.locator("main")).to_contain_text("Nothing waits for you")
         assert page.locator("main button").count() == 0
         sun_li.check("inbox-empty-en")
+
+
+# --- objections -------------------------------------------------------------------------------------------
+
+GRANTED = "population.person.tax"
+CLAIM = "应为丙类 <b>not</b> 乙类"
+
+
+@pytest.fixture(scope="module")
+def delivered(stack: Stack, sessions: dict[str, str]) -> None:
+    """Write two changes of a row, and the record of the first into a view that the topology grants."""
+    topics = (TOPIC, f"share.{GRANTED}")
+    stack.admin.ensure_topics([TopicSpec(name, 1) for name in (*topics, CORRECTIONS_TOPIC)])
+    producer = Producer(stack.settings.kafka_client("admin") | {"transactional.id": "objections-in-console"})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    for topic, index in ((TOPIC, 1), (TOPIC, 5), (topics[1], 1)):
+        producer.produce(topic, key=frame(1, b"row"), value=b"{}", partition=0, headers=header(index))
+    producer.commit_transaction(60)
+    with closing(CommittedReader(stack.settings.kafka_client("admin"), topics)) as reader:
+        read: list[object] = []
+
+        def is_there() -> bool:
+            read.extend(reader.read())
+            return len(read) == 3
+
+        wait_for(is_there, "what was written is committed")
+
+
+def file_objection(visitor: Visitor) -> None:
+    page = visitor.go("objections", "Objections")
+    page.locator("[data-test=object]").press("Enter")
+    expect(page.get_by_role("heading", level=2)).to_be_focused()
+    page.locator("select[name=view]").select_option(f"{GRANTED} → tax")
+    page.get_by_label("Partition").fill("0")
+    page.get_by_label("Offset").fill("0")
+    page.get_by_label("What is wrong").fill(CLAIM)
+    page.locator("form.act button[type=submit]").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Choose at least one field")
+    page.get_by_label("status", exact=True).press("Space")
+    visitor.check("objecting-en")
+    page.locator("form.act button[type=submit]").press("Enter")
+    expect(page.locator("[data-test=state]")).to_have_text("filed")
+    expect(page.locator("[data-test=claim]")).to_have_text(CLAIM)
+    expect(page.locator("[data-test^=act-]")).to_have_text(["Withdraw"])
+    visitor.check("objection-en")
+
+
+def test_objection_is_filed_answered_and_corrected(
+    browser: Browser, console: str, sessions: dict[str, str], delivered: None
+) -> None:
+    with visiting(browser, console, sessions["li-na"]) as li_na:
+        file_objection(li_na)
+        with visiting(browser, console, sessions["wang-wei"], "zh-CN") as wang_wei:
+            page = wang_wei.go("objections", "异议")
+            page.locator("select[name=state]").select_option("waiting")
+            row = page.locator("main tbody tr").filter(has_text=GRANTED)
+            expect(row).to_contain_text("已提出")
+            expect(page.locator("main")).not_to_contain_text(CLAIM)
+            expect(page.locator("[data-test=object]")).to_have_count(0)
+            wang_wei.check("objections-zh")
+            row.get_by_role("link").click()
+            expect(page.locator("[data-test=claim]")).to_have_text(CLAIM)
+            page.locator("[data-test=act-answer]").click()
+            page.locator("textarea[name=text]").fill("将改正")
+            wang_wei.check("objection-zh")
+            page.locator("form.act button[type=submit]").click()
+            expect(page.locator("[data-test=told]")).to_contain_text("已答复")
+            page.locator("[data-test=act-correct]").click()
+            page.keyboard.press("Tab")
+            page.keyboard.type("not there")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert")).to_contain_text("none of the row's later changes")
+            page.locator("input[name=position]").fill("")
+            page.keyboard.press("Enter")
+            expect(page.locator("[data-test=state]")).to_have_text("已更正")
+            expect(page.locator("[data-test=correction]")).to_contain_text("0:1, ")
+            expect(page.locator("[data-test^=act-]")).to_have_count(0)
+        expect(li_na.page.locator("[data-test=answer]")).to_have_text("将改正")
+        expect(li_na.page.locator("[data-test=history]")).to_contain_text("linked the correction")
+    with visiting(browser, console, sessions["sun-li"]) as sun_li:
+        page = sun_li.go("objections", "Objections")
+        page.locator("main tbody tr").filter(has_text=GRANTED).get_by_role("link").click()
+        expect(page.locator("main")).to_contain_text("may quote values")
+        assert page.locator("[data-test=claim]").count() == 0
+
+
+def test_answer_to_an_objection_that_was_taken_back_is_said_and_not_done(
+    browser: Browser, console: str, sessions: dict[str, str], delivered: None
+) -> None:
+    with speaking(console, sessions["li-na"]) as li_na:
+        body = {
+            "subscriber": "tax",
+            "view": GRANTED,
+            "partition": 0,
+            "offset": 0,
+            "fields": ["name"],
+            "claim": "c",
+        }
+        at = f"/api/objections/{li_na.post('/api/objections', json=body).json()['id']}"
+        with visiting(browser, console, sessions["wang-wei"]) as wang_wei:
+            page = wang_wei.go(f"objection?id={at.rpartition('/')[2]}", "Objection")
+            page.locator("[data-test=act-reject]").click()
+            page.locator("textarea[name=text]").fill("it is right")
+            assert li_na.post(f"{at}/withdraw", json={"version": 1}).status_code == 200
+            page.locator("form.act button[type=submit]").click()
+            expect(page.locator("[data-test=told]")).to_contain_text("Somebody changed it in the meantime")
+            expect(page.locator("[data-test=state]")).to_have_text("withdrawn")
+            expect(page.locator("[data-test^=act-]")).to_have_count(0)
+
+
+# --- entries of the catalogue -----------------------------------------------------------------------------
+
+ENTRY = "entry?resource=population.person"
+
+
+def write_entry(page: Page) -> None:
+    """Draft an entry, which is not complete, and mend that."""
+    page.locator("[data-test=act-new]").press("Enter")
+    expect(page.locator("form.act h2")).to_be_focused()
+    page.locator("select[name=library_kind]").select_option("base")
+    page.locator("input[name=library]").fill("人口")
+    page.locator("textarea[name=description_zh]").fill("全省常住人口，每人一条")
+    page.locator("form.act button[type=submit]").press("Enter")
+    expect(page.locator("[data-test=told]")).to_contain_text("草稿")
+    expect(page.locator("main")).to_contain_text("填写库类型")
+    expect(page.locator("[data-test=act-submit]")).to_have_count(0)
+    page.locator("[data-test=act-edit]").click()
+    expect(page.locator("input[name=library]")).to_have_value("人口")
+    page.locator("input[name=contact]").fill("大数据科")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-test=draft]")).to_contain_text("大数据科")
+
+
+def carry_out(page: Page, act: str, reason: str = "") -> None:
+    page.locator(f"[data-test=act-{act}]").click()
+    if reason:
+        page.locator("input[name=reason]").fill(reason)
+    page.locator("form.act button[type=submit]").click()
+    expect(page.locator("[data-test=told]")).to_be_focused()
+
+
+def test_entry_is_written_returned_and_published(
+    browser: Browser, console: str, sessions: dict[str, str]
+) -> None:
+    with (
+        visiting(browser, console, sessions["wang-wei"], "zh-CN") as wang_wei,
+        visiting(browser, console, sessions["zhao-min"]) as zhao_min,
+    ):
+        page = wang_wei.go("catalogue", "目录")
+        page.locator("input[name=words]").fill("常住人口 公民身份号码")
+        page.keyboard.press("Enter")
+        rows = page.locator("main tbody tr")
+        expect(rows).to_have_count(1)
+        wang_wei.check("catalogue-zh")
+        rows.get_by_role("link").click()
+        write_entry(page)
+        wang_wei.check("entry-zh")
+        carry_out(page, "submit")
+        decides = zhao_min.go("catalogue", "Catalogue")
+        decides.locator("select[name=state]").select_option("waiting")
+        decides.locator("main tbody tr").filter(has_text="population.person").get_by_role("link").click()
+        carry_out(decides, "return", "names no use")
+        expect(decides.locator("[data-test=state]")).to_have_text("returned")
+        expect(page.locator("[data-test=reason]")).to_have_text("names no use")
+        carry_out(page, "submit")
+        expect(decides.locator("[data-test=act-publish]")).to_be_visible()
+        zhao_min.check("entry-en")
+        decides.locator("[data-test=act-publish]").click()
+        carry_out(page, "withdraw")  # behind the back of who decides
+        carry_out(page, "submit")
+        decides.locator("form.act button[type=submit]").click()
+        expect(decides.locator("[data-test=told]")).to_contain_text("Somebody changed it in the meantime")
+        carry_out(decides, "publish")
+        expect(decides.locator("[data-test=in-force]")).to_contain_text("全省常住人口")
+        expect(decides.locator("[data-test=draft]")).to_have_count(0)
+        expect(decides.locator("[data-test=history]")).to_contain_text("published")
+    with visiting(browser, console, sessions["li-na"]) as li_na:
+        page = li_na.go(ENTRY, "Catalogue entry")
+        expect(page.locator("[data-test=in-force]")).to_contain_text("人口 (base library)")
+        expect(page.locator("[data-test=fields] tbody tr").first).to_be_visible()
+        assert page.locator("[data-test^=act-], [data-test=history]").count() == 0
+        li_na.check("entry-published-en")
 
 
 # --- by role: these tests come last, as the figures are open to nobody behind them -------------------------

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import psycopg
 import pytest
 import python_calamine
 import schemathesis
+from confluent_kafka import Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -37,11 +38,14 @@ from schemathesis.specs.openapi.checks import (
 from exchange.alerting.store import AlertStore
 from exchange.certificate import Signer, verify
 from exchange.commands import acting as command
+from exchange.corrections import read_corrections
+from exchange.encoding.wire import frame
 from exchange.errors import NotAllowedError, SealError
 from exchange.governance import authority
 from exchange.governance.desk import Asked, Desk
 from exchange.governance.export import decisions_after
 from exchange.governance.objection import Objection, Place, State
+from exchange.governance.objection_desk import ObjectionDesk
 from exchange.governance.store import Store
 from exchange.governance.versioned import Versioned
 from exchange.identity import attempts
@@ -49,10 +53,13 @@ from exchange.identity.accounts import Accounts
 from exchange.identity.caller import SEES_ALL
 from exchange.keys import generate_steward_keys
 from exchange.local.home import any_free
+from exchange.plan import raw_topic
 from exchange.settings import MACHINE_TOKEN
-from monitor.api import corrections, gate
+from monitor.api import corrections, entries, gate, objections
 from monitor.identity import Identity, now
+from tests.checkers.committed import CommittedReader
 from tests.integration.api_app import an_app, call
+from tests.integration.test_objection import header
 from tests.stack import Stack, running_stack, wait_for
 from tests.unit.exchange.topologies import GOOD, PERSON
 from tests.unit.monitor.test_alerts import alert as an_alert
@@ -132,13 +139,19 @@ class Bus:
         return httpx.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60, trust_env=False)
 
 
+def with_element(contract: dict[str, Any]) -> dict[str, Any]:
+    """Return a contract whose first field holds a data element, which each resource of it claims then."""
+    first, *others = contract["fields"]
+    return contract | {"fields": [first | {"element": "DE00032"}, *others]}
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
     """Yield a bus to which the topology is applied, and which has no user yet."""
     folder = tmp_path_factory.mktemp("identity")
     (folder / "topology.yaml").write_text(TEXT)
     (folder / "avro" / "population").mkdir(parents=True)
-    (folder / "avro" / "population" / "person.avsc").write_text(json.dumps(PERSON))
+    (folder / "avro" / "population" / "person.avsc").write_text(json.dumps(with_element(PERSON)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXCHANGE_TOPOLOGY", str(folder / "topology.yaml"))
         patch.setenv("EXCHANGE_CONTRACTS", str(folder / "avro"))
@@ -219,6 +232,19 @@ def asked(bus: Bus) -> Iterator[dict[str, Any]]:
 # --- every path for every role ----------------------------------------------------------------------------
 
 ALL = "all"
+OBJECTED = {
+    "subscriber": "school", "view": VIEW, "partition": 0, "offset": 0, "fields": ["full_name"], "claim": "c",
+}  # fmt: skip
+OBJECTION_MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
+    ("GET", "/api/objections/{id}", None, {"all": 200, "foreign": 404}),
+    ("POST", "/api/objections", OBJECTED, {"all": 403, "requester": 409}),
+    ("POST", "/api/objections/{id}/answer", {"version": 9}, {"all": 403, "steward": 409}),
+    ("POST", "/api/objections/{id}/reject", {"version": 9}, {"all": 403, "steward": 409}),
+    ("POST", "/api/objections/{id}/correct", {"version": 9}, {"all": 403, "steward": 409}),
+    ("POST", "/api/objections/{id}/withdraw", {"version": 9}, {"all": 403, "requester": 409}),
+    ("POST", "/api/objections/{id}/answer", {}, {"all": 400}),
+]
+"""Of an objection that is there; as MATRIX."""
 SEEN = ["requester", "steward", "authority", "operations", "auditor", "administrator", "foreign"]
 OPERATORS = {"steward": 409, "operations": 409, "administrator": 409}
 OWN_ONLY = {"requester": 403, "steward": 403, "foreign": 403}
@@ -243,6 +269,21 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/api/requests/{id}/certificate", None, {ALL: 404}),
     ("GET", "/api/requests/{id}", None, {ALL: 200, "foreign": 404}),
     ("GET", "/api/requests/999999", None, {ALL: 404}),
+    ("GET", "/api/objections", None, {ALL: 200}),
+    ("GET", "/api/objections/choices", None, {ALL: 200}),
+    ("GET", "/api/objections/999999", None, {ALL: 404}),
+    ("POST", "/api/objections", {}, {ALL: 400}),
+    ("POST", "/api/objections/999999/answer", {"version": 1}, {ALL: 404}),
+    ("GET", "/api/catalogue", None, {ALL: 200}),
+    ("GET", "/api/catalogue/population.person", None, {ALL: 200}),
+    ("GET", "/api/catalogue/not.there", None, {ALL: 404}),
+    ("POST", "/api/catalogue/population.person/edit", {}, {ALL: 400}),
+    (
+        "POST",
+        "/api/catalogue/population.person/settle",
+        {"library": "l", "element": "e", "reason": "r"},
+        {ALL: 409},
+    ),
     ("GET", "/api/decisions", None, {ALL: 403, "auditor": 200, "authority": 200, "administrator": 200}),
     ("GET", "/api/not/there", None, {ALL: 404, **OWN_ONLY}),
     ("POST", "/api/requests", {"subscriber": "school", "view": VIEW}, {ALL: 403, "requester": 409}),
@@ -328,12 +369,13 @@ def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
         for method in operations
         if path.startswith("/api")
     }
-    tried = {(method, re.sub(r"\?.*", "", path)) for method, path, *_ in MATRIX}
+    tables = [*MATRIX, *OBJECTION_MATRIX, *ENTRY_MATRIX]
+    tried = {(m, re.sub(r"\?.*", "", p).replace("population.person", "{resource}")) for m, p, *_ in tables}
     tried |= {
         (m, re.sub(r"(/\d+)", "/{id}", p).replace("/not-there/disable", "/{name}/{act}")) for m, p in tried
     }
     tried |= {(m, re.sub(r"/population/snapshot/\w+", "/{system}/snapshot/{act}", p)) for m, p in tried}
-    expanded = tried | {(m, re.sub(r"(\{id\})/\w+$", r"\1/{act}", p)) for m, p in tried}
+    expanded = tried | {(m, re.sub(r"(\{(?:id|resource)\})/\w+$", r"\1/{act}", p)) for m, p in tried}
     assert there <= expanded
 
 
@@ -817,6 +859,280 @@ def test_corrections_are_shown_to_those_whom_they_concern(bus: Bus, monkeypatch:
     corrections.add(app, Identity(bus.stack.settings))
     headers = {"Authorization": f"Bearer {bus.tokens['li-na']}"}
     assert call(app, "GET", "/api/corrections", headers=headers).json()["total"] == 1
+
+
+# --- the catalogue ----------------------------------------------------------------------------------------
+
+ENTRY = "/api/catalogue/population.person"
+CONTENT = {
+    "library_kind": "base", "library": "人口", "description_zh": CANARY, "contact": "大数据科",
+}  # fmt: skip
+ENTRY_MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
+    ("GET", ENTRY, None, {ALL: 200}),
+    ("POST", f"{ENTRY}/new", {}, {ALL: 403, "steward": 409}),
+    ("POST", f"{ENTRY}/edit", {"version": 999}, {ALL: 403, "steward": 409}),
+    ("POST", f"{ENTRY}/submit", {"version": 999}, {ALL: 403, "steward": 409}),
+    ("POST", f"{ENTRY}/withdraw", {"version": 999}, {ALL: 409}),
+    ("POST", f"{ENTRY}/publish", {"version": 999}, {ALL: 409}),
+    ("POST", f"{ENTRY}/return", {"version": 999}, {ALL: 409}),
+    ("POST", f"{ENTRY}/retire", {"version": 999, "reason": "r"}, {ALL: 403, "authority": 409}),
+]
+"""Of an entry that is a draft; as MATRIX."""
+
+
+@pytest.fixture
+def entry(bus: Bus) -> Iterator[dict[str, Any]]:
+    """Yield a draft of an entry, retired at the end."""
+    with bus.client("steward") as wang_wei, bus.client("authority") as zhao_min:
+        drafted = wang_wei.post(f"{ENTRY}/new", json=CONTENT)
+        assert drafted.status_code == 200, drafted.text
+        yield drafted.json()
+        now_ = zhao_min.get(ENTRY).json()
+        if "retire" not in now_["acts"]:
+            zhao_min.post(f"{ENTRY}/return", json={"version": now_["version"], "reason": "r"})
+            now_ = zhao_min.get(ENTRY).json()
+        done = zhao_min.post(f"{ENTRY}/retire", json={"version": now_["version"], "reason": "over"})
+        assert done.status_code == 200, done.text
+
+
+def test_each_path_of_an_entry_answers_each_role_as_the_table_says(bus: Bus, entry: dict[str, Any]) -> None:
+    assert entry["state"] == "draft"
+    assert cells(bus, 0, ENTRY_MATRIX) == []
+
+
+def test_a_draft_of_an_entry_is_shown_and_found_by_those_whom_it_concerns(
+    bus: Bus, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> dict[str, bool]:
+        found = {}
+        for role in SEEN:
+            with bus.client(role) as client:
+                hits = client.get("/api/catalogue", params={"words": CANARY}).json()["total"]
+                found[role] = CANARY in client.get(ENTRY).text
+                assert found[role] == (hits == 1)
+        return found
+
+    assert shown() == dict.fromkeys(SEEN, True) | {"requester": False, "foreign": False}
+    app, headers = an_app(bus.stack.settings), {"Authorization": f"Bearer {bus.tokens['li-na']}"}
+    assert CANARY not in call(app, "GET", ENTRY, headers=headers).text
+    monkeypatch.setattr(entries, "seen", lambda sheet, *_: sheet)  # planted: nobody looks whose draft it is
+    monkeypatch.setattr(entries, "sees_draft", lambda *_: True)
+    assert CANARY in call(app, "GET", ENTRY, headers=headers).text
+
+
+def test_an_entry_is_returned_mended_and_published_over_http(bus: Bus, entry: dict[str, Any]) -> None:
+    with bus.client("steward") as wang_wei, bus.client("authority") as zhao_min:
+        assert (entry["acts"], zhao_min.get(ENTRY).json()["acts"]) == (["edit", "submit"], ["retire"])
+        first = {"If-Match": wang_wei.get(ENTRY).headers["ETag"]}
+        submitted = wang_wei.post(f"{ENTRY}/submit", headers=first)
+        assert (submitted.status_code, submitted.json()["acts"]) == (200, ["withdraw"]), submitted.text
+        waiting = zhao_min.get("/api/catalogue?waiting=true").json()["entries"]
+        assert "population.person" in [one["resource"] for one in waiting]
+        version = submitted.json()["version"]
+        assert zhao_min.post(f"{ENTRY}/return", json={"version": version, "reason": " "}).status_code == 409
+        returned = zhao_min.post(f"{ENTRY}/return", json={"version": version, "reason": "names no use"})
+        assert (returned.json()["state"], returned.json()["reason"]) == ("returned", "names no use")
+        stale = wang_wei.post(f"{ENTRY}/edit", headers=first, json={"contact": "科"})
+        assert (stale.status_code, "was shown" in stale.json()["detail"]) == (412, True)
+        shown = {"If-Match": wang_wei.get(ENTRY).headers["ETag"]}
+        edited = wang_wei.post(f"{ENTRY}/edit", headers=shown, json={"contact": ""})
+        assert (edited.json()["draft"]["contact"], edited.json()["acts"]) == ("", ["edit"])
+        again = {"If-Match": edited.headers["ETag"]}
+        edited = wang_wei.post(f"{ENTRY}/edit", headers=again, json=CONTENT)
+        body = {"version": edited.json()["version"]}
+        body = {"version": wang_wei.post(f"{ENTRY}/submit", json=body).json()["version"]}
+        done = zhao_min.post(f"{ENTRY}/publish", json=body).json()
+        assert (done["state"], done["draft"], done["notes"]) == ("published", None, [])
+        assert (done["in_force"]["library"], done["publications"][-1]["by"]) == ("人口", "zhao-min")
+        assert done["claims"] == []
+        assert [(one["actor"], one["event"]) for one in done["history"]][-6:] == [
+            ("wang-wei", "submit"), ("zhao-min", "return"), ("wang-wei", "edit"),
+            ("wang-wei", "edit"), ("wang-wei", "submit"), ("zhao-min", "publish"),
+        ]  # fmt: skip
+    with bus.client("requester") as li_na:
+        seen = li_na.get(ENTRY).json()
+        assert (seen["in_force"]["library"], seen["draft"], seen["history"]) == ("人口", None, [])
+
+
+def published(bus: Bus, at: str) -> dict[str, Any]:
+    """Return an entry that is published."""
+    with bus.client("steward") as wang_wei, bus.client("authority") as zhao_min:
+        now_ = wang_wei.get(at).json()
+        if "new" in now_["acts"]:
+            now_ = wang_wei.post(f"{at}/new", json=CONTENT).json()
+        submitted = wang_wei.post(f"{at}/submit", json={"version": now_["version"]}).json()
+        done = zhao_min.post(f"{at}/publish", json={"version": submitted["version"]})
+        assert done.status_code == 200, done.text
+        shown: dict[str, Any] = done.json()
+        return shown
+
+
+def test_the_one_source_of_an_element_is_named_over_http(bus: Bus, entry: dict[str, Any]) -> None:
+    street = ENTRY.replace("person", "street")
+    published(bus, ENTRY)
+    [claim] = published(bus, street)["claims"]
+    assert (claim["source"], claim["may_settle"], len(claim["fields"])) == ("", True, 2)
+    body = {"library": claim["library"], "element": claim["element"], "reason": "law"}
+    with bus.client("steward") as wang_wei, bus.client("authority") as zhao_min:
+        assert [one["may_settle"] for one in wang_wei.get(ENTRY).json()["claims"]] == [False]
+        assert wang_wei.post(f"{ENTRY}/settle", json=body).status_code == 403
+        assert zhao_min.post(f"{ENTRY}/settle", json=body | {"reason": " "}).status_code == 409
+        settled = zhao_min.post(f"{ENTRY}/settle", json=body).json()
+        assert [one["source"] for one in settled["claims"]] == ["population.person"]
+        version = zhao_min.get(street).json()["version"]
+        retired = zhao_min.post(f"{street}/retire", json={"version": version, "reason": "over"})
+        assert (retired.status_code, retired.json()["acts"]) == (200, [])
+
+
+# --- objections -------------------------------------------------------------------------------------------
+
+RAW = raw_topic("population", "public.person")
+
+
+@pytest.fixture(scope="module")
+def delivered(bus: Bus) -> dict[str, int]:
+    """Write two changes of a row into the raw topic, and the record of the first into the view's.
+
+    Returns the offset of the last one in each topic: what access is tried with stands there too.
+    """
+    client = bus.stack.settings.kafka_client("admin")
+    producer = Producer(client | {"transactional.id": "objections-of-the-api"})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    for topic, index in ((RAW, 1), (RAW, 5), (f"share.{VIEW}", 1)):
+        producer.produce(topic, key=frame(1, b"row"), value=b"{}", partition=0, headers=header(index))
+    producer.commit_transaction(60)
+    with closing(CommittedReader(client, [RAW, f"share.{VIEW}"])) as reader:
+        last: dict[str, int] = {}
+
+        def is_there() -> bool:
+            last.update({str(one.topic()): one.offset() or 0 for one in reader.read() if one.headers()})
+            return last.keys() == {RAW, f"share.{VIEW}"}
+
+        wait_for(is_there, "what was written is committed")
+    return last
+
+
+def objected(delivered: dict[str, int]) -> dict[str, Any]:
+    """Return an objection to the record."""
+    return OBJECTED | {"offset": delivered[f"share.{VIEW}"], "claim": CANARY}
+
+
+@pytest.fixture
+def objection(bus: Bus, asked: dict[str, Any], delivered: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield an objection to a record of a view that is granted, taken back at the end."""
+    with bus.client("steward") as wang_wei, bus.client("requester") as li_na:
+        granted = wang_wei.post(f"/api/requests/{asked['id']}/approve", json={"version": 2})
+        assert granted.json()["notes"] == [], granted.text
+        filed = li_na.post("/api/objections", json=objected(delivered))
+        assert filed.status_code == 201, filed.text
+        yield filed.json()
+        at = f"/api/objections/{filed.json()['id']}"
+        now_ = li_na.get(at).json()
+        if "withdraw" in now_["acts"]:
+            done = li_na.post(f"{at}/withdraw", json={"version": now_["version"]})
+            assert done.status_code == 200, done.text
+
+
+def test_each_path_of_an_objection_answers_each_role_as_the_table_says(
+    bus: Bus, objection: dict[str, Any]
+) -> None:
+    assert cells(bus, objection["id"], OBJECTION_MATRIX) == []
+
+
+def texts_shown(bus: Bus, number: int) -> dict[str, str]:
+    """Return what each role is shown of an objection's texts, lists included."""
+    shown = {}
+    for role in SEEN:
+        with bus.client(role) as client:
+            listed, one = client.get("/api/objections"), client.get(f"/api/objections/{number}")
+            assert CANARY not in listed.text
+            seen = number in [each["id"] for each in listed.json()["objections"]]
+            assert seen == (one.status_code == 200)
+            shown[role] = "no" if not seen else "texts" if CANARY in one.text else "places"
+    return shown
+
+
+SHOWN = dict.fromkeys(SEEN, "places") | {"requester": "texts", "steward": "texts", "foreign": "no"}
+
+
+def test_an_objection_and_its_texts_are_shown_to_those_whom_they_concern(
+    bus: Bus, objection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert texts_shown(bus, objection["id"]) == SHOWN
+    at, app = f"/api/objections/{objection['id']}", an_app(bus.stack.settings)
+    foreign = {"Authorization": f"Bearer {bus.tokens['other-steward']}"}
+    auditor = {"Authorization": f"Bearer {bus.tokens['sun-li']}"}
+    assert call(app, "GET", at, headers=foreign).status_code == 404
+    assert call(app, "GET", at, headers=auditor).json()["texts"] is None
+    # planted: nobody looks whose objection it is, and whose its texts are
+    monkeypatch.setattr(objections, "sees_objection", lambda *_: True)
+    monkeypatch.setattr(ObjectionDesk, "expect_may_read", lambda *_: None)
+    assert call(app, "GET", at, headers=foreign).status_code == 200
+    assert call(app, "GET", at, headers=auditor).json()["texts"]["claim"] == CANARY
+
+
+def test_an_objection_is_answered_and_corrected_over_http_and_its_marker_written(
+    bus: Bus, objection: dict[str, Any], delivered: dict[str, int]
+) -> None:
+    at = f"/api/objections/{objection['id']}"
+    with bus.client("steward") as wang_wei, bus.client("requester") as li_na:
+        assert objection["acts"] == ["withdraw"]
+        again = li_na.post("/api/objections", json=objected(delivered))
+        assert (again.status_code, "same fields" in again.json()["detail"]) == (409, True)
+        shown = wang_wei.get(at)
+        assert shown.json()["acts"] == ["answer", "reject", "correct"]
+        waiting = wang_wei.get("/api/objections?waiting=true").json()["objections"]
+        assert objection["id"] in [one["id"] for one in waiting]
+        etag = {"If-Match": shown.headers["ETag"]}
+        assert wang_wei.post(f"{at}/answer", headers=etag, json={"text": " "}).status_code == 409
+        answered = wang_wei.post(f"{at}/answer", headers=etag, json={"text": f"{CANARY} is looked at"})
+        assert (answered.status_code, answered.json()["state"]) == (200, "answered"), answered.text
+        stale = wang_wei.post(f"{at}/correct", headers=etag)
+        assert (stale.status_code, li_na.get(at).headers["ETag"]) == (412, answered.headers["ETag"])
+        other = wang_wei.post(f"{at}/correct", json={"version": 2, "position": "not there"})
+        assert (other.status_code, "none of the row's later" in other.json()["detail"]) == (409, True)
+        done = wang_wei.post(f"{at}/correct", json={"version": 2}).json()
+        assert (done["state"], done["correction"]["offset"], done["acts"]) == (
+            "corrected", delivered[RAW], [],
+        )  # fmt: skip
+        assert [(one["actor"], one["event"]) for one in done["history"]] == [
+            ("li-na", "new"), ("wang-wei", "answer"), ("wang-wei", "correct"),
+        ]  # fmt: skip
+    client = bus.stack.settings.kafka_client("admin")
+    marked = (done["position"], done["correction"]["position"])
+
+    def is_told() -> bool:
+        found = (each.correction for each in read_corrections(client))
+        return marked in [(one.wrong, one.corrected) for one in found]
+
+    wait_for(is_told, "the marker in Kafka")
+    with bus.client("auditor") as sun_li:
+        told = sun_li.get(f"/api/decisions?about=objection {objection['id']}").text
+    assert "wang-wei" in told
+    assert CANARY not in told + bus.stack.log("monitor")
+
+
+def test_what_is_not_offered_of_an_objection_is_refused(bus: Bus, objection: dict[str, Any]) -> None:
+    at = f"/api/objections/{objection['id']}"
+
+    def differs() -> list[str]:
+        wrong = []
+        for role in ("requester", "steward", "authority", "auditor"):
+            with bus.client(role) as client:
+                acts = client.get(at).json()["acts"]
+                for act in ("answer", "reject", "correct", "withdraw"):
+                    answer = client.post(f"{at}/{act}", json={"version": 999, "text": "t"})
+                    if (answer.status_code == 409) != (act in acts):
+                        wrong.append(f"{role} {act}: {answer.text}")
+        return wrong
+
+    assert differs() == []
+    with bus.client("requester") as li_na:
+        choices = li_na.get("/api/objections/choices").json()["choices"]
+        assert [(one["subscriber"], one["view"], one["fields"]) for one in choices] == [
+            ("school", VIEW, ["id_number", "full_name", "region_code"])
+        ]
 
 
 def test_commands_of_the_machine_see_the_figures(bus: Bus) -> None:

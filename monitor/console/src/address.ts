@@ -5,18 +5,20 @@ export const PAGES = [
   'overview',
   'wall',
   'resources',
+  'catalogue',
   'quarantine',
   'connectors',
   'requests',
   'inbox',
   'grants',
+  'objections',
   'alerts',
   'quality',
   'report',
   'audit',
   'users',
 ] as const
-const DETAILS = { route: 'overview', resource: 'resources', request: 'requests', ask: 'requests' } as const
+const DETAILS = { route: 'overview', resource: 'resources', request: 'requests', ask: 'requests', objection: 'objections', entry: 'catalogue' } as const
 type Detail = keyof typeof DETAILS
 export type Page = (typeof PAGES)[number] | Detail
 

@@ -8,7 +8,13 @@ export type State =
 export type Act = 'submit' | 'approve' | 'return' | 'withdraw' | 'end' | 'renew' | 'certify'
 export type Route = 'direct' | 'steward' | 'authority'
 
-export interface Asked {
+export interface Due {
+  due: string | null
+  due_is_estimated: boolean
+  notice: 'none' | 'reminder' | 'overdue' | 'escalated'
+}
+
+export interface Asked extends Due {
   id: number
   version: number
   state: State
@@ -24,9 +30,6 @@ export interface Asked {
   reason: string
   since: string
   renews: number
-  due: string | null
-  due_is_estimated: boolean
-  notice: 'none' | 'reminder' | 'overdue' | 'escalated'
   resource: string
   department: string
   delivery: string
@@ -170,12 +173,12 @@ export function deliveryText(kind: string): string {
 }
 
 /** Return the last day for a decision, in words that say how urgent it is. */
-export function dueText({ due, due_is_estimated, notice }: Asked): string {
+export function dueText({ due, due_is_estimated, notice }: Due): string {
   if (due === null) return t('none')
   return t(NOTICES[notice], { day: due }) + (due_is_estimated ? ` ${t('estimated')}` : '')
 }
 
-export function isLate({ notice }: Asked): boolean {
+export function isLate({ notice }: Due): boolean {
   return notice === 'overdue' || notice === 'escalated'
 }
 

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exchange.errors import GovernanceError
-from exchange.governance import clock, objection
+from exchange.governance import authority, clock, objection
 from exchange.governance.clock import Notice
 from exchange.governance.corrections import marker
 from exchange.governance.objection import ENDS, TABLE, Event, Objection, Place, State
+from exchange.governance.possible import objection_acts
 from exchange.governance.request import Who
 from exchange.topology.model import Governance
-from tests.unit.exchange.test_governance import NOW, days_worked_until
+from tests.unit.exchange.test_governance import NOW, PEOPLE, days_worked_until
+from tests.unit.exchange.topologies import GOOD, load
 
 RULES = Governance()
 ACTORS = ("li-na", "wang-wei")
@@ -153,3 +155,29 @@ def test_a_marker_says_places_and_nothing_of_who_and_what() -> None:
     assert (told.resource, told.wrong, told.corrected) == ("population.person", "5", "9")
     for hidden in (SECRET, "li-na", "tax", "full_name", "basic"):
         assert hidden not in told.model_dump_json()
+
+
+PEOPLE_MAY: dict[tuple[str, State], set[Event]] = {
+    ("li-na", State.FILED): {Event.WITHDRAW},
+    ("li-na", State.ANSWERED): {Event.WITHDRAW},
+    ("wang-wei", State.FILED): {Event.ANSWER, Event.REJECT, Event.CORRECT},
+    ("wang-wei", State.ANSWERED): {Event.REJECT, Event.CORRECT},
+}
+
+
+def test_each_is_offered_what_the_table_and_the_role_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    topology = load(GOOD + PEOPLE).topology
+
+    def offered() -> dict[tuple[str, State], set[Event]]:
+        return {
+            (actor, state): found
+            for actor in (*ACTORS, "zhao-min", "nobody")
+            for state in State
+            if (found := set(objection_acts(topology, actor, an_objection(state), NOW)))
+        }
+
+    assert offered() == PEOPLE_MAY
+    own = an_objection().model_copy(update={"filer": "wang-wei"})
+    assert objection_acts(topology, "wang-wei", own, NOW) == ()
+    monkeypatch.setattr(authority, "expect_role", lambda *_: None)  # planted: the state alone counts
+    assert offered() != PEOPLE_MAY
