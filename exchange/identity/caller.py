@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exchange.errors import LoginError, NoRoleError, NotAllowedError
+from exchange.governance.proposal import with_own_view
 from exchange.governance.request import Request
 from exchange.model import Label
 from exchange.plan import quarantine_topic, raw_topic, view_topic
@@ -142,7 +143,8 @@ def sees_request(topology: Topology, caller: Caller, request: Request) -> bool:
     """Return whether a request is shown: to who asks for it, and to who answers for its source."""
     if caller.sees_all or request.requester == caller.name:
         return True
-    subscriber, view = topology.subscribers.get(request.subscriber), topology.views.get(request.view)
+    view = with_own_view(topology, request).views.get(request.view)
+    subscriber = topology.subscribers.get(request.subscriber)
     if subscriber is not None and subscriber.department in caller.departments("requester"):
         return True
     return view is not None and topology.steward_department(view.resource) in caller.departments("steward")
