@@ -1,12 +1,19 @@
 /** Requests and grants as the monitor answers; see monitor/api/request_models.py and monitor/api/asking.py. */
 import { ref } from 'vue'
 import type { Label, Showing } from './api'
+import type { Mask } from './MaskChoice.vue'
 import { language, number, t, type Word } from './words'
 
 export type State =
   | 'draft' | 'submitted' | 'at_authority' | 'granted' | 'returned' | 'withdrawn' | 'renewed' | 'expired' | 'revoked'
 export type Act = 'submit' | 'approve' | 'return' | 'withdraw' | 'end' | 'renew' | 'certify'
 export type Route = 'direct' | 'steward' | 'authority'
+
+export interface Row {
+  field: string
+  prefix: string[]
+  values: string[]
+}
 
 export interface Asked {
   id: number
@@ -15,6 +22,7 @@ export interface Asked {
   route: Route
   subscriber: string
   view: string
+  proposed: { fields: Record<string, Mask>; rows: Row[] } | null
   purpose: string
   legal_basis: string
   until: string | null
@@ -98,7 +106,7 @@ export interface FieldPreview {
 export interface Preview {
   view: string
   resource: string
-  rows: { field: string; prefix: string[]; values: string[] }[]
+  rows: Row[]
   fields: FieldPreview[]
   problems: string[]
   route: Route | null
