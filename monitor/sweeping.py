@@ -93,8 +93,7 @@ class Sweeping:
             found = sweep(identity.settings, topology, Desk(identity.store(), topology, contracts), now())
         if found.expired:
             _log.info("grants_expired", count=len(found.expired))
-        revoked = [f"not in force: {one}" for one in found.not_in_force]
-        return PartHealth(ok=True, text="; ".join(revoked) or "ok")
+        return PartHealth(ok=True, text="; ".join(found.notes) or "ok")
 
     def _note(self, state: PartHealth) -> None:
         if self.state.ok and not state.ok:

@@ -44,6 +44,24 @@ def read_last(client: dict[str, Any]) -> LastPlan:
     return LastPlan(plan.version, plan)
 
 
+def publish_next(client: dict[str, Any], before: PublishedPlan, **changed: Any) -> PublishedPlan:
+    """Write the next plan, which differs in some fields from the one that was read; return it.
+
+    Raises: PlanError when another one is in force by now; else as `publish`.
+    """
+    expect_in_force(client, before)
+    after = before.model_copy(update={"version": before.version + 1, **changed})
+    publish(client, after)
+    return after
+
+
+def expect_in_force(client: dict[str, Any], read: PublishedPlan) -> None:
+    """Raise PlanError unless the plan that was read is still the last one."""
+    if read_last(client).version != read.version:
+        msg = f"{PLAN_TOPIC}: another plan was published in the meantime; run `exchange apply`"
+        raise PlanError(msg)
+
+
 def publish(client: dict[str, Any], plan: PublishedPlan) -> None:
     """Write a plan; returns when all replicas in sync have it.
 

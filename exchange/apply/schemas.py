@@ -13,6 +13,7 @@ from exchange.plan_build import compiled_views
 from exchange.registry import for_writing
 from exchange.settings import Settings
 from exchange.topology.model import Topology
+from exchange.view import View
 
 _PREFIX: Final = "share."
 VIEW_COMPATIBILITY: Final = "FULL_TRANSITIVE"
@@ -21,8 +22,13 @@ VIEW_COMPATIBILITY: Final = "FULL_TRANSITIVE"
 
 def wanted(topology: Topology, contracts: Mapping[str, Contract]) -> dict[str, dict[str, Any]]:
     """Return the schemas of a valid topology's views, by subject."""
+    return of_views(compiled_views(topology, contracts))
+
+
+def of_views(views: Mapping[str, View]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of compiled views, which are given by topic, by subject."""
     subjects: dict[str, dict[str, Any]] = {}
-    for topic, view in compiled_views(topology, contracts).items():
+    for topic, view in views.items():
         subjects[f"{topic}-key"] = view.key_schema()
         subjects[f"{topic}-value"] = view.value_schema()
     return subjects
@@ -51,11 +57,14 @@ class Schemas:
         self._ledger = ledger
         self._new: list[str] = []
 
-    def look(self) -> Registered:
-        """Return what is registered of views. Raises: ExchangeError when the registry does not answer."""
+    def look(self, prefix: str = _PREFIX) -> Registered:
+        """Return what is registered of views whose topics begin so.
+
+        Raises: ExchangeError when the registry does not answer.
+        """
         with for_writing(self._settings) as registry:
-            latest = registry.all_latest(_PREFIX)
-            return Registered(latest, registry.levels(_PREFIX, latest))
+            latest = registry.all_latest(prefix)
+            return Registered(latest, registry.levels(prefix, latest))
 
     def survey(self, seen: Survey, schemas: Mapping[str, dict[str, Any]], registered: Registered) -> bool:
         """Look at every subject; return whether all are registered as wanted, so that every id is known.

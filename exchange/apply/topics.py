@@ -33,6 +33,20 @@ def data_topics(topology: Topology) -> list[TopicSpec]:
     ]
 
 
+def make_view_topics(cluster: Cluster, ledger: Ledger, partitions: Mapping[str, int]) -> None:
+    """Make topics of views, apart from all others, and write down that they were made here.
+
+    partitions: topic → how many it has; ledger: was read.
+
+    Raises: as `Cluster.ensure_topics`.
+    """
+    there = cluster.topics()
+    ledger.write(Made("topic", name) for name in sorted(partitions.keys() - there.keys()))
+    cluster.ensure_topics(TopicSpec(name, count, _DATA_CONFIG) for name, count in sorted(partitions.items()))
+    open_ = [made.name for made in ledger.of("topic") if made.mark == INTENDED and made.name in partitions]
+    ledger.mark("topic", cluster.topic_ids(open_))
+
+
 class Topics:
     """Brings a topology's topics in line."""
 
@@ -98,8 +112,12 @@ def _histories(topology: Topology, missing: set[str], existing: Mapping[str, int
         beginning = view_topic(name, "")
         for topic in sorted(missing):
             if topic.startswith(beginning) and raw_topic(resource.system, resource.table) in existing:
-                yield (
-                    f"view {topic.removeprefix('share.')} is new and shows what changes from now on; "
-                    f"`exchange snapshot start {resource.system} --table {resource.table} --view "
-                    f"{topic.removeprefix(beginning)}` sends it the rows that are there"
-                )
+                yield history_told(resource.system, resource.table, name, topic.removeprefix(beginning))
+
+
+def history_told(system: str, table: str, resource: str, view: str) -> str:
+    """Return how a view that is added to a running resource of PostgreSQL gets the rows that are there."""
+    return (
+        f"view {resource}.{view} is new and shows what changes from now on; "
+        f"`exchange snapshot start {system} --table {table} --view {view}` sends it the rows that are there"
+    )

@@ -28,6 +28,7 @@ from exchange.apply.ledger import BY_CONNECTOR, INTENDED, Ledger, Made
 from exchange.apply.leftovers import Leftovers
 from exchange.apply.observed import look
 from exchange.apply.ownership import Ownership, reaches_the_bus
+from exchange.apply.proposed import running_views
 from exchange.apply.revoked import cut_off, in_force, problem_of_lost, told, without_revoked
 from exchange.apply.steps import Applied, Line, Mark, Stage, Survey
 from exchange.apply.topics import Topics
@@ -41,7 +42,6 @@ from exchange.plan_build import build_plan
 from exchange.revocations import Revocation, read_revocations
 from exchange.settings import Settings, kafka_secret
 from exchange.topology.model import Topology
-from exchange.view import ViewSpec
 
 MASK_KEY: Final = "EXCHANGE_MASK_KEY"
 
@@ -136,7 +136,7 @@ class Work:
         if not seen.problems:
             self._see_plan(seen, steward_keys, now.last_plan, schemas_known=schemas_known)
             seen.views = view_changes(
-                _views(now.last_plan.plan), self._topology.views, _readers(now.acls), _readers(granted)
+                running_views(now.last_plan.plan), self._topology.views, _readers(now.acls), _readers(granted)
             )
         return seen
 
@@ -363,12 +363,6 @@ def _access_lines(mark: Mark, acls: Iterable[Acl]) -> tuple[Line, ...]:
         Line(mark, "access", principal, ", ".join(access.describe(acl) for acl in group))
         for principal, group in by_principal
     )
-
-
-def _views(plan: PublishedPlan | None) -> dict[str, ViewSpec]:
-    """Return the views of a plan by their full names."""
-    resources = plan.resources if plan is not None else ()
-    return {f"{resource.name}.{view.name}": view.spec for resource in resources for view in resource.views}
 
 
 def _readers(acls: Iterable[Acl]) -> dict[str, frozenset[str]]:

@@ -42,8 +42,9 @@ def plan(
       exchange plan draft.yaml --json
     """
     from exchange.apply.planfile import PlanFile, wanted_sha256
+    from exchange.apply.proposed import without_used_names
     from exchange.apply.work import Work
-    from exchange.governance.desired import with_approved
+    from exchange.governance.desired import to_apply
     from exchange.settings import Settings
 
     if output is not None and output.suffix != ".json":
@@ -53,8 +54,10 @@ def plan(
     path = file or settings.topology
     loaded, contracts = load(settings, path)
     warn(loaded)
-    desired = with_approved(settings, loaded.topology)
+    wanted = to_apply(settings, loaded.topology, contracts)
+    desired, held_back = without_used_names(settings, wanted, loaded.topology.views)
     seen = Work(settings, desired, contracts).survey()
+    seen.notes += held_back
     found = PlanFile.of(path, wanted_sha256(desired, contracts), seen)
     if as_json:
         answer(found.model_dump(mode="json") | {"problems": seen.problems, "notes": seen.notes})

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from exchange.commands.proposed import as_yaml, proposed_in
 from exchange.commands.topology import load
 from exchange.counting import counted
 from exchange.errors import ConfigError, ExchangeError, GovernanceError
@@ -38,6 +40,15 @@ Expected = Annotated[
         "--expected-records-per-day", min=1, max=10**12, help="How much of it is expected to be taken."
     ),
 ]
+Propose = Annotated[
+    Path | None,
+    typer.Option(
+        "--propose",
+        metavar="FILE",
+        help="YAML with fields, masks and rows, as views of the topology have them; `resource` and `label` "
+        "may be left out.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
 
@@ -59,17 +70,23 @@ def new(
     legal_basis: Basis = "",
     until: Until = "",
     expected_records_per_day: Expected = None,
+    propose: Propose = None,
     as_json: Json = False,
 ) -> None:
     """Draft a request for a view; `exchange request submit` hands it in.
 
+    With --propose for a view that is not there yet, under a name that is free: the steward of its resource
+    decides on it in every case, and once it is granted the view is there. Others may ask for it then by name.
+
     Examples:
       exchange request new tax population.person.school --as li-na --purpose 核验 --legal-basis 第六条
       exchange request new tax market.legal_person.public --as li-na --until 2027-12-31 --json
+      exchange request new tax population.person.contact --propose view.yaml --as li-na --purpose 核验
     """
     from exchange.governance.desk import Asked
 
-    asked = Asked(subscriber, view, purpose, legal_basis, _day(until), expected_records_per_day)
+    proposed = proposed_in(propose)
+    asked = Asked(subscriber, view, purpose, legal_basis, _day(until), expected_records_per_day, proposed)
     _carry_out(as_json, actor, lambda desk: desk.new(actor, asked, _now()))
 
 
@@ -81,9 +98,12 @@ def submit(
     legal_basis: Basis = "",
     until: Until = "",
     expected_records_per_day: Expected = None,
+    propose: Propose = None,
     as_json: Json = False,
 ) -> None:
     """Hand in a draft, or what was returned once it is mended; what needs no approval is granted at once.
+
+    --propose mends the view of a request that proposes one.
 
     Examples:
       exchange request submit 7 --as li-na --version 1
@@ -96,8 +116,9 @@ def submit(
         "legal_basis": legal_basis,
         "until": _day(until),
         "expected_records_per_day": expected_records_per_day,
+        "proposed": proposed_in(propose),
     }
-    changes = {name: value for name, value in given.items() if value}
+    changes = {name: value for name, value in given.items() if value not in (None, "")}
     _carry_out(
         as_json,
         actor,
@@ -254,10 +275,13 @@ def show(request: Id, as_json: Json = False) -> None:
     if as_json:
         sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
         return
+    proposed = document.pop("proposed")
     for name, value in document.items():
         if value not in (None, "", [], 0):
             shown = ", ".join(value) if isinstance(value, list) else value
             sys.stdout.write(f"{name:<20} {shown}\n")
+    if proposed is not None:
+        sys.stdout.write("proposed, as the topology would have it:\n" + as_yaml(document["view"], proposed))
 
 
 def sweep(as_json: Json = False) -> None:
@@ -277,8 +301,8 @@ def sweep(as_json: Json = False) -> None:
             swept = force.sweep(opened.settings, opened.topology, opened.desk, _now())
         finally:
             _into_force(opened, [])
-    for told in swept.not_in_force:
-        typer.echo(f"not in force: {told}", err=True)
+    for told in swept.notes:
+        typer.echo(told, err=True)
     if as_json:
         answer = {"expired": [one.id for one in swept.expired], "due": swept.due}
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
@@ -311,7 +335,7 @@ def _into_force(opened: _Opened, subscribers: list[str]) -> None:
     from exchange.governance.force import into_force
 
     for told in into_force(opened.settings, opened.topology, opened.store, subscribers):
-        typer.echo(f"not in force: {told}", err=True)
+        typer.echo(told, err=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from exchange.contract import Contract
     from exchange.settings import Settings
     from exchange.topology import Loaded
+    from exchange.topology.model import Topology
 
 FILE = typer.Argument(
     help="Topology file; default EXCHANGE_TOPOLOGY, else topology.yaml.", show_default=False
@@ -119,9 +121,10 @@ def apply(
     """
     from exchange.apply.grants import catch_up
     from exchange.apply.planfile import read_plan_file, wanted_sha256
+    from exchange.apply.proposed import without_used_names
     from exchange.apply.work import apply as carry_out
     from exchange.errors import ConfigError
-    from exchange.governance.desired import with_approved
+    from exchange.governance.desired import to_apply, with_approved
     from exchange.settings import Settings
 
     settings = Settings()
@@ -131,7 +134,9 @@ def apply(
         raise ConfigError(msg)
     loaded, contracts = load(settings, Path(planned.topology) if planned else file or settings.topology)
     warn(loaded)
-    desired = with_approved(settings, loaded.topology)
+    declared = loaded.topology.views
+    approved = to_apply(settings, loaded.topology, contracts)
+    desired, held_back = without_used_names(settings, approved, declared)
     wanted = wanted_sha256(desired, contracts)
 
     def confirm(seen: Survey) -> bool:
@@ -146,7 +151,12 @@ def apply(
     if applied is None:
         sys.stdout.write("nothing was changed\n")
         raise typer.Exit(1)
-    catch_up(settings, lambda: with_approved(settings, loaded.topology), desired)
+    applied = replace(applied, notes=(*applied.notes, *held_back))
+
+    def again() -> Topology:
+        return without_used_names(settings, with_approved(settings, loaded.topology), declared)[0]
+
+    catch_up(settings, again, desired, declared)
     deletes.expect_all_met(applied.lines)
     sys.stdout.write(_as_json(applied) if as_json else printer.summary(applied))
 

@@ -13,7 +13,7 @@ from exchange.governance.objection import Objection
 from exchange.governance.request import Event, Request, Route, State, Who, step_of
 from exchange.masking import Null, Omit, Redact, Token
 from exchange.topology.model import Topology
-from exchange.view import Shown, compile_view
+from exchange.view import Shown, ViewSpec, compile_view
 
 _TELLS_NOTHING: Final = (Null, Omit, Redact, Token)
 
@@ -128,11 +128,14 @@ def expect_shareable(topology: Topology, subscriber: str, view: str) -> None:
 def submitted(request: Request, topology: Topology, contracts: Mapping[str, Contract]) -> Request:
     """Return a request with its route and the view as it is now, ready to be submitted.
 
+    topology: with the view, where the request proposes it.
+
     Raises: GovernanceError when a purpose or a legal basis is missing where sharing is conditional.
     """
     expect_shareable(topology, request.subscriber, request.view)
     resource = topology.resources[topology.views[request.view].resource]
-    route = route_of(request.subscriber, request.view, topology, contracts)
+    view, is_proposed = topology.views[request.view], request.proposed is not None
+    route = route_to(request.subscriber, view, topology, contracts, is_proposed=is_proposed)
     if resource.share == "conditional":
         missing = [name for name in ("purpose", "legal_basis") if not getattr(request, name).strip()]
         if missing:
@@ -142,21 +145,42 @@ def submitted(request: Request, topology: Topology, contracts: Mapping[str, Cont
     return request.model_copy(update={"route": route, "view_sha256": view_sha256(topology, request.view)})
 
 
-def route_of(subscriber: str, view: str, topology: Topology, contracts: Mapping[str, Contract]) -> Route:
-    """Return whose approval a request needs, by share attribute, whitelist and grades of fields."""
-    resource = topology.resources[topology.views[view].resource]
-    if resource.share == "unconditional" or topology.subscribers[subscriber].department in resource.whitelist:
+def route_to(
+    subscriber: str,
+    view: ViewSpec,
+    topology: Topology,
+    contracts: Mapping[str, Contract],
+    *,
+    is_proposed: bool,
+) -> Route:
+    """Return whose approval a view needs, by share attribute, whitelist and grades of fields.
+
+    is_proposed: by the request, so that nobody who answers for the source has agreed to it yet.
+    """
+    resource = topology.resources[view.resource]
+    is_free = (
+        resource.share == "unconditional" or topology.subscribers[subscriber].department in resource.whitelist
+    )
+    if is_free and not is_proposed:
         return Route.DIRECT
-    spec = topology.views[view]
-    compiled = compile_view(contracts[topology.contract_name(spec.resource)], spec, view.rpartition(".")[2])
+    compiled = compile_view(contracts[topology.contract_name(view.resource)], view, "asked")
     if resource.review == "authority" or _highest(compiled.shown) >= topology.governance.authority_from_grade:
         return Route.AUTHORITY
     return Route.STEWARD
 
 
 def expect_same_view(request: Request, topology: Topology) -> None:
-    """Raise GovernanceError when the view is no longer the one that was asked for, or not to be shared."""
+    """Raise GovernanceError when the view is no longer the one that was asked for, or not to be shared.
+
+    topology: with the view, where the request proposes it.
+    """
     expect_shareable(topology, request.subscriber, request.view)
+    if request.proposed not in (None, topology.views[request.view]):
+        msg = (
+            f"request {request.id}: view {request.view} was declared since, with another content; return it, "
+            "to be asked for as it is declared or proposed under another name"
+        )
+        raise GovernanceError(msg)
     if request.view_sha256 != view_sha256(topology, request.view):
         msg = f"request {request.id}: view {request.view} was changed since; return it, to be submitted anew"
         raise GovernanceError(msg)

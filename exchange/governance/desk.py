@@ -12,18 +12,19 @@ from typing import Any, Final
 
 from exchange.contract import Contract
 from exchange.errors import GovernanceError, StaleError
-from exchange.governance import authority, clock
+from exchange.governance import authority, clock, proposal
 from exchange.governance.noting import BUS, attempt, looked, noted
 from exchange.governance.request import ENDS, Event, Request, State, Who, advance
 from exchange.governance.store import Change, Decision, Store, done_to
 from exchange.topology.model import Topology
+from exchange.view import ViewSpec
 
 OPEN: Final = [state for state in State if state not in ENDS]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a new request asks for."""
+    """What a new request asks for. proposed: the view, written as topology.yaml writes one."""
 
     subscriber: str
     view: str
@@ -31,6 +32,7 @@ class Asked:
     legal_basis: str = ""
     until: dt.date | None = None
     expected_records_per_day: int | None = None
+    proposed: Mapping[str, Any] | None = None
 
 
 class Desk:
@@ -42,13 +44,19 @@ class Desk:
         self._contracts = contracts
 
     def new(self, actor: str, asked: Asked, now: dt.datetime) -> Request:
-        """Store a draft. Raises: GovernanceError when the actor may not, or the same is asked for or held."""
+        """Store a draft.
+
+        Raises: GovernanceError when the actor may not, the same is asked for or held, or a view that is
+        proposed cannot be.
+        """
 
         def judge(change: Change) -> Request:
             authority.expect_role(self._topology, actor, Who.REQUESTER, asked.subscriber, asked.view)
-            authority.expect_shareable(self._topology, asked.subscriber, asked.view)
+            draft = _draft(actor, asked, now, proposed=self._proposed(change, asked))
+            topology = proposal.with_own_view(self._topology, draft)
+            authority.expect_shareable(topology, asked.subscriber, asked.view)
             self._expect_first(change, asked)
-            return change.add(_draft(actor, asked, now))
+            return change.add(draft)
 
         tried = attempt(actor, "new", 1, now, subscriber=asked.subscriber, view=asked.view)
         return noted(self._store, tried, judge, _done)
@@ -59,7 +67,8 @@ class Desk:
         def judge(change: Change) -> Request:
             held = change.request(id_)
             is_asked_for = any(one.renews == id_ for one in change.requests(OPEN))
-            authority.expect_renewable(self._topology, actor, held, is_asked_for=is_asked_for)
+            topology = proposal.with_own_view(self._topology, held)
+            authority.expect_renewable(topology, actor, held, is_asked_for=is_asked_for)
             asked = Asked(
                 held.subscriber,
                 held.view,
@@ -68,7 +77,7 @@ class Desk:
                 until,
                 held.expected_records_per_day,
             )
-            return change.add(_draft(actor, asked, now, renews=id_))
+            return change.add(_draft(actor, asked, now, renews=id_, proposed=held.proposed))
 
         return noted(self._store, attempt(actor, "renew", 0, now, request=id_), judge, _done)
 
@@ -85,7 +94,8 @@ class Desk:
     ) -> Request:
         """Do something to the version of a request that was shown; return the next one.
 
-        changes: what a requester mends in a draft, or in what was returned, as it is submitted.
+        changes: what a requester mends in a draft, or in what was returned, as it is submitted; `proposed` as
+        in `Asked`, where the request proposes a view.
 
         Raises: GovernanceError when it is refused; the attempt is noted with the reason.
         """
@@ -93,7 +103,8 @@ class Desk:
         def judge(change: Change) -> Request:
             authority.expect_person(self._topology, actor)
             request = change.request(id_)
-            authority.expect_step(self._topology, actor, request, event)
+            topology = proposal.with_own_view(self._topology, request)
+            authority.expect_step(topology, actor, request, event)
             if request.version != version:
                 msg = (
                     f"request {id_} is at version {request.version}, and version {version} was shown; "
@@ -101,10 +112,10 @@ class Desk:
                 )
                 raise StaleError(msg)
             if event == Event.SUBMIT:
-                request = request.model_copy(update=dict(changes or {}))
-                request = authority.submitted(request, self._topology, self._contracts)
+                request = self._submitted(change, _mended(request, changes or {}))
             elif event == Event.APPROVE:
-                authority.expect_same_view(request, self._topology)
+                authority.expect_same_view(request, topology)
+                self._expect_good_proposal(change, request)
             after = advance(request, event, actor, now, reason)
             change.replace(after)
             if after.state == State.GRANTED and after.renews:
@@ -123,7 +134,7 @@ class Desk:
         def look() -> Request:
             authority.expect_person(self._topology, actor)
             ended = self.one(id_)
-            authority.expect_certifiable(self._topology, actor, ended)
+            authority.expect_certifiable(proposal.with_own_view(self._topology, ended), actor, ended)
             return ended
 
         return looked(self._store, attempt(actor, "certify", 0, now, request=id_), look)
@@ -133,7 +144,7 @@ class Desk:
 
         def judge(change: Change) -> Request:
             ended = change.request(id_)
-            authority.expect_certifiable(self._topology, actor, ended)
+            authority.expect_certifiable(proposal.with_own_view(self._topology, ended), actor, ended)
             after = ended.model_copy(update={"version": ended.version + 1, "certificate": dict(certificate)})
             change.replace(after)
             return after
@@ -164,6 +175,37 @@ class Desk:
         with self._store.change() as change:
             return change.request(id_)
 
+    def _proposed(self, change: Change, asked: Asked) -> ViewSpec | None:
+        """Return the view that a request is to propose: its own, or the one that its name was granted for."""
+        if asked.proposed is None:
+            declared = asked.view in self._topology.views
+            return None if declared else proposal.known_view(asked.view, change.requests())
+        if asked.view in self._topology.views:
+            msg = (
+                f"view {asked.view} is declared in the topology: ask for it as it is, or propose the other "
+                "one under another name"
+            )
+            raise GovernanceError(msg)
+        view = proposal.read_view(asked.view, asked.proposed)
+        self._expect_good(change, asked.view, view, 0)
+        return view
+
+    def _submitted(self, change: Change, request: Request) -> Request:
+        self._expect_good_proposal(change, request)
+        topology = proposal.with_own_view(self._topology, request)
+        return authority.submitted(request, topology, self._contracts)
+
+    def _expect_good_proposal(self, change: Change, request: Request) -> None:
+        if request.proposed is not None:
+            self._expect_good(change, request.view, request.proposed, request.id)
+
+    def _expect_good(self, change: Change, name: str, view: ViewSpec, own: int) -> None:
+        """Raise GovernanceError unless a view can be proposed under a name, by request `own`."""
+        others = [one for one in change.requests() if one.id != own]
+        proposal.expect_free(self._topology, name, view, others)
+        known = {one.view: one.proposed for one in others if one.proposed and proposal.was_granted(one)}
+        proposal.expect_valid(self._topology.with_views(known), self._contracts, name, view)
+
     def _expect_first(self, change: Change, asked: Asked) -> None:
         same = (asked.subscriber, asked.view)
         if any((grant.subscriber, grant.view) == same for grant in self._topology.grants):
@@ -183,10 +225,13 @@ class Desk:
             _by_the_bus(change, held, Event.RENEW, now)
 
 
-def _draft(actor: str, asked: Asked, now: dt.datetime, renews: int = 0) -> Request:
+def _draft(
+    actor: str, asked: Asked, now: dt.datetime, renews: int = 0, proposed: ViewSpec | None = None
+) -> Request:
     return Request(
         subscriber=asked.subscriber,
         view=asked.view,
+        proposed=proposed,
         purpose=asked.purpose,
         legal_basis=asked.legal_basis,
         until=asked.until,
@@ -195,6 +240,20 @@ def _draft(actor: str, asked: Asked, now: dt.datetime, renews: int = 0) -> Reque
         since=now,
         renews=renews,
     )
+
+
+def _mended(request: Request, changes: Mapping[str, Any]) -> Request:
+    """Return a request as its requester mends it. Raises: GovernanceError when its view cannot be read."""
+    given = dict(changes)
+    if "proposed" in given:
+        if request.proposed is None:
+            msg = (
+                f"request {request.id} asks for the declared view {request.view}, which is as it is; ask "
+                "anew to propose another one, under another name"
+            )
+            raise GovernanceError(msg)
+        given["proposed"] = proposal.read_view(request.view, given["proposed"])
+    return request.model_copy(update=given)
 
 
 def _by_the_bus(change: Change, request: Request, event: Event, now: dt.datetime) -> Request:

@@ -25,11 +25,11 @@ CHANGING_ACCESS: Final = frozenset({State.GRANTED, State.REVOKED, State.WITHDRAW
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep ended, which requests are due (`described`), and what is not in force, as lines."""
+    """What a sweep ended, which requests are due (`described`), and what `give_access` told."""
 
     expired: list[Request]
     due: list[dict[str, Any]]
-    not_in_force: list[str]
+    notes: list[str]
 
 
 def into_force(settings: Settings, topology: Topology, store: Store, subscribers: Iterable[str]) -> list[str]:
@@ -46,7 +46,10 @@ def into_force(settings: Settings, topology: Topology, store: Store, subscribers
 def give_access(settings: Settings, topology: Topology, subscribers: Iterable[str]) -> list[str]:
     """Make access what the grants say, for each subscriber also when another's fails.
 
-    Returns a line for each grant that is not in force because it was revoked.
+    topology: as it is declared. A view that a request proposes is brought into force for it.
+
+    Returns a line for each grant that is not in force because it was revoked, and one for each view that
+    came into force without its history.
 
     Raises: PlanError when a granted view is not in force as the topology has it; that one is not given.
     """
@@ -54,7 +57,9 @@ def give_access(settings: Settings, topology: Topology, subscribers: Iterable[st
     failed: list[PlanError] = []
     for name in subscribers:
         try:
-            told += grants.carry_out(settings, lambda: with_approved(settings, topology), name)
+            told += grants.carry_out(
+                settings, lambda: with_approved(settings, topology), name, topology.views.keys()
+            )
         except PlanError as error:
             failed.append(error)
     if failed:

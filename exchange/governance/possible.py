@@ -13,6 +13,7 @@ from typing import Final
 from exchange.errors import GovernanceError
 from exchange.governance import authority, objection
 from exchange.governance.objection import Objection, Place
+from exchange.governance.proposal import with_own_view
 from exchange.governance.request import Event, Request, advance
 from exchange.topology.model import Topology
 
@@ -30,6 +31,7 @@ def acts(
 
     is_renewed: whether a renewal of it is asked for.
     """
+    topology = with_own_view(topology, request)
     found = [
         event.value for event in _BY_PEOPLE if _passes(partial(_try, topology, actor, request, event, now))
     ]

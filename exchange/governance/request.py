@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, Field, JsonValue
 from exchange.errors import GovernanceError, NotAllowedError
 from exchange.model import Model
 from exchange.topology.model import ExpectedRecords
+from exchange.view import ViewSpec
 
 
 class State(StrEnum):
@@ -115,6 +116,10 @@ class Request(Model):
     route: Route = Route.AUTHORITY
     subscriber: str
     view: str
+    proposed: ViewSpec | None = Field(
+        default=None,
+        description="The view itself, where no topology declares it; null: one that is declared.",
+    )
     purpose: str = ""
     legal_basis: str = ""
     until: dt.date | None = None

@@ -8,6 +8,7 @@ from typing import Final
 
 from exchange.errors import LoginError, NoRoleError, NotAllowedError
 from exchange.governance.objection import Objection
+from exchange.governance.proposal import with_own_view
 from exchange.governance.request import Request
 from exchange.model import Label
 from exchange.plan import quarantine_topic, raw_topic, view_topic
@@ -141,7 +142,8 @@ def sight(topology: Topology, caller: Caller) -> Sight:
 
 def sees_request(topology: Topology, caller: Caller, request: Request) -> bool:
     """Return whether a request is shown: to who asks for it, and to who answers for its source."""
-    return request.requester == caller.name or _is_party(topology, caller, request.subscriber, request.view)
+    with_it = with_own_view(topology, request)
+    return request.requester == caller.name or _is_party(with_it, caller, request.subscriber, request.view)
 
 
 def sees_objection(topology: Topology, caller: Caller, objection: Objection) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from exchange.governance import clock
+from exchange.governance.proposal import with_own_view
 from exchange.governance.request import Request
 from exchange.model import Label, Model
 from exchange.plan import view_topic
@@ -99,8 +100,9 @@ def overdue(requests: Iterable[Request], topology: Topology, now: dt.datetime) -
     counts: dict[str, int] = {}
     for request in requests:
         late = clock.notice(request, now, topology.governance) in _LATE
-        if late and request.view in topology.views:
-            department = topology.steward_department(topology.views[request.view].resource)
+        view = with_own_view(topology, request).views.get(request.view) if late else None
+        if view is not None:
+            department = topology.steward_department(view.resource)
             counts[department] = counts.get(department, 0) + 1
     return counts
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -498,6 +499,15 @@ class Topology(Model):
     watch: dict[Name, AnyWatchRule] = Field(
         default={}, description="What of a subscriber's use is told, or stopped, by `exchange watch`."
     )
+
+    def with_views(self, views: Mapping[str, ViewSpec]) -> Self:
+        """Return it with further views; one that it declares stays as it is declared."""
+        further = {name: view for name, view in views.items() if name not in self.views}
+        if not further:
+            return self
+        copied = self.model_copy(update={"views": self.views | further})
+        copied.__dict__.pop("views_by_resource", None)  # a copy takes what was cached along
+        return copied
 
     def databases(self) -> dict[str, System]:
         """Return the systems that are databases."""

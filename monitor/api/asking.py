@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query, Request
 from pydantic import Field, JsonValue
 
 from exchange.contract import Contract
-from exchange.errors import GovernanceError
+from exchange.errors import ConfigError
 from exchange.governance import authority
 from exchange.governance.desk import OPEN
 from exchange.governance.request import Route
@@ -104,7 +104,9 @@ class PreviewAnswer(Model):
     rows: tuple[RowCondition, ...]
     fields: tuple[FieldPreview, ...]
     problems: tuple[str, ...] = Field(description="That are of no one field; with any, nothing is shown.")
-    route: Route | None = Field(description="Whose approval it needs; null without subscriber and view.")
+    route: Route | None = Field(
+        description="Whose approval it needs; null without subscriber, or where the view cannot be."
+    )
     needs_purpose: bool = Field(description="Purpose and legal basis, to be submitted.")
 
 
@@ -121,11 +123,11 @@ def add(app: FastAPI, identity: Identity) -> None:
         """Show what a view, or masks that are only thought of, would make of a made-up record."""
         caller_of(asked)
         topology, contracts = identity.declared.current()
-        return _preview(topology, contracts, given)
+        return _preview(topology, identity.with_grants().views, contracts, given)
 
 
 def _choices(identity: Identity, caller: Caller, given: ChoicesParams) -> Choices:
-    topology = identity.declared.known()
+    topology = identity.with_grants()
     own = caller.departments("requester")
     subscribers = [name for name, one in sorted(topology.subscribers.items()) if one.department in own]
     with identity.store().change() as change:
@@ -175,7 +177,14 @@ def _is_meant(topology: Topology, name: str, text: str) -> bool:
     return any(text.casefold() in one.casefold() for one in (name, *labels))
 
 
-def _preview(topology: Topology, contracts: Mapping[str, Contract], given: PreviewWanted) -> PreviewAnswer:
+def _preview(
+    declared: Topology,
+    granted: Mapping[str, ViewSpec],
+    contracts: Mapping[str, Contract],
+    given: PreviewWanted,
+) -> PreviewAnswer:
+    """Return what a view shows. granted: by name, those that requests have proposed and that are there."""
+    topology = declared.with_views(granted)
     if bool(given.view) == bool(given.resource):
         raise Refused(400, "either a view is wanted, or a resource with fields")
     resource = topology.views[given.view].resource if given.view in topology.views else given.resource
@@ -193,19 +202,25 @@ def _preview(topology: Topology, contracts: Mapping[str, Contract], given: Previ
         rows=spec.rows,
         fields=tuple(_field(one, spec, key=one.path in contract.key) for one in found.fields),
         problems=found.problems,
-        route=_route(topology, contracts, given),
+        route=_route(topology, contracts, given, spec, is_proposed=given.view not in declared.views),
         needs_purpose=topology.resources[resource].share == "conditional",
     )
 
 
-def _route(topology: Topology, contracts: Mapping[str, Contract], given: PreviewWanted) -> Route | None:
-    if not given.view or not given.subscriber:
+def _route(
+    topology: Topology,
+    contracts: Mapping[str, Contract],
+    given: PreviewWanted,
+    view: ViewSpec,
+    *,
+    is_proposed: bool,
+) -> Route | None:
+    if not given.subscriber or topology.resources[view.resource].share == "none":
         return None
     try:
-        authority.expect_shareable(topology, given.subscriber, given.view)
-    except GovernanceError:
+        return authority.route_to(given.subscriber, view, topology, contracts, is_proposed=is_proposed)
+    except ConfigError:
         return None
-    return authority.route_of(given.subscriber, given.view, topology, contracts)
 
 
 def _field(one: Previewed, spec: ViewSpec, *, key: bool) -> FieldPreview:

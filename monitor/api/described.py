@@ -9,6 +9,7 @@ from typing import Final
 from exchange.errors import GovernanceError
 from exchange.governance import authority, force
 from exchange.governance.possible import acts
+from exchange.governance.proposal import with_own_view
 from exchange.governance.request import Event, Request, State
 from exchange.topology.model import Topology
 from monitor.api.request_models import Described, Word
@@ -34,6 +35,7 @@ def described(
 
     renewed: requests whose renewal is asked for.
     """
+    topology = with_own_view(topology, request)
     found = acts(topology, actor, request, now, is_renewed=request.id in renewed)
     view = topology.views.get(request.view)
     return Described(

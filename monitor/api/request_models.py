@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import AwareDatetime, BeforeValidator, Field, JsonValue
 
 from exchange.governance.clock import ZONE, Notice
+from exchange.governance.desk import Asked
 from exchange.governance.request import Request, Route, State
 from exchange.governance.store import Decision
-from exchange.model import Model
+from exchange.model import Label, Model
 from exchange.topology.model import ExpectedRecords
+from exchange.view import RowCondition, ViewSpec
 
 Word = Literal["submit", "approve", "return", "withdraw", "end", "renew", "certify"]
 _LONGEST_ID = 2**31 - 1
 _LONGEST_NAME = 200
 _LONGEST_TEXT = 2000
+_MOST_FIELDS = 1000
+_MOST_ROWS = 100
 
 
 def _only_texts(value: object) -> object:
@@ -32,6 +36,21 @@ Text = Annotated[str, Field(max_length=_LONGEST_TEXT, pattern=r"^[^\x00]*$")]
 NameFilter = Annotated[str, Field(max_length=_LONGEST_NAME)]
 
 
+class Proposed(Model):
+    """A view that is not declared, written as topology.yaml writes one; the request's view is its name."""
+
+    label: Label | None = Field(default=None, description="Not given: the last part of its name.")
+    fields: dict[NameFilter, JsonValue] = Field(max_length=_MOST_FIELDS, description="Field → mask.")
+    rows: tuple[RowCondition, ...] = Field(
+        default=(), max_length=_MOST_ROWS, description="Conditions that a row must all meet."
+    )
+    delay_budget_ms: int | None = Field(default=None, ge=1)
+
+    def written(self) -> dict[str, Any]:
+        """Return it as it would stand in a file."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
 class Described(Model):
     """A request at one version, with its deadline."""
 
@@ -41,6 +60,7 @@ class Described(Model):
     route: Route
     subscriber: str
     view: str
+    proposed: ViewSpec | None = Field(description="The view itself, where the request proposes it.")
     purpose: str
     legal_basis: str
     until: dt.date | None
@@ -123,12 +143,18 @@ class Draft(Model):
 
     subscriber: str = Field(min_length=1, max_length=63)
     view: str = Field(min_length=1, max_length=_LONGEST_NAME)
+    proposed: Proposed | None = Field(default=None, description="For a view that is not there yet.")
     purpose: Text = ""
     legal_basis: Text = ""
     until: Day = Field(default=None, description="Last day of access; null: no end.")
     expected_records_per_day: ExpectedRecords | None = Field(
         default=None, description="Records of the view that are expected to be taken."
     )
+
+    def asked(self) -> Asked:
+        """Return what is asked for."""
+        proposed = None if self.proposed is None else self.proposed.written()
+        return Asked(**self.model_dump(exclude={"proposed"}), proposed=proposed)
 
 
 class Act(Model):
@@ -140,11 +166,13 @@ class Act(Model):
     legal_basis: Text | None = Field(default=None, description="For submit: mended.")
     until: Day = Field(default=None, description="For submit and renew: last day of access.")
     expected_records_per_day: ExpectedRecords | None = Field(default=None, description="For submit: mended.")
+    proposed: Proposed | None = Field(default=None, description="For submit, where one is proposed: mended.")
 
     def changes(self) -> dict[str, Any]:
         """Return what a requester mends."""
         names = ("purpose", "legal_basis", "until", "expected_records_per_day")
         given = {name: getattr(self, name) for name in names}
+        given["proposed"] = None if self.proposed is None else self.proposed.written()
         return {name: value for name, value in given.items() if value is not None}
 
 

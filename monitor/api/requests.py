@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from exchange.cluster import ADMIN
 from exchange.errors import ExchangeError, StaleError
 from exchange.governance.certify import certify, problem_of, text_of
-from exchange.governance.desk import OPEN, Asked, Desk
+from exchange.governance.desk import OPEN, Desk
 from exchange.governance.export import csv_lines, decisions_after
 from exchange.governance.force import CHANGING_ACCESS, give_access
 from exchange.governance.request import Event, State
@@ -138,11 +138,10 @@ class OnlineDesk:
         topology = self.identity.declared.current()[0]
         try:
             with self.turn:
-                told = give_access(self.identity.settings, topology, [subscriber])
+                return give_access(self.identity.settings, topology, [subscriber])
         except ExchangeError as error:
             self.soon(True)
             return [f"{error}; the next sweep tries again"]
-        return [f"not in force: {one}" for one in told]
 
 
 def add(app: FastAPI, online: OnlineDesk) -> None:
@@ -202,7 +201,7 @@ def _add_doing(app: FastAPI, online: OnlineDesk) -> None:
     @app.post("/api/requests", tags=["requests"], status_code=201, responses=_ERRORS)
     def new(draft: Draft, asked: Request) -> Done:
         """Draft a request for a view."""
-        wanted = Asked(**draft.model_dump())
+        wanted = draft.asked()
         caller = caller_of(asked)
         return online.carry_out(caller, lambda desk: desk.new(caller.name, wanted, now()))
 

@@ -449,6 +449,7 @@ def test_pages_of_a_long_list_are_turned(page: Page, console: str, many: str) ->
 
 
 ASKED_VIEW = "population.person.school"
+PROPOSED_VIEW = "population.person.contact"
 REQUEST_PAGES = {"requests": "Requests", "inbox": "Inbox", "grants": "Grants", "ask": "Ask for a view"}
 STRANGER = "Only a requester asks for views"
 
@@ -523,13 +524,7 @@ def ask_for_the_view(visitor: Visitor) -> None:
     expect(seen.filter(has_text="mobile").first).to_contain_text("hidden")
     visitor.check("ask-en")
     page.get_by_role("button", name="Try other masks").click()
-    page.get_by_label("Mask of mobile", exact=True).select_option("clear")
-    expect(page.locator("[data-test=preview]")).to_contain_text("shows mobile (mobile) clear; mask it")
-    expect(page.get_by_role("button", name="Go on")).to_be_disabled()
-    page.get_by_label("Mask of mobile", exact=True).select_option("partial")
-    expect(page.locator("[data-test=preview]")).to_contain_text("1**********")
-    expect(page.locator("[data-test=lines]")).to_contain_text('mobile: {"kind":"partial"')
-    visitor.check("ask-own-en")
+    expect(page.locator("main form")).to_contain_text("You propose a view of your own")
     page.get_by_role("button", name="Back to the view").click()
     page.get_by_role("button", name="Go on").click()
     page.get_by_label("Purpose").fill("核验")
@@ -545,6 +540,50 @@ def ask_for_the_view(visitor: Visitor) -> None:
     expect(page.locator("main dl").first).to_contain_text("5,000 records a day")
     expect(page.locator("[data-test=act-withdraw]")).to_be_visible()
     expect(page.locator("[data-test=act-approve]")).to_have_count(0)
+
+
+def propose_a_view(visitor: Visitor) -> None:
+    page = visitor.go("ask", "Ask for a view")
+    page.locator("select[name=view]").select_option(ASKED_VIEW)
+    page.get_by_role("button", name="Try other masks").click()
+    page.get_by_label("Mask of mobile", exact=True).select_option("clear")
+    expect(page.locator("[data-test=preview]")).to_contain_text("shows mobile (mobile) clear; mask it")
+    expect(page.get_by_role("button", name="Go on")).to_be_disabled()
+    page.get_by_label("Mask of mobile", exact=True).select_option("partial")
+    expect(page.locator("[data-test=preview]")).to_contain_text("1**********")
+    page.get_by_label("Beginnings or values of condition 1").fill("3301, 3302")
+    page.get_by_role("button", name="Add a condition").click()
+    expect(page.get_by_role("button", name="Go on")).to_be_disabled()
+    page.get_by_role("button", name="Remove condition 2").click()
+    page.get_by_label("Name of the new view").fill("contact")
+    expect(page.locator("main")).to_contain_text("region_code: 3301…, 3302…")
+    visitor.check("ask-own-en")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_label("Purpose").fill("核验")
+    page.get_by_label("Legal basis").fill("第六条")
+    page.keyboard.press("Enter")
+    expect(page.locator("main form")).to_contain_text(PROPOSED_VIEW)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("[data-test=state]")).to_have_text("at the steward")
+    expect(page.locator("[data-test=proposed]")).to_contain_text("none is declared")
+
+
+def test_view_of_ones_own_is_proposed_looked_at_and_granted(
+    browser: Browser, console: str, stack: Stack, sessions: dict[str, str]
+) -> None:
+    with visiting(browser, console, sessions["li-na"]) as li_na:
+        propose_a_view(li_na)
+    with visiting(browser, console, sessions["wang-wei"], "zh-CN") as wang_wei:
+        page = wang_wei.go("inbox", "待办")
+        page.locator("tbody tr").filter(has_text=PROPOSED_VIEW).get_by_role("link").first.click()
+        expect(page.locator("[data-test=proposed]")).to_contain_text("该视图由本申请提出")
+        expect(page.locator("[data-test=preview]")).to_contain_text("1**********")
+        expect(page.locator("main")).to_contain_text("3301…, 3302…")
+        wang_wei.check("request-proposed-zh")
+        page.locator("[data-test=act-approve]").click()
+        page.locator("main form").get_by_role("button").first.click()
+        expect(page.locator("[data-test=told]")).to_contain_text("已授权")
+        assert "tax" in stack.admin.readers_of(f"share.{PROPOSED_VIEW}")
 
 
 def test_view_is_asked_for_granted_and_ended_with_a_certificate(

@@ -524,6 +524,45 @@ def test_a_request_is_granted_and_ended_over_http(bus: Bus, asked: dict[str, Any
     assert "school" not in bus.stack.admin.readers_of(f"share.{VIEW}")
 
 
+def test_a_proposed_view_is_shown_to_who_decides_and_in_force_when_the_answer_comes(bus: Bus) -> None:
+    view = "population.person.asked"
+    proposed = {"fields": {"id_number": "token", "full_name": "redact"}, "rows": []}
+    body = {"subscriber": "school", "view": view, "purpose": "p", "legal_basis": "l", "proposed": proposed}
+    with (
+        bus.client("requester") as li_na,
+        bus.client("steward") as wang_wei,
+        bus.client("foreign") as foreign,
+    ):
+        clear = proposed | {"fields": {"id_number": "token", "full_name": "clear"}}
+        refused = li_na.post("/api/requests", json=body | {"proposed": clear})
+        assert (refused.status_code, "fields.full_name" in refused.json()["detail"]) == (409, True)
+        assert foreign.post("/api/requests", json=body).status_code == 403
+        draft = li_na.post("/api/requests", json=body).json()
+        at = f"/api/requests/{draft['id']}"
+        asked = li_na.post(f"{at}/submit", json={"version": 1}).json()
+        assert (asked["state"], asked["route"]) == ("submitted", "steward")
+        assert foreign.get(at).status_code == 404
+        shown = wang_wei.get(at).json()
+        assert (shown["resource"], shown["is_view_changed"]) == ("population.person", False)
+        assert shown["acts"] == ["approve", "return"]
+        assert shown["proposed"]["fields"]["full_name"] == {"kind": "redact", "text": "***"}
+        answer = wang_wei.post(f"{at}/approve", json={"version": 2})
+        assert answer.status_code == 200, answer.text
+        granted = answer.json()
+        assert (granted["state"], "snapshot start population" in granted["notes"][0]) == ("granted", True)
+        assert "school" in bus.stack.admin.readers_of(f"share.{view}")
+        assert bus.run("plan").returncode == 0
+        wait_for(
+            lambda: [one["view"] for one in li_na.get("/api/requests/choices?text=asked").json()["views"]],
+            "others may ask for it",
+        )
+        known = li_na.post("/api/requests/preview", json={"view": view, "subscriber": "school"}).json()
+        assert (known["route"], known["problems"]) == ("steward", [])
+        ended = wang_wei.post(f"{at}/end", json={"version": 3, "reason": "over"}).json()
+        assert (ended["state"], ended["is_certified"]) == ("revoked", True)
+        assert "school" not in bus.stack.admin.readers_of(f"share.{view}")
+
+
 def test_the_end_of_a_grant_is_certified_and_bars_no_later_one(bus: Bus, asked: dict[str, Any]) -> None:
     at = f"/api/requests/{asked['id']}"
     with bus.client("steward") as wang_wei, bus.client("foreign") as foreign:

@@ -1,6 +1,7 @@
 /** Requests and grants as the monitor answers; see monitor/api/request_models.py and monitor/api/asking.py. */
 import { ref } from 'vue'
 import type { Label, Showing } from './api'
+import type { Mask } from './MaskChoice.vue'
 import { language, number, t, type Word } from './words'
 
 export type State =
@@ -14,6 +15,12 @@ export interface Due {
   notice: 'none' | 'reminder' | 'overdue' | 'escalated'
 }
 
+export interface Row {
+  field: string
+  prefix: string[]
+  values: string[]
+}
+
 export interface Asked extends Due {
   id: number
   version: number
@@ -21,6 +28,7 @@ export interface Asked extends Due {
   route: Route
   subscriber: string
   view: string
+  proposed: { fields: Record<string, Mask>; rows: Row[] } | null
   purpose: string
   legal_basis: string
   until: string | null
@@ -101,7 +109,7 @@ export interface FieldPreview {
 export interface Preview {
   view: string
   resource: string
-  rows: { field: string; prefix: string[]; values: string[] }[]
+  rows: Row[]
   fields: FieldPreview[]
   problems: string[]
   route: Route | null

@@ -251,7 +251,8 @@ def test_a_role_holds_for_its_own_department_alone(topology: Topology, actor: st
 def test_the_route_follows_share_attribute_whitelist_review_and_grade(topology: Topology) -> None:
     def route(text: str) -> Route:
         loaded = load(text + PEOPLE).topology
-        return authority.route_of("tax", "population.person.basic", loaded, CONTRACTS)
+        view = loaded.views["population.person.basic"]
+        return authority.route_to("tax", view, loaded, CONTRACTS, is_proposed=False)
 
     conditional = "    share: conditional\n"
     assert route(GOOD) == Route.STEWARD
