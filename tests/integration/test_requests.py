@@ -763,6 +763,7 @@ def other_view(bus: Bus) -> Path:
     return file
 
 
+@pytest.mark.slow_faults
 def test_a_topic_of_an_earlier_view_is_not_used_until_it_is_deleted(bus: Bus) -> None:
     """Its records may show more than what is granted; nothing of them is given, by approval or apply."""
     view, topic = "population.person.earlier", "share.population.person.earlier"
