@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
 import sys
 import tempfile
+import textwrap
 import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,31 +26,57 @@ PACKAGES: Final = ("exchange", "connectors", "streams")
 _MARK: Final = b"# cython:"
 
 
+class _NotCompiledError(Exception):
+    """Says why."""
+
+
 def compile_in_place() -> list[Path]:
-    """Compile what is marked, beside itself; return what was made."""
+    """Compile what is marked, beside itself and as many at once as there are cores; return what was made."""
     marked = sources()
     for source in marked:
         for old in (ROOT / source).parent.glob(f"{source.stem}.*.so"):
             old.unlink()
     pure = [source for source in marked if source.suffix == ".py"]
     alone = [[source] for source in marked if source.suffix != ".py"]
-    return [made for group in (pure, *alone) for made in _compile_all(group)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        begun = {source: pool.submit(_compile_apart, source) for source in marked}
+        return [made for group in (pure, *alone) for made in _all_or_none({one: begun[one] for one in group})]
 
 
-def _compile_all(group: list[Path]) -> list[Path]:
-    """Compile all of these or none."""
-    made: list[Path] = []
-    for source in group:
-        began = time.monotonic()
-        try:
-            made.append(_compile(ROOT / source))
-        except (Exception, SystemExit) as error:  # whatever is missing: the way without it is there
-            for built in made:
-                built.unlink()
-            _say(f"  {source}: not compiled ({_reason(error)}), so the slower way is used")
-            return []
-        _say(f"  {source}: compiled in {time.monotonic() - began:.0f} s")
-    return made
+def _all_or_none(begun: Mapping[Path, Future[Path]]) -> list[Path]:
+    """Return what became of these; where one fails, nothing of them is left."""
+    wait(begun.values())
+    failed = {source: error for source, one in begun.items() if (error := one.exception()) is not None}
+    made = [one.result() for source, one in begun.items() if source not in failed]
+    if not failed:
+        return made
+    source, error = next(iter(failed.items()))
+    others = f" and {len(begun) - 1} beside it" if begun.keys() - {source} else ""
+    _say(f"  {source}{others}: not compiled ({error}), so the slower way is used")
+    for built in made:
+        built.unlink()
+    return []
+
+
+def _compile_apart(source: Path) -> Path:
+    """Compile in a process of its own, for compilers change directories. Raises: _NotCompiledError."""
+    began = time.monotonic()
+    command = [sys.executable, __file__, str(source)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        told = run.stderr.strip().splitlines()
+        raise _NotCompiledError(told[-1] if told else f"the compiler ended with {run.returncode}")
+    _say(f"  {source}: compiled in {time.monotonic() - began:.0f} s")
+    return Path(run.stdout)
+
+
+def _compile_one(source: Path) -> None:
+    """Compile, and print what was made; whatever is missing, the way without it is there."""
+    try:
+        made = _compile(ROOT / source)
+    except (Exception, SystemExit) as error:
+        sys.exit(_reason(error))
+    sys.stdout.write(str(made))
 
 
 def sources() -> list[Path]:
@@ -84,7 +115,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return f"{error.name} is not installed"
     told = str(error).strip().splitlines()
-    return told[0] if told else type(error).__name__
+    return textwrap.shorten(told[0], 100, placeholder=" …") if told else type(error).__name__
 
 
 def _say(line: str) -> None:
@@ -112,4 +143,7 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[misc,type-arg]
 
 
 if __name__ == "__main__":
-    compile_in_place()
+    if sys.argv[1:]:
+        _compile_one(Path(sys.argv[1]))
+    else:
+        compile_in_place()

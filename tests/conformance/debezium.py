@@ -60,7 +60,8 @@ class DebeziumEngineSubject(PostgresSubject):
     def _in_kafka(self) -> int:
         """Return how many records the first table's raw topic has, markers of transactions among them."""
         topic = raw_topic(self.name, self.tables[0])
-        consumer = Consumer(self.stack.settings.kafka_client("admin") | {"group.id": "admin.looks"})
+        own = {"group.id": "admin.looks", "log_level": 0}
+        consumer = Consumer(self.stack.settings.kafka_client("admin") | own)
         try:
             ends = consumer.list_topics(topic, 30).topics[topic].partitions
             return sum(consumer.get_watermark_offsets(TopicPartition(topic, at), 30)[1] for at in ends)
