@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from exchange import log
@@ -32,7 +33,7 @@ _log = log.get(__name__)
 class Sweeping:
     """Sweeps as long as the monitor runs; `state` is what the last one came to."""
 
-    def __init__(self, identity: Identity, turn: threading.Lock, stop: threading.Event) -> None:
+    def __init__(self, identity: Identity, turn: AbstractContextManager[Any], stop: threading.Event) -> None:
         """turn: held while access in Kafka is made what the grants say."""
         self._identity = identity
         self._turn = turn

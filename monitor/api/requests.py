@@ -65,8 +65,9 @@ class OnlineDesk:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
-        self.turn = threading.Lock()
-        """Held while access in Kafka is made what the grants say."""
+        self.turn = threading.RLock()
+        """Held while access in Kafka is made what the grants say, from before a decision that changes it: no
+        sweep carries one out before its answer can tell what came of it."""
         self.soon: Callable[[bool], None] = lambda _sweep: None
         """Has the outbox brought into Kafka behind the answer, and a sweep done where access failed."""
 
@@ -237,12 +238,13 @@ def _act(online: OnlineDesk, caller: Caller, id_: int, act: Word, given: Act, ve
     if act == "renew":
         return online.carry_out(caller, lambda desk: desk.renew(caller.name, id_, given.until, now()))
     event = _EVENTS[act]
-    return online.carry_out(
-        caller,
-        lambda desk: desk.act(
-            caller.name, id_, event, version, now(), reason=given.reason, changes=given.changes()
-        ),
-    )
+    with online.turn:
+        return online.carry_out(
+            caller,
+            lambda desk: desk.act(
+                caller.name, id_, event, version, now(), reason=given.reason, changes=given.changes()
+            ),
+        )
 
 
 def _outcome(online: OnlineDesk, caller: Caller, one: OneDecision) -> Outcome:

@@ -391,4 +391,5 @@ def answers(client: Redis) -> bool:
 
 
 def assert_says_once(running: Running) -> None:
+    wait_for(lambda: "receipts_unseen" in running.text(), "what Redis failed at, said behind the answer")
     assert running.text().count("receipts_unseen") == 1
