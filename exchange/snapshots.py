@@ -24,6 +24,8 @@ from exchange.snapshot_orders import SnapshotOrder, SnapshotOrders, Wish, give
 from exchange.suggest import did_you_mean
 from exchange.tablemark import TableMark
 
+SNAPSHOTTED_KIND: Final = "postgres"
+"""Of systems whose tables can be read again beside the stream."""
 _FIGURES: Final = ("snapshot_rows_per_s", "snapshot_hint")
 
 
@@ -188,7 +190,7 @@ def _resource(plan: PublishedPlan, system: str, table: str) -> PlannedResource:
     if system not in kinds:
         msg = f"the published plan has no system {did_you_mean(system, kinds)}"
         raise PlanError(msg)
-    if kinds[system] != "postgres":
+    if kinds[system] != SNAPSHOTTED_KIND:
         msg = (
             f"system {system}: a snapshot beside the stream is for PostgreSQL, this is a system of kind "
             f"{kinds[system]}"

@@ -11,6 +11,7 @@ from pydantic import Field
 from exchange.heartbeat import TTL_S
 from exchange.model import Model
 from exchange.plan import PublishedPlan
+from exchange.position import writer_id
 
 _GRACE_MS: Final = 2 * TTL_S * 1000
 """A heartbeat comes every second or two; whoever is alive is heard of within this."""
@@ -34,7 +35,7 @@ class Silent(Model):
 def expected_of(plan: PublishedPlan) -> dict[tuple[str, str], str]:
     """Return stage and writer of each process that a plan needs, without workers → what starts it."""
     captured = {resource.system for resource in plan.resources}
-    found = {("capture", f"cdc-{name}"): f"exchange connect {name}" for name in sorted(captured)}
+    found = {("capture", writer_id(name)): f"exchange connect {name}" for name in sorted(captured)}
     for delivery in plan.deliveries:
         if delivery.views:
             command = f"exchange deliver {delivery.subscriber}"

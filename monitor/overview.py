@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from exchange.model import Label, Model
 from exchange.plan import PublishedPlan
+from exchange.position import writer_id
 from monitor.api.models import BalanceSummary, PartHealth, Route, SubscriberPosition, Trend
 from monitor.expected import Silent
 
@@ -118,7 +119,7 @@ def system_of(topic: str) -> str:
 
 
 def _troubles(route: Route, halted: set[str], stopped: set[str], dead: set[str]) -> tuple[Trouble, ...]:
-    connector = f"cdc-{system_of(route.topic)}"
+    connector = writer_id(system_of(route.topic))
     seen: dict[Trouble, bool] = {
         "halted": route.topic in halted or route.view_topic in halted or connector in stopped,
         "silent": connector in dead or "stream" in dead,

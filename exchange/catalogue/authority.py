@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -12,7 +11,7 @@ from exchange.catalogue.elements import Claim
 from exchange.catalogue.entry import ENDS, Content, Entry, Event, advance, step_of
 from exchange.catalogue.sheet import Sheet
 from exchange.errors import GovernanceError
-from exchange.governance.authority import expect_held
+from exchange.governance.authority import expect_held, passes
 from exchange.governance.request import Who
 from exchange.identity.caller import Caller
 from exchange.topology.model import Topology
@@ -56,15 +55,6 @@ def acts(topology: Topology, actor: str, sheet: Sheet, now: dt.datetime) -> tupl
     if sheet.entry is not None:
         found += [event.value for event in _BY_PEOPLE if passes(partial(judge, sheet.entry, event))]
     return tuple(found)
-
-
-def passes(judge: Callable[[], None]) -> bool:
-    """Return whether a rule lets something through."""
-    try:
-        judge()
-    except GovernanceError:
-        return False
-    return True
 
 
 def sees_draft(topology: Topology, caller: Caller, resource: str) -> bool:

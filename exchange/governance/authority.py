@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from exchange.contract import Contract
@@ -16,6 +16,15 @@ from exchange.topology.model import Topology
 from exchange.view import Shown, ViewSpec, compile_view
 
 _TELLS_NOTHING: Final = (Null, Omit, Redact, Token)
+
+
+def passes(judge: Callable[[], None]) -> bool:
+    """Return whether a rule lets something through: what is offered is what would not be refused."""
+    try:
+        judge()
+    except GovernanceError:
+        return False
+    return True
 
 
 def expect_person(topology: Topology, actor: str) -> None:

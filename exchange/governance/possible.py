@@ -6,11 +6,9 @@ No I/O.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from exchange.errors import GovernanceError
 from exchange.governance import authority, objection
 from exchange.governance.objection import Objection, Place
 from exchange.governance.proposal import with_own_view
@@ -33,11 +31,15 @@ def acts(
     """
     topology = with_own_view(topology, request)
     found = [
-        event.value for event in _BY_PEOPLE if _passes(partial(_try, topology, actor, request, event, now))
+        event.value
+        for event in _BY_PEOPLE
+        if authority.passes(partial(_try, topology, actor, request, event, now))
     ]
-    if _passes(lambda: authority.expect_renewable(topology, actor, request, is_asked_for=is_renewed)):
+    if authority.passes(
+        lambda: authority.expect_renewable(topology, actor, request, is_asked_for=is_renewed)
+    ):
         found.append(RENEW)
-    if _passes(lambda: authority.expect_certifiable(topology, actor, request)):
+    if authority.passes(lambda: authority.expect_certifiable(topology, actor, request)):
         found.append(CERTIFY)
     return tuple(found)
 
@@ -53,7 +55,7 @@ def objection_acts(
         authority.expect_objection_step(topology, actor, one, event)
         objection.advance(one, event, actor, now, answer="any", correction=later)
 
-    return tuple(event for event in objection.Event if _passes(partial(judge, event)))
+    return tuple(event for event in objection.Event if authority.passes(partial(judge, event)))
 
 
 def _try(topology: Topology, actor: str, request: Request, event: Event, now: dt.datetime) -> None:
@@ -64,11 +66,3 @@ def _try(topology: Topology, actor: str, request: Request, event: Event, now: dt
         authority.expect_shareable(topology, request.subscriber, request.view)
         request = request.model_copy(update={"until": None})
     advance(request, event, actor, now, "any")
-
-
-def _passes(judge: Callable[[], None]) -> bool:
-    try:
-        judge()
-    except GovernanceError:
-        return False
-    return True

@@ -12,6 +12,7 @@ from typing import Any, Final
 from exchange.alerting.rules import Kind
 from exchange.apply.access import STREAM_GROUP
 from exchange.plan import PublishedPlan, delivery_group
+from exchange.position import writer_id
 from monitor.alerts.seen import Condition, Heartbeat, Seen
 from monitor.balance import Problem
 
@@ -78,7 +79,7 @@ def _expected(plan: PublishedPlan) -> Iterator[tuple[str, str, str]]:
     used = {resource.system for resource in plan.resources}
     for system in plan.systems:
         if system.name in used and system.kind != "files":
-            yield "capture", f"cdc-{system.name}", system.name
+            yield "capture", writer_id(system.name), system.name
     for delivery in plan.deliveries:
         if delivery.views:
             yield "deliver", f"deliver-{delivery.subscriber}", delivery.subscriber
@@ -149,7 +150,7 @@ def refused_share(routes: Any) -> dict[str, float]:
 def _retained(seen: Seen) -> Iterator[Condition]:
     if seen.plan is None:
         return
-    limits = {f"cdc-{system.name}": system for system in seen.plan.systems}
+    limits = {writer_id(system.name): system for system in seen.plan.systems}
     for worker in seen.workers or ():
         figures, system = worker.get("figures"), limits.get(str(worker["writer"]))
         if system is None or not isinstance(figures, dict):

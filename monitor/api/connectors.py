@@ -11,10 +11,13 @@ from pydantic import Field, JsonValue
 
 from exchange import snapshot_desk
 from exchange.alerting.alert import Alert
+from exchange.governance.authority import expect_operator, passes
 from exchange.identity.caller import Caller, acting
 from exchange.model import Label, Model
 from exchange.plan import PlannedSystem, PublishedPlan
+from exchange.position import writer_id
 from exchange.snapshot_desk import Act, Asked
+from exchange.snapshots import SNAPSHOTTED_KIND
 from monitor.api.gate import person_of
 from monitor.api.models import Problem
 from monitor.api.problem import Refused
@@ -23,7 +26,6 @@ from monitor.snapshots import Board, Progress
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {code: {"model": Problem} for code in (401, 403, 404, 409)}
 _LONGEST_NAME: Final = 200
-_TAKES_SNAPSHOTS: Final = "postgres"
 _MOST_ALERTS: Final = 1000
 
 Name = Annotated[str, Field(max_length=_LONGEST_NAME)]
@@ -179,12 +181,11 @@ def _name(system: PlannedSystem) -> str:
 
 
 def _may(identity: Identity, caller: Caller | None, system: str) -> bool:
-    """Return whether the caller may order; the order itself is judged by exchange/snapshot_desk.py."""
+    """Return whether an order of the caller would be let through."""
     if caller is None:
         return False
-    declared = identity.declared.known().systems.get(system)
-    runs = not {"operations", "administrator"}.isdisjoint(caller.roles)
-    return runs or (declared is not None and declared.department in caller.departments("steward"))
+    topology = acting(identity.declared.known(), caller)
+    return passes(lambda: expect_operator(topology, caller.name, system))
 
 
 def _errors(newest_first: Iterable[Alert]) -> dict[str, LastError]:
@@ -209,13 +210,13 @@ def _connector(
     return Connector(
         system=system.name,
         kind=system.kind,
-        writer=f"cdc-{system.name}",
+        writer=writer_id(system.name),
         tables=tuple(
             Table(table=one.table, resource=one.name, views=tuple(view.name for view in one.views))
             for one in plan.resources
             if one.system == system.name
         ),
-        takes_snapshots=system.kind == _TAKES_SNAPSHOTS,
+        takes_snapshots=system.kind == SNAPSHOTTED_KIND,
         may_order=may,
         first_snapshot=None if first is None else FirstSnapshot(table=first.table, rows=first.rows),
         snapshot=None if snapshot is None else Snapshot(**asdict(snapshot)),

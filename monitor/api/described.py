@@ -1,18 +1,25 @@
-"""A request as the API shows it to somebody: with what it is about, and what they may do with it. No I/O."""
+"""A request as the API shows it to somebody: with what it is about, and what they may do with it. No I/O.
+
+The history of objections and entries is shown like that of requests.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Container
-from typing import Final
+from collections.abc import Container, Iterable
+from typing import Final, TypeVar
 
 from exchange.errors import GovernanceError
 from exchange.governance import authority, force
 from exchange.governance.possible import acts
 from exchange.governance.proposal import with_own_view
 from exchange.governance.request import Event, Request, State
+from exchange.governance.store import Decision
+from exchange.model import Model
 from exchange.topology.model import Topology
 from monitor.api.request_models import Described, Word
+
+HappenedT = TypeVar("HappenedT", bound=Model)
 
 WORDS: Final[dict[str, Word]] = {
     Event.SUBMIT: "submit",
@@ -68,3 +75,9 @@ def _is_same(request: Request, topology: Topology) -> bool:
     except GovernanceError:
         return False
     return True
+
+
+def history(shown_as: type[HappenedT], done: Iterable[Decision]) -> tuple[HappenedT, ...]:
+    """Return decisions, in their order, with what a kind of history shows of each."""
+    fields = set(shown_as.model_fields)
+    return tuple(shown_as(**one.model_dump(include=fields)) for one in done)

@@ -9,17 +9,18 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, Path, Query, Request, Response
 
 from exchange.catalogue import check
-from exchange.catalogue.authority import acts, expect_settles, passes, seen, sees_draft
+from exchange.catalogue.authority import acts, expect_settles, seen, sees_draft
 from exchange.catalogue.desk import CatalogueDesk
 from exchange.catalogue.entry import Content, Event, State
 from exchange.catalogue.registered import registered_version
 from exchange.catalogue.search import search
 from exchange.catalogue.sheet import Sheet, fields_of
-from exchange.cluster import ADMIN
 from exchange.errors import ExchangeError, StaleError
+from exchange.governance.authority import passes
 from exchange.governance.store import done_about
 from exchange.identity.caller import Caller, acting
 from exchange.model import Label
+from monitor.api.described import history
 from monitor.api.entry_models import (
     ClaimOfEntry,
     Entries,
@@ -123,12 +124,8 @@ class EntriesOnline:
         return self._carried_out(resource, do, [])
 
     def _carried_out(self, resource: str, do: Callable[[], None], notes: list[str]) -> EntryDone:
-        """Do something at the desk; decision or refusal come into Kafka behind the answer."""
-        self._online.identity.settings.kafka_client(ADMIN)  # without the admin's password neither would
-        try:
+        with self._online.relayed():
             do()
-        finally:
-            self._online.soon(False)
         return EntryDone(**self.detail(resource).model_dump(), notes=tuple(notes))
 
     def _registered(self, resource: str) -> tuple[int | None, list[str]]:
@@ -178,8 +175,7 @@ class EntriesOnline:
 
     def _history(self, resource: str) -> tuple[Happened, ...]:
         with self._store.beside() as connection:
-            done = done_about(connection, f"entry {resource}")
-        return tuple(Happened(**one.model_dump(include=set(Happened.model_fields))) for one in done)
+            return history(Happened, done_about(connection, f"entry {resource}"))
 
 
 def add(app: FastAPI, online: OnlineDesk) -> None:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Request, Response
 
-from exchange.cluster import ADMIN
 from exchange.errors import GovernanceError, StaleError
 from exchange.governance import objection
 from exchange.governance.desired import merged
@@ -25,6 +24,7 @@ from exchange.governance.store import done_about
 from exchange.identity.caller import Caller, acting, sees_objection
 from exchange.topology.file import today
 from exchange.topology.model import Topology
+from monitor.api.described import history
 from monitor.api.gate import caller_of
 from monitor.api.models import Problem
 from monitor.api.objection_models import (
@@ -103,13 +103,12 @@ class ObjectionsOnline:
         store = self._identity.store()
         with store.beside() as connection:
             done = done_about(connection, f"objection {one.id}")
-        history = (Happened(**each.model_dump(include=set(Happened.model_fields))) for each in done)
         desk = ObjectionDesk(store, acting(self._identity.declared.known(), caller), today())
         return Detail(
             **self.described(caller, one).model_dump(),
             raw_offset=one.change.offset,
             texts=_texts(desk, caller, one),
-            history=tuple(history),
+            history=history(Happened, done),
         )
 
     def file(self, caller: Caller, about: Objected) -> Objection:
@@ -152,12 +151,9 @@ class ObjectionsOnline:
     def _carried_out(
         self, topology: Topology, caller: Caller, do: Callable[[ObjectionDesk], Objection]
     ) -> Objection:
-        """Do something at the desk; decision, refusal and marker come into Kafka behind the answer."""
-        self._identity.settings.kafka_client(ADMIN)  # without the admin's password none of them would
-        try:
+        """Do something at the desk; a correction's marker comes into Kafka with the decision."""
+        with self._online.relayed():
             return do(ObjectionDesk(self._identity.store(), acting(topology, caller), today()))
-        finally:
-            self._online.soon(False)
 
 
 def add(app: FastAPI, online: OnlineDesk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -21,7 +22,7 @@ from exchange.governance.request import Request as Stored
 from exchange.governance.store import Decision, done_to
 from exchange.identity.caller import Caller, acting, sees_request
 from monitor.api import asking, problem
-from monitor.api.described import described, waits
+from monitor.api.described import described, history, waits
 from monitor.api.gate import caller_of
 from monitor.api.models import Problem
 from monitor.api.problem import Refused
@@ -95,26 +96,33 @@ class OnlineDesk:
         settings = self.identity.settings
         with self.identity.store().beside() as connection:
             done = done_to(connection, request.id)
-        history = [Happened(**one.model_dump(include=set(Happened.model_fields))) for one in done]
         certificate = None
         if request.certificate is not None:
             told = {name: str(request.certificate.get(name, "")) for name in Certified.model_fields}
             certificate = Certified(**told | {"problem": problem_of(settings, request)})
         shown = self.described(caller, [request])[0]
-        return Detail(**shown.model_dump(), history=tuple(history), certificate=certificate)
+        return Detail(**shown.model_dump(), history=history(Happened, done), certificate=certificate)
+
+    @contextmanager
+    def relayed(self) -> Iterator[None]:
+        """Have what is decided or refused within brought into Kafka, behind the answer.
+
+        Raises: ConfigError without the admin's password, without which none of it would be.
+        """
+        self.identity.settings.kafka_client(ADMIN)
+        try:
+            yield
+        finally:
+            self.soon(False)
 
     def carry_out(self, caller: Caller, do: Callable[[Desk], Stored]) -> Done:
         """Do something, and bring it into force; `notes` tell what is not in force yet, and why.
 
         Raises: GovernanceError when it is refused, which is written down too.
         """
-        settings = self.identity.settings
-        settings.kafka_client(ADMIN)  # without the admin's password nothing could be brought into force
-        desk = self.desk(caller)
-        try:
+        with self.relayed():
+            desk = self.desk(caller)
             after = do(desk)
-        finally:
-            self.soon(False)
         notes = self._give_access(after.subscriber) if after.state in CHANGING_ACCESS else []
         if after.state == State.REVOKED and after.certificate is None:
             after, more = self._certified(caller, desk, after)

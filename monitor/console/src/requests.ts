@@ -147,7 +147,7 @@ export const ROUTES: Record<Route, Word> = {
 /** What the page of a request is to say first: why a new one is still a draft. */
 export const carried = ref('')
 
-const EVENTS: Record<string, Word> = {
+export const EVENTS: Record<string, Word> = {
   new: 'eventNew',
   submit: 'eventSubmit',
   approve: 'eventApprove',
@@ -169,11 +169,6 @@ const DELIVERIES: Record<string, Word> = {
 }
 
 const NOTICES = { none: 'dueOn', reminder: 'dueSoon', overdue: 'dueOver', escalated: 'dueEscalated' } as const
-
-export function eventText(event: string): string {
-  const word = EVENTS[event]
-  return word === undefined ? event : t(word)
-}
 
 export function deliveryText(kind: string): string {
   const word = DELIVERIES[kind]
