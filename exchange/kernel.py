@@ -188,6 +188,7 @@ DELETE = cython.declare(longlong, ord("d"))
 
 
 @cython.auto_pickle(False)
+@cython.final
 @cython.cclass
 class Kernel:
     """A contract and its views, compiled for one pair of raw schemas. For use by one thread at a time."""
@@ -324,6 +325,7 @@ class Kernel:
         return self.fixed_bytes + (index[row * 8 + 5] + 3 * index[row * 8 + 3]) * self.copies
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def walk(
         self,
         block: ReadBlock,
@@ -428,6 +430,7 @@ class Kernel:
     # Reading
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def read(
         self,
         p: p_uchar,
@@ -713,6 +716,7 @@ class Kernel:
     # Judging
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def judge(self, p: p_uchar, image: longlong) -> bint:
         """Whether every field of an image keeps the contract."""
         field: Py_ssize_t
@@ -741,6 +745,7 @@ class Kernel:
         return (image * self.column_count + column) * CELL_WIDTH
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def judge_object(self, p: p_uchar, image: longlong, field: Py_ssize_t, cell: Py_ssize_t) -> bint:
         judged: Any = self.objects[self.fields[field * FIELD_WIDTH + PYTHON]]
         if self.cells[cell + IS_NULL]:
@@ -751,6 +756,7 @@ class Kernel:
         return result is not None
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def keeps(self, p: p_uchar, base: Py_ssize_t, cell: Py_ssize_t) -> bint:
         """Whether a value that is there keeps its field's type and rules."""
         kind: longlong = self.fields[base + KIND]
@@ -791,6 +797,7 @@ class Kernel:
         return value <= (self.source_ms + MS_PER_DAY) * 1000
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def text_keeps(
         self,
         p: p_uchar,
@@ -888,6 +895,7 @@ class Kernel:
     # Scope
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def move(self, p: p_uchar, view: Py_ssize_t) -> longlong:
         """Return what the change is to a view: an operation, 0 for nothing; see exchange/reference.py."""
         is_in: bint = self.has_new and self.in_scope(p, view, NEW)
@@ -899,6 +907,7 @@ class Kernel:
         return 0 if was_out else DELETE
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def in_scope(self, p: p_uchar, view: Py_ssize_t, image: longlong) -> bint:
         first: Py_ssize_t = self.views[view * VIEW_WIDTH + CONDITIONS]
         number: Py_ssize_t
@@ -908,6 +917,7 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def holds(self, p: p_uchar, condition: Py_ssize_t, image: longlong) -> bint:
         field: Py_ssize_t = self.conditions[condition]
         table: longlong = self.conditions[condition + 1]
@@ -932,6 +942,7 @@ class Kernel:
     # Writing. Each returns where it stopped, -1 when it could not.
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def write_key(
         self,
         p: p_uchar,
@@ -948,6 +959,7 @@ class Kernel:
         )
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def write_value(
         self,
         p: p_uchar,
@@ -978,6 +990,7 @@ class Kernel:
         return write_long(o, j + 4, self.captured_ms) if self.has_captured_ms else j + 4
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def write_image(
         self,
         p: p_uchar,
@@ -994,6 +1007,7 @@ class Kernel:
         return self.write_ops(p, o, j + 1, room, self.views[base + OPS], self.views[base + OP_COUNT], image)
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def write_ops(
         self,
         p: p_uchar,
@@ -1040,6 +1054,7 @@ class Kernel:
         return j
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def write_op(
         self,
         p: p_uchar,
@@ -1070,6 +1085,7 @@ class Kernel:
         return self.write_made(o, j, room, masked)
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     def write_made(self, o: p_uchar, j: Py_ssize_t, room: Py_ssize_t, made: object) -> Py_ssize_t:
         """Write what Python has encoded; None where its mask failed.
 
@@ -1087,6 +1103,7 @@ class Kernel:
         return j + size
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def take_needles(self, p: p_uchar) -> bint:
         """Collect the sensitive texts of the change; return whether the gate can handle them."""
         number: Py_ssize_t
@@ -1101,6 +1118,7 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def take_needle(self, p: p_uchar, number: Py_ssize_t, image: longlong) -> bint:
         field: Py_ssize_t = self.watched[2 * number]
         slot: longlong = self.watched[2 * number + 1]
@@ -1119,6 +1137,7 @@ class Kernel:
         return self.gate.add(p, self.cells[cell + CONTENT], self.cells[cell + END], number)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def is_clean(self, o: p_uchar, start: Py_ssize_t, end: Py_ssize_t, view: Py_ssize_t) -> bint:
         """Whether a finished record passes the gate."""
         base: Py_ssize_t = view * VIEW_WIDTH

@@ -19,7 +19,8 @@ _MS_PER_MINUTE = cython.declare(cython.longlong, 60_000)
 _READ = cython.declare(cython.int, ord("r"))
 _TOMBSTONE = cython.declare(cython.int, 1)
 
-# Numbers of 64 bits in variables: as literals they would be Python's integers in compiled code too.
+# Numbers of 32 bits and more in variables: as literals they would be Python's integers in compiled code too.
+_U32 = cython.declare(cython.uint, 0xFFFF_FFFF)
 _U64 = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
 _GAMMA = cython.declare(cython.ulonglong, 0x9E37_79B9_7F4A_7C15)
 _FIRST_FACTOR = cython.declare(cython.ulonglong, 0xBF58_476D_1CE4_E5B9)
@@ -193,7 +194,7 @@ def crc32(p: cython.p_uchar, at: cython.Py_ssize_t, size: cython.Py_ssize_t) -> 
         return 0
     if not cython.compiled:
         return zlib.crc32(memoryview(p)[at : at + size])
-    crc: cython.uint = 0xFFFF_FFFF
+    crc: cython.uint = _U32
     end: cython.Py_ssize_t = at + size
     low: cython.uint
     while end - at >= 8:
@@ -217,7 +218,7 @@ def crc32(p: cython.p_uchar, at: cython.Py_ssize_t, size: cython.Py_ssize_t) -> 
     while at < end:
         crc = (crc >> 8) ^ _crc_tables[(crc ^ p[at]) & 0xFF]
         at += 1
-    return crc ^ 0xFFFF_FFFF
+    return crc ^ _U32
 
 
 def _fill_tables() -> None:

@@ -1,5 +1,8 @@
 # Layout and methods for the kernel, which calls them without Python in between.
 
+cimport cython
+
+@cython.final
 cdef class Gate:
     cdef Py_ssize_t count
     cdef Py_ssize_t used

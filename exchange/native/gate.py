@@ -36,6 +36,7 @@ MIN_NEEDLE = cython.declare(longlong, MIN_CHARACTERS)
 
 
 @cython.auto_pickle(False)
+@cython.final
 @cython.cclass
 class Gate:
     """Knows the sensitive texts of one change at a time: reset → add* → is_clean*."""
