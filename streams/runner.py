@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any, Final
 
@@ -18,8 +17,6 @@ from streams.worker import Worker
 
 PRINCIPAL: Final = "worker"
 _BEAT_S: Final = 1.0
-_SWITCH_S: Final = 0.0005
-"""Whoever reads and commits needs Python for moments; the usual 5 ms of waiting for it would add up."""
 _MASK_KEY: Final = "EXCHANGE_MASK_KEY"
 
 _log = log.get(__name__)
@@ -66,7 +63,6 @@ class Runner:
         Raises: RestartError when a new process must go on; ConfigError, PlanError, PartError when a person
             must act.
         """
-        sys.setswitchinterval(_SWITCH_S)
         selfcheck.check_certificate(self._settings)
         with PlanTopic(self._client) as plans, self._registry:
             plan = self._first_plan(plans)

@@ -28,7 +28,6 @@ def main(settings: dict[str, Any]) -> None:
     producer = Producer(
         settings["client"]
         | {
-            "linger.ms": 2,
             "compression.type": "lz4",
             "delivery.report.only.error": True,
             "on_delivery": lambda error, _: failures.append(error),
