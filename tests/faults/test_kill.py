@@ -20,7 +20,7 @@ from tests.trial.bus import CITY, COMMANDS, RAW, Child, TrialBus, Watch
 from tests.trial.load import load
 
 PLANTED = Path(__file__).parent / "planted.py"
-SEEDS = int(os.environ.get("EXCHANGE_FAULT_SEEDS", "20"))
+SEEDS = int(os.environ.get("EXCHANGE_FAULT_SEEDS", "12"))
 FIRST_SEED = int(os.environ.get("EXCHANGE_FIRST_FAULT_SEED", "1"))
 """A failed seed alone: EXCHANGE_FAULT_SEEDS=1 EXCHANGE_FIRST_FAULT_SEED=<seed>."""
 
