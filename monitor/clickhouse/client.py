@@ -61,13 +61,13 @@ class ClickHouse:
         self,
         endpoint: str,
         secrets: Secrets | None = None,
-        database: str = DATABASE,
+        database: str | None = None,
         retention: Retention | None = None,
     ) -> None:
         self.retention = retention or Retention()
         self._endpoint = endpoint
         self._secrets = secrets
-        self._database = database
+        self._database = database or database_of(endpoint)
         self._queries = read_queries() | read_queries("rollups.sql")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clickhouse")
         self._lock_file: int | None = None
@@ -203,6 +203,23 @@ class ClickHouse:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def database_of(endpoint: str) -> str:
+    """Return the database that an endpoint's URL names in its path, `exchange` where it names none.
+
+    Raises: ConfigError for what is not the plain name of a database.
+    """
+    if endpoint.startswith(EMBEDDED):
+        return DATABASE
+    named = urlsplit(endpoint).path.strip("/")
+    if named and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", named):
+        msg = (
+            "EXCHANGE_CLICKHOUSE_URL: wanted http(s)://[user@]host:port/database, with letters, digits and _ "
+            "alone in the database's name"
+        )
+        raise ConfigError(msg)
+    return named or DATABASE
 
 
 def read_queries(file: str = "queries.sql") -> dict[str, str]:
