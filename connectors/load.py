@@ -20,7 +20,7 @@ from connectors.sources.files.steps import first_position, step_batch
 from exchange.errors import ConfigError, PlanError, SourceError
 from exchange.plan import PlannedResource, PublishedPlan
 from exchange.plan_topic import no_plan, read_plan
-from exchange.position import POSITION_SECRET
+from exchange.position import POSITION_SECRET, loader_id
 from exchange.registry import for_writing
 from exchange.settings import Settings
 
@@ -98,7 +98,7 @@ class _Load:
         store = ProgressStore(self._client, system, digests)
         key = store.key(self._resource.name, path, self._rows.mapping)
         with for_writing(self._settings) as registry:
-            writer = writer_for(self._settings, self._plan, system, registry, f"cdc-{system}-load")
+            writer = writer_for(self._settings, self._plan, system, registry, loader_id(system))
             try:
                 writer.begin()
                 position = writer.position() or first_position(system)

@@ -27,6 +27,7 @@ POSITION_SECRET: Final = "EXCHANGE_POSITION_KEY"  # noqa: S105 - a secret's name
 """Seals the last primary key that a snapshot read: it may be an ID number, and positions are not raw data."""
 
 _NONCE_BYTES: Final = 12
+_WRITER: Final = "cdc-"
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "record",
@@ -202,7 +203,17 @@ def begin_anew(position: SourcePosition) -> SourcePosition:
 
 def writer_id(system: str) -> str:
     """Return a system's transactional.id, which is also the key of its position and its heartbeat's name."""
-    return f"cdc-{system}"
+    return f"{_WRITER}{system}"
+
+
+def loader_id(system: str) -> str:
+    """Return the transactional.id under which files are loaded into a system."""
+    return f"{_WRITER}{system}-load"
+
+
+def system_of(writer: str) -> str:
+    """Return the system of a writer_id, what is none as it is."""
+    return writer.removeprefix(_WRITER)
 
 
 class PositionCodec:

@@ -40,6 +40,7 @@ from exchange.plan import (
     raw_topic,
     view_topic,
 )
+from exchange.position import loader_id, writer_id
 from exchange.topology.model import DebeziumSystem, FilesSystem, HttpSystem, Topology, WebhookDelivery
 
 WORKER: Final = "worker"
@@ -127,12 +128,12 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
             yield from _literal(who, "topic", read.topic or "", "read", "describe_configs")
     if isinstance(declared, HttpSystem | FilesSystem):
         yield from _literal(who, "topic", RECEIPTS_TOPIC, "read", "write")
-        yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
+        yield from _literal(who, "transactional_id", loader_id(system), "write", "describe")
     else:
         yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")
-    yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")
+    yield from _literal(who, "transactional_id", writer_id(system), "write", "describe")
     yield Acl(who, "cluster", CLUSTER, "literal", "idempotent_write")
 
 

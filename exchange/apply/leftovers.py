@@ -17,6 +17,7 @@ from exchange.cluster import ADMIN, Cluster
 from exchange.compacted import CompactedTopic
 from exchange.errors import ExchangeError, PartError
 from exchange.plan import POSITIONS_TOPIC
+from exchange.position import system_of
 from exchange.quotas import Quotas, set_client_quotas
 from exchange.registry import Registry, for_writing
 from exchange.settings import Settings
@@ -131,7 +132,7 @@ class Leftovers:
         """Return the systems whose connector has stored a position: it made their slots."""
         with CompactedTopic(self._settings.kafka_client(ADMIN), POSITIONS_TOPIC) as topic:
             keys = topic.read().keys()
-        return frozenset(key.decode().removeprefix("cdc-") for key in keys)
+        return frozenset(system_of(key.decode()) for key in keys)
 
     def _stage(self, made: Made, delete: Callable[[Made], object]) -> Stage:
         def run() -> None:

@@ -10,6 +10,7 @@ from exchange.alerting.alert import Alert
 from exchange.corrections import Correction
 from exchange.identity.caller import Sight
 from exchange.plan import view_topic
+from exchange.position import system_of
 from monitor.api.models import (
     Refusals,
     Route,
@@ -155,7 +156,7 @@ def _alerts(found: tuple[Alert, ...], seen: Sight) -> tuple[Alert, ...]:
 
 
 def _is_own(worker: Mapping[str, Any], seen: Sight) -> bool:
-    return str(worker.get("writer")).removeprefix("cdc-") in seen.systems
+    return system_of(str(worker.get("writer"))) in seen.systems
 
 
 def _routes(found: tuple[Route, ...], seen: Sight) -> tuple[Route, ...]:
