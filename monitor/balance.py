@@ -105,14 +105,18 @@ def balance(
     unknown_to_kafka: int = 0,
     now_ms: int,
     since_ms: int,
+    as_of_ms: int | None = None,
 ) -> Balance:
     """Judge the rows of the queries of the same names (monitor/clickhouse/queries.sql).
 
-    places: of places_of_minutes, for the uneven ones; unknown_to_kafka: stored accounts that Kafka never had.
+    places: of places_of_minutes, for the uneven ones; unknown_to_kafka: stored accounts that Kafka never had;
+    as_of_ms: until when the rows tell everything, unset: until now. What came since may be processed already,
+    and a monitor that is behind itself says of nobody that he is late.
     """
     place_of = {(row["topic"], row["minute"]): row for row in places}
+    known_ms = now_ms if as_of_ms is None else as_of_ms
     judged = (
-        _process_problem(row, place_of.get((row["topic"], row["minute"])), now_ms) for row in uneven_minutes
+        _process_problem(row, place_of.get((row["topic"], row["minute"])), known_ms) for row in uneven_minutes
     )
     problems = [problem for problem in judged if problem is not None]
     problems += [_view_problem(row, place_of.get((row["topic"], row["minute"]))) for row in uneven_views]
@@ -176,7 +180,7 @@ def _topic(
     )
 
 
-def _process_problem(row: Mapping[str, Any], place: Place, now_ms: int) -> Problem | None:
+def _process_problem(row: Mapping[str, Any], place: Place, as_of_ms: int) -> Problem | None:
     in_flight = int(row["entered"]) - int(row["processed"])
     passed_over = int(place["settled_changes"]) - int(row["processed"]) if place is not None else 0
     if passed_over > 0:
@@ -185,7 +189,7 @@ def _process_problem(row: Mapping[str, Any], place: Place, now_ms: int) -> Probl
         )
         return _between(row, place, "missing", passed_over, text)
     if in_flight > 0:
-        age_ms = now_ms - int(row["last_captured_ms"])
+        age_ms = as_of_ms - int(row["last_captured_ms"])
         if age_ms <= LATE_AFTER_MS:
             return None
         text = (

@@ -69,7 +69,7 @@ class Figures:
 
     settled: raw topic -> offset in the accounts before which all that was captured has been read by the
     workers; budgets_ms: view topic -> delay its view declares; unknown_to_kafka: stored accounts that Kafka
-    never had.
+    never had; as_of_ms: until when all accounts are rolled up, unset: until now.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class Figures:
         settled: Callable[[], Mapping[str, int]] = dict,
         budgets_ms: Callable[[], Mapping[str, int]] = dict,
         unknown_to_kafka: Callable[[], int] = int,
+        as_of_ms: Callable[[], int] | None = None,
     ) -> None:
         self._clickhouse = clickhouse
         self._now_ms = now_ms
         self._settled = settled
         self._budgets_ms = budgets_ms
         self._unknown_to_kafka = unknown_to_kafka
+        self._as_of_ms = as_of_ms or now_ms
         self._lock = threading.Lock()
         self._cache: dict[tuple[Any, ...], _Kept] = {}
         self._renewing: set[tuple[Any, ...]] = set()
@@ -215,6 +217,7 @@ class Figures:
         step = _step(now, (minutes - 1) * MINUTE_S)
         settled = self._settled()  # before the figures that it is compared with
         unknown = self._unknown_to_kafka()
+        as_of_ms = min(now, self._as_of_ms())
 
         def judge(ask: Ask) -> Balance:
             starts = suspect_minutes(ask, step["since_s"], now // 1000)
@@ -229,6 +232,7 @@ class Figures:
                 places=_places(ask, [*uneven_minutes, *uneven_views], settled),
                 unknown_to_kafka=unknown,
                 now_ms=now,
+                as_of_ms=as_of_ms,
                 since_ms=step["since_s"] * 1000,
             )
 

@@ -28,7 +28,7 @@ from monitor import kafka
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.rollups import Rollups
 from monitor.reconcile import Reconciler
-from monitor.rows import COLUMNS, STAGE, Row, placeholder_row, row_of, token
+from monitor.rows import COLUMNS, MADE_AT_MS, STAGE, Row, placeholder_row, row_of, token
 
 PARTITION: Final = 0
 """`_exchange.accounts` has one partition, so a change's capture is always read before its processing."""
@@ -47,12 +47,14 @@ class Progress:
     """How far the accounts are read: the next offset, and the topic's end when last asked.
 
     settled_offset: all accounts before it are stored and rolled up; markers of transactions are passed too.
+    settled_ms: all accounts that could be read before this time are stored and rolled up.
     """
 
     next_offset: int = 0
     end_offset: int = 0
     accounts: int = 0
     settled_offset: int = 0
+    settled_ms: int = 0
 
 
 class Ingest:
@@ -73,6 +75,8 @@ class Ingest:
         self._topic = topic
         self._caught_up = False
         self._read_to = 0
+        self._read_to_ms = 0
+        self._at_end = False
         self._rollups = Rollups(clickhouse, PARTITION)
         self.reconciler = Reconciler(client, clickhouse, self._rollups, topic, PARTITION, reconcile_every_s)
 
@@ -118,7 +122,11 @@ class Ingest:
     def _follow(self, consumer: Consumer) -> None:
         checked = time.monotonic()
         while not self._stop.is_set():
-            if rows := self._rows(kafka.gathered(consumer, _MAX_BATCH, _POLL_S, _GATHER_S)):
+            asked_ms = _now_ms()
+            arrived = kafka.gathered(consumer, _MAX_BATCH, _POLL_S, _GATHER_S)
+            if not arrived and self._at_end:
+                self._read_to_ms = asked_ms
+            if rows := self._rows(arrived):
                 self._insert(rows)
                 self._rollups.touch(rows)
                 done = self.progress.accounts + len(rows)
@@ -126,7 +134,9 @@ class Ingest:
             self._rollups.settle()
             self.reconciler.step(self.progress.next_offset)
             if self._rollups.minutes_are_done:
-                self.progress = replace(self.progress, settled_offset=self._read_to)
+                self.progress = replace(
+                    self.progress, settled_offset=self._read_to, settled_ms=self._read_to_ms
+                )
             if time.monotonic() - checked > _CHECK_EVERY_S:
                 # An idle consumer does not notice that Kafka is gone; this call does.
                 _, high = self._watermarks(consumer)
@@ -137,12 +147,15 @@ class Ingest:
         rows = []
         for at_ms, message in arrived:
             error = message.error()
+            self._at_end = error is not None
             if error is None:
                 rows.append(self._row(message, at_ms))
                 self._read_to = rows[-1][1] + 1
+                self._read_to_ms = max(self._read_to_ms, rows[-1][MADE_AT_MS])
             elif error.code() == PARTITION_EOF:
                 self._caught_up = True
                 self._read_to = max(self._read_to, int(message.offset() or 0))
+                self._read_to_ms = at_ms
             else:
                 raise kafka.trouble(self._topic, error)
         return rows

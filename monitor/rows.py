@@ -16,6 +16,7 @@ COLUMNS: Final = (
     "refused_fields", "refused_changes", "made_at_ms", "readable_ms", "delay_buckets", "delay_changes",
 )  # fmt: skip
 STAGE: Final = COLUMNS.index("stage")
+MADE_AT_MS: Final = COLUMNS.index("made_at_ms")
 
 Row = tuple[Any, ...]
 

@@ -92,6 +92,7 @@ class Service:
             self._settled,
             lambda: self._plans.budgets_ms,
             lambda: self._ingest.reconciler.found.strange,
+            lambda: self._ingest.progress.settled_ms,
         )
         self._alerts = Desk(settings, self._seen, self._rules, self._stop)
         self._lineage: Lineage | None = None

@@ -18,7 +18,7 @@ from typing import Any, Final
 from exchange import log
 from exchange.account import bucket_middle_ms
 from monitor.clickhouse.client import ClickHouse, Statement
-from monitor.rows import COLUMNS, Row
+from monitor.rows import COLUMNS, MADE_AT_MS, Row
 
 MINUTE_S: Final = 60
 HOUR_S: Final = 3_600
@@ -32,10 +32,11 @@ _EVERY_S: Final = 1.0
 _LONG_STEPS_EVERY_S: Final = 15.0
 _REST: Final = 11
 """Rolling up takes at most about a twelfth of the time, whatever a backlog touches again and again."""
+_MOST_REST_S: Final = 20.0
+"""A machine that is short of time is late with its figures by no more than that."""
 _PORTION: Final = 360
 """Steps computed by one statement: what a full portion reads fits in memory."""
 _MINUTE: Final = COLUMNS.index("minute")
-_MADE_AT_MS: Final = COLUMNS.index("made_at_ms")
 _OFFSET: Final = COLUMNS.index("account_offset")
 
 _log = log.get(__name__)
@@ -77,7 +78,7 @@ class Rollups:
         """Remember which minutes rows of `accounts` belong to; they are stored already."""
         for row in rows:
             self._source_minutes.add(row[_MINUTE])
-            self._made_minutes.add(row[_MADE_AT_MS] // 60_000)
+            self._made_minutes.add(row[MADE_AT_MS] // 60_000)
             self._next_offset = max(self._next_offset, row[_OFFSET] + 1)
 
     def rewind(self, offset: int) -> None:
@@ -94,7 +95,7 @@ class Rollups:
             self._long_steps()
             self._long_due_s = now + _LONG_STEPS_EVERY_S
         done = time.monotonic()
-        self._due_s = done + max(_EVERY_S, _REST * (done - now))
+        self._due_s = done + min(max(_EVERY_S, _REST * (done - now)), _MOST_REST_S)
 
     def _minutes(self) -> None:
         oldest = int(time.time()) // 60 - self._clickhouse.retention.accounts_days * 1440

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from confluent_kafka import Producer
@@ -115,6 +116,21 @@ def all_in(bench: Bench, ingest: Ingest) -> list[int]:
     bench.compared(ingest, lambda found: found.until_offset == ingest.progress.next_offset)
     wait_for(lambda: bench.processed() == PAIRS * CHANGES, "all accounts rolled up")
     return bench.offsets()
+
+
+def test_what_is_known_goes_as_far_as_is_rolled_up_and_goes_on_at_rest(bench: Bench) -> None:
+    with bench.ingest() as ingest:
+        all_in(bench, ingest)
+        with patch.object(ingest._rollups, "settle", lambda: None):  # a machine with no time for it
+            wait_for(lambda: ingest._rollups.minutes_are_done, "what was touched before")
+            written_ms = time.time_ns() // 1_000_000
+            bench.write(1)
+            wait_for(lambda: ingest.progress.accounts == 2 * PAIRS + 2, "the new accounts stored")
+            assert ingest.progress.settled_ms <= written_ms
+        wait_for(lambda: ingest.progress.settled_ms > written_ms, "the new accounts rolled up")
+        assert ingest._rollups.minutes_are_done
+        rested_ms = time.time_ns() // 1_000_000
+        wait_for(lambda: ingest.progress.settled_ms > rested_ms, "time that goes on without accounts")
 
 
 def test_deleted_accounts_are_stored_again_and_others_left_alone(bench: Bench) -> None:

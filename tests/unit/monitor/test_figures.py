@@ -197,6 +197,23 @@ def test_the_balance_of_a_month_looks_at_the_hours_of_suspect_days() -> None:
     assert len(asked[1]["starts"]) < 5 * 24
 
 
+@pytest.mark.parametrize(("behind_ms", "kinds"), [(0, ["late"]), (30_000, [])])
+def test_a_monitor_that_is_behind_itself_calls_nothing_late(behind_ms: int, kinds: list[str]) -> None:
+    now_ms = 1_800_000_000_000
+    uneven = {
+        "topic": "raw.a", "resource": "a", "minute": now_ms // 60_000 - 2, "entered": 5, "processed": 4,
+        "last_captured_ms": now_ms - 61_000, "same_positions": False, "same_content": False,
+    }  # fmt: skip
+
+    class Uneven(CountingClickHouse):
+        def query(self, name: str, **_: Any) -> list[dict[str, Any]]:
+            return [dict(uneven)] if name == "uneven_minutes" else []
+
+    found = Figures(Uneven(), lambda: now_ms, as_of_ms=lambda: now_ms - behind_ms).balance(5)
+
+    assert [problem.kind for problem in found.problems] == kinds
+
+
 class SlowClickHouse(CountingClickHouse):
     """Answers at once, then not before it is let."""
 
