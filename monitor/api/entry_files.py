@@ -26,7 +26,7 @@ from monitor.api.requests import OnlineDesk
 from monitor.identity import now
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": Problem} for code in (401, 403, 408, 409, 413)
+    code: {"model": Problem} for code in (401, 403, 404, 408, 409, 413)
 }
 _TYPES: Final = {
     "csv": "text/csv; charset=utf-8",

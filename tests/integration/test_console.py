@@ -933,22 +933,22 @@ def test_catalogue_is_given_out_and_taken_in_after_a_dry_run(
             page.locator("[data-test=export-csv]").click()
         with download.value.path().open(encoding="utf-8-sig", newline="") as text:
             [row] = [one for one in csv.DictReader(text) if one["resource"] == "population.person"]
-        file = tmp_path / "catalogue.csv"
         send = page.locator("[data-test=import]")
 
-        def tried(contact: str, **more: str) -> None:
+        def tried(name: str, contact: str, **more: str) -> None:
+            file = tmp_path / name
             file.write_text(f"resource,contact{''.join(f',{name}' for name in more)}\n")
             with file.open("a") as text:
                 text.write(",".join([row["resource"], contact, *more.values()]) + "\n")
             page.locator("input[name=file]").set_input_files(file)
             page.get_by_role("button", name="Try it").press("Enter")
 
-        tried("信息科", library="x", colour="red")
+        tried("wrong.csv", "信息科", library="x", colour="red")
         expect(page.locator("[data-test=import-told]")).to_contain_text("1 refused")
         expect(page.locator("[data-test=files] tbody")).to_contain_text("unknown column 'colour'")
         expect(send).to_be_disabled()
         wang_wei.check("catalogue-refused-en")
-        tried("信息科")
+        tried("right.csv", "信息科")
         expect(page.locator("[data-test=files] tbody")).to_contain_text("contact")
         expect(send).to_be_enabled()
         page.locator("[data-test=language]").click()
@@ -956,10 +956,15 @@ def test_catalogue_is_given_out_and_taken_in_after_a_dry_run(
         send.press("Enter")
         expect(page.locator("[data-test=import-told]")).to_contain_text("1 行已作为草稿写入")
         expect(send).to_be_disabled()
-        file.write_bytes("resource\n人口".encode("gb18030"))
-        page.locator("input[name=file]").set_input_files(file)
+        broken = tmp_path / "broken.csv"
+        broken.write_bytes("resource\n人口".encode("gb18030"))
+        page.locator("input[name=file]").set_input_files(broken)
         page.get_by_role("button", name="试运行").press("Enter")
-        expect(page.locator("[data-test=files]").get_by_role("alert")).to_contain_text("not UTF-8")
+        alert = page.locator("[data-test=files]").get_by_role("alert")
+        expect(alert).to_contain_text("broken.csv: not UTF-8")
+        broken.unlink()
+        page.get_by_role("button", name="试运行").press("Enter")
+        expect(alert).to_contain_text("请重新选择")
 
 
 # --- by role: these tests come last, as the figures are open to nobody behind them -------------------------

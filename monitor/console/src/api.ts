@@ -247,9 +247,9 @@ export function post<T>(path: string, body: unknown, headers: Record<string, str
   return answered<T>(path, JSON.stringify(body), { 'Content-Type': 'application/json', ...headers })
 }
 
-/** As `post`, with a file as it is. */
-export function postFile<T>(path: string, file: File): Promise<T> {
-  return answered<T>(path, file, { 'Content-Type': 'application/octet-stream' })
+/** As `post`, with a file's content as it is. */
+export function postFile<T>(path: string, content: ArrayBuffer): Promise<T> {
+  return answered<T>(path, content, { 'Content-Type': 'application/octet-stream' })
 }
 
 async function answered<T>(path: string, body: BodyInit, headers: Record<string, string>): Promise<T> {
