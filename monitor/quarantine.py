@@ -81,7 +81,7 @@ class Examples:
         self._places: dict[Partition, Place] = {}
 
     def session(self, ready: Callable[[], None]) -> None:
-        """Store what is refused until stopped; `ready` is called whenever Kafka was looked at.
+        """Store what is refused until stopped; `ready` is called whenever records could be read.
 
         Raises: TransientError while Kafka or ClickHouse does not answer, or when a topic was made anew: start
         another session then; PartError when Kafka denies it.
@@ -94,8 +94,8 @@ class Examples:
                 if time.monotonic() - looked_s > _LOOK_EVERY_S:
                     self._look(admin, consumer)
                     looked_s = time.monotonic()
-                    ready()
                 self._step(consumer)
+                ready()
         except KafkaException as error:
             raise kafka.trouble(_WHAT, kafka.cause_of(error)) from None
         finally:
@@ -150,7 +150,8 @@ class Examples:
                 at = (str(message.topic()), int(message.partition() or 0))
                 read_to[at] = int(message.offset() or 0) + 1
                 if (row := _row(message, self._places[at].topic_id)) is not None:
-                    rows[(*row[:_AT_MS], row[_AT_MS] // _DAY_MS)] = row
+                    key = (*row[:_AT_MS], row[_AT_MS] // _DAY_MS)
+                    rows[key] = max(rows.get(key, row), row, key=_at_ms)
             elif error.code() != PARTITION_EOF:
                 raise kafka.trouble(_WHAT, error)
         if rows:
@@ -183,6 +184,10 @@ def _row(message: Message, topic_id: str) -> Row | None:
         record.topic, record.stage, record.reason.value, record.field, slot, record.at_ms, topic_id, topic,
         partition, offset, record.partition, record.offset, record.plan_version,
     )  # fmt: skip
+
+
+def _at_ms(row: Row) -> int:
+    return int(row[_AT_MS])
 
 
 def _partitions(admin: AdminClient, beginning: str) -> dict[Partition, str]:
