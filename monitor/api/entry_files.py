@@ -36,7 +36,10 @@ _TYPES: Final = {
 }
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {kind.partition(";")[0]: _BINARY for kind in _TYPES.values()}}
+    200: {
+        "content": {kind.partition(";")[0]: _BINARY for kind in _TYPES.values()}
+        | {_TYPES["dcat"]: {"schema": {"type": "object"}}}
+    }
 }
 _BODY: Final = {"requestBody": {"required": True, "content": {"application/octet-stream": _BINARY}}}
 _BODY_S: Final = 60.0
