@@ -108,6 +108,16 @@ def questions(now_s: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name in ("quality_sources", "quality_rules", "quality_use"):
         yield name, "month", month
     yield "quality_delays", "month", month | {"bucket": 60}
+    yield (
+        "quality_examples",
+        "month, a page",
+        {
+            "topics": [f"raw.bench.public.t{topic}" for topic in range(TOPICS)],
+            "since_ms": 1000 * since_month["since_s"],
+            "until_ms": now_ms,
+            "most": 3,
+        },
+    )
     yield "minutes", "hour", {"since_s": now_s - HOUR_S}
     hours, days = ([now_s // step * step - at * step for at in range(31)] for step in (HOUR_S, DAY_S))
     yield "suspect_steps", "day, by the hour", {"step_s": HOUR_S, "starts": hours}
@@ -171,6 +181,14 @@ def _fill(clickhouse: ClickHouse, rows: int, now_s: int) -> None:
         )
         say(f"{until:,} of {rows:,} accounts made")
     clickhouse.command(_POSITIONS, now_ms=now_s * 1000)
+    refused = {
+        "rows": rows,
+        "topics": TOPICS,
+        "begin_ms": (now_s - DAYS * DAY_S) * 1000,
+        "span_ms": DAYS * DAY_S * 1000,
+    }
+    clickhouse.command(_REFUSED, **refused)
+    clickhouse.command(_REFUSED_PLACES, topics=TOPICS)
     plan = [
         (1, f"bench.t{topic}", f"raw.bench.public.t{topic}", f"share.bench.t{topic}.v{view}")
         for topic in range(TOPICS)
@@ -213,4 +231,20 @@ SELECT
     concat('share.bench.t', toString(reader % 50), '.v1'), intDiv(number, 288000), 1000, 1001, 0.,
     {now_ms:Int64} - (number % 2880) * 30000
 FROM (SELECT number, intDiv(number, 2880) % 100 AS reader FROM numbers(1152000))
+"""
+
+_REFUSED: Final = """
+INSERT INTO quarantine_examples
+SELECT
+    concat('raw.bench.public.t', toString(number % {topics:UInt64})), 'process', 'range',
+    concat('field', toString(intDiv(number, 50) % 5)), number % 64,
+    toInt64({begin_ms:Int64} + number * ({span_ms:Int64} / {rows:UInt64})), 'id',
+    concat('quarantine.bench.t', toString(number % {topics:UInt64})), 0, number, 0, number, 1
+FROM numbers({rows:UInt64})
+"""
+"""As many refused records as accounts: a bad month."""
+
+_REFUSED_PLACES: Final = """
+INSERT INTO quarantine_places
+SELECT concat('quarantine.bench.t', toString(number)), 0, 'id', 0, 0, 0 FROM numbers({topics:UInt64})
 """

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     retention_hours_days: int = Field(default=730, ge=2, description="Figures of hours.")
     retention_days_days: int = Field(default=3650, ge=31, description="Figures of days.")
     retention_positions_days: int = Field(default=30, ge=2, description="Positions of consumer groups.")
+    retention_refused_days: int = Field(
+        default=90,
+        ge=2,
+        description="Examples of refused records, whose topics keep them as long.",
+    )
     reconcile_every_s: float = Field(
         default=300, gt=0, description="Seconds between comparisons of the stored accounts with Kafka's."
     )

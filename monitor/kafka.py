@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from exchange.errors import PartError, TransientError
 from exchange.librdkafka import AUTHENTICATION
@@ -63,14 +65,44 @@ class Arrived(NamedTuple):
 
 
 def gathered(consumer: Consumer, most: int, wait_s: float, gather_s: float) -> list[Arrived]:
-    """Return at most `most` records: one that comes in `wait_s`, if any, and what follows in `gather_s`."""
-    arrived: list[Arrived] = []
+    """Return what `arriving` yields."""
+    return list(arriving(consumer, most, wait_s, gather_s))
+
+
+def arriving(consumer: Consumer, most: int, wait_s: float, gather_s: float) -> Iterator[Arrived]:
+    """Yield at most `most` records: one that comes in `wait_s`, if any, and what follows in `gather_s`."""
     until_s = 0.0
-    while len(arrived) < most and (message := consumer.poll(wait_s)) is not None:
-        arrived.append(Arrived(time.time_ns() // 1_000_000, message))
+    for _ in range(most):
+        message = consumer.poll(wait_s)
+        if message is None:
+            return
+        yield Arrived(time.time_ns() // 1_000_000, message)
         until_s = until_s or time.monotonic() + gather_s
         wait_s = max(0.0, until_s - time.monotonic())
-    return arrived
+
+
+def offsets(
+    admin: AdminClient,
+    wanted: Iterable[tuple[str, int]],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> dict[tuple[str, int], int]:
+    """Return where partitions begin or end; one that has no leader just now is left out.
+
+    Raises: KafkaException.
+    """
+    asked = {TopicPartition(topic, partition): spec for topic, partition in sorted(wanted)}
+    if not asked:
+        return {}
+    found: dict[tuple[str, int], int] = {}
+    answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=TIMEOUT_S)
+    for at, answer in answers.items():
+        try:
+            found[at.topic, at.partition] = answer.result().offset
+        except KafkaException as error:
+            if cause_of(error).code() not in LEADERLESS:
+                raise
+    return found
 
 
 def trouble(what: str, cause: KafkaError) -> TransientError | PartError:

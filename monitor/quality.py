@@ -27,6 +27,7 @@ from monitor.clickhouse.rollups import DAY_S
 
 TIMELY_MS: Final = 60_000
 _WORST: Final = 5
+_EXAMPLES: Final = 3
 _NOT_THE_SOURCES: Final = frozenset(
     {Reason.FOREIGN, Reason.MASK, Reason.LEAK, Reason.UNDELIVERABLE, Reason.UNREADABLE}
 )
@@ -45,13 +46,26 @@ class Indicators(Model):
     consistency: float | None
 
 
+class Example(Model):
+    """Where a refused record lies, never what it holds."""
+
+    place: str = Field(description="<partition>:<offset> in the resource's quarantine.")
+    partition: int | None = Field(description="Of the raw topic; null where it never got there.")
+    offset: int | None = Field(description="In that partition.")
+    plan_version: int = Field(description="Of the plan by which it was refused; 0 at capture.")
+    at_ms: int = Field(description="When it was refused.")
+
+
 class BrokenRule(Model):
-    """What was refused for one reason; `exchange quarantine list` has the places."""
+    """What was refused for one reason."""
 
     stage: str
     reason: str
     field: str = Field(description="Dotted path in the contract, never a value.")
     changes: int
+    examples: tuple[Example, ...] = Field(
+        default=(), description="The last refused in the month that Kafka still has, newest first."
+    )
 
 
 class ResourceQuality(Model):
@@ -98,6 +112,45 @@ def quality(clickhouse: ClickHouse, month: dt.date) -> Quality:
         )
 
     return clickhouse.together(ask_all)
+
+
+def with_examples(
+    clickhouse: ClickHouse, month: dt.date, resources: Iterable[ResourceQuality]
+) -> tuple[ResourceQuality, ...]:
+    """Return resources with examples of their worst rules, of a month given by any of its days.
+
+    Raises: TransientError.
+    """
+    shown, span = tuple(resources), _span(month.replace(day=1))
+    topics = [one.topic for one in shown if one.worst]
+    if not topics:
+        return shown
+    since_ms, until_ms = 1000 * span["since_s"], 1000 * span["until_s"]
+    found: dict[tuple[str, ...], list[Example]] = {}
+    for row in clickhouse.query(
+        "quality_examples", topics=topics, since_ms=since_ms, until_ms=until_ms, most=_EXAMPLES
+    ):
+        rule = (row["topic"], row["stage"], row["reason"], row["field"])
+        found.setdefault(rule, []).append(_example(row))
+
+    def whole(topic: str, rule: BrokenRule) -> BrokenRule:
+        examples = tuple(found.get((topic, rule.stage, rule.reason, rule.field), ()))
+        return rule.model_copy(update={"examples": examples})
+
+    return tuple(
+        one.model_copy(update={"worst": tuple(whole(one.topic, rule) for rule in one.worst)}) for one in shown
+    )
+
+
+def _example(row: Row) -> Example:
+    is_there = row["offset"] >= 0
+    return Example(
+        place=f"{row['quarantine_partition']}:{row['quarantine_offset']}",
+        partition=row["partition"] if is_there else None,
+        offset=row["offset"] if is_there else None,
+        plan_version=row["plan_version"],
+        at_ms=row["at_ms"],
+    )
 
 
 def _span(first: dt.date) -> dict[str, int]:

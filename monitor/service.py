@@ -43,6 +43,7 @@ from monitor.ingest import Ingest
 from monitor.lineage import Lineage
 from monitor.overview import Overview
 from monitor.plans import Plans
+from monitor.quarantine import Examples
 from monitor.registry.store import Store
 from monitor.snapshots import Board
 from monitor.subscribers import Subscribers
@@ -50,7 +51,9 @@ from monitor.sweeping import Sweeping
 
 PRINCIPAL: Final = "monitor"
 _RETRY_S: Final = 1.0
-_PARTS: Final = ("registry", "clickhouse", "accounts", "plans", "subscribers", "redis", "alerts", "notices")
+_PARTS: Final = (
+    "registry", "clickhouse", "accounts", "plans", "subscribers", "quarantine", "redis", "alerts", "notices",
+)  # fmt: skip
 
 Session = Callable[[Callable[[], None]], None]
 
@@ -79,6 +82,7 @@ class Service:
         )
         self._plans = Plans(client, self._clickhouse, self._stop)
         self._subscribers = Subscribers(client, self._clickhouse, self._stop)
+        self._quarantine = Examples(client, self._clickhouse, self._stop)
         self._heartbeats = Heartbeats(settings)
         self._identity = Identity(settings)
         self._snapshots = Board(client)
@@ -261,6 +265,7 @@ class Service:
         self._start("accounts", self._ingest.session)
         self._start("plans", self._plans.session)
         self._start("subscribers", self._subscribers.session)
+        self._start("quarantine", self._quarantine.session)
         self._stop.wait()
 
     def _start(self, part: str, session: Session) -> None:
@@ -353,6 +358,7 @@ def _retention(settings: Settings) -> Retention:
         hours_days=settings.retention_hours_days,
         days_days=settings.retention_days_days,
         positions_days=settings.retention_positions_days,
+        refused_days=settings.retention_refused_days,
     )
 
 

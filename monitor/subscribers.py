@@ -166,20 +166,7 @@ def _committed(admin: AdminClient, group: str) -> dict[Partition, int]:
 
 
 def _ends(admin: AdminClient, wanted: set[Partition], isolation: IsolationLevel) -> dict[Partition, int]:
-    """Return where partitions end; one that has no leader just now is left out."""
-    if not wanted:
-        return {}
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = {TopicPartition(topic, partition): latest for topic, partition in sorted(wanted)}
-    answers = admin.list_offsets(asked, isolation_level=isolation, request_timeout=kafka.TIMEOUT_S)
-    found: dict[Partition, int] = {}
-    for at, answer in answers.items():
-        try:
-            found[at.topic, at.partition] = answer.result().offset
-        except KafkaException as error:
-            if kafka.cause_of(error).code() not in kafka.LEADERLESS:
-                raise
-    return found
+    return kafka.offsets(admin, wanted, OffsetSpec.latest(), isolation)  # type: ignore[no-untyped-call]
 
 
 def _now_ms() -> int:

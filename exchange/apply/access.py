@@ -7,7 +7,8 @@
 | pull | write the accounts; read the plan, what was revoked and what was corrected; records it reads as the |
 |  | subscriber who asks |
 | worker | read raw; write share, quarantine and the accounts; read the plan |
-| monitor | read the bus's own topics; keep `_schemas`; see sizes, group offsets, access rules |
+| monitor | read the bus's own topics and the quarantine, whose payloads only stewards can open; keep |
+|  | `_schemas`; see sizes, group offsets, access rules |
 | steward-<department> | read the quarantine of its resources |
 | redrive-<department> | for `quarantine redrive`, run by the bus: the same, and read and write raw |
 | deliver-<subscriber> | for `exchange deliver`: write the accounts, keep its group's offsets; read the plan |
@@ -160,7 +161,8 @@ def monitor_rules() -> Iterator[Acl]:
     """Return what the monitor may do; it needs no topology, so `exchange up` can ask for it first."""
     yield from _prefixed(MONITOR, "topic", "_exchange.", "read")
     yield from _literal(MONITOR, "topic", SCHEMAS_TOPIC, "read", "write", "create")
-    for beginning in ("raw.", "share.", "quarantine."):
+    yield from _prefixed(MONITOR, "topic", "quarantine.", "read")
+    for beginning in ("raw.", "share."):
         yield from _prefixed(MONITOR, "topic", beginning, "describe")
     yield from _literal(MONITOR, "group", "*", "describe")
     yield from _literal(MONITOR, "group", MONITOR_GROUP, "read")

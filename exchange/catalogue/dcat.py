@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from exchange import strictjson
@@ -57,24 +56,28 @@ def text(shelf: Iterable[Sheet]) -> str:
     return json.dumps(catalogue, ensure_ascii=False, indent=2) + "\n"
 
 
-def read(path: Path) -> list[Row]:
+def read(name: str, content: bytes) -> list[Row]:
     """Return what a document shaped like an export says of resources.
 
     Raises: ConfigError where it is no JSON, has another context, or is shaped otherwise.
     """
     try:
-        seen = strictjson.loads(path.read_text(encoding="utf-8-sig"))
+        seen = strictjson.loads(content.decode("utf-8-sig"))
     except ValueError:
-        msg = f"{path}: not JSON in UTF-8"
+        msg = f"{name}: not JSON in UTF-8"
         raise ConfigError(msg) from None
     if not isinstance(seen, dict) or seen.get("@context") != CONTEXT:
         msg = (
-            f"{path}: another @context than an export has; frame it as `exchange catalogue export` writes it"
+            f"{name}: another @context than an export has; frame it as `exchange catalogue export` writes it"
         )
         raise ConfigError(msg)
+    datasets = seen.get("dcat:dataset", [])
+    if not isinstance(datasets, list):
+        msg = f"{name}: dcat:dataset is not a list of datasets"
+        raise ConfigError(msg)
     rows = []
-    for number, dataset in enumerate(seen.get("dcat:dataset", []), 1):
-        where = f"{path}: dataset {number}"
+    for number, dataset in enumerate(datasets, 1):
+        where = f"{name}: dataset {number}"
         try:
             rows.append(_row(where, dataset))
         except (AttributeError, KeyError, TypeError):

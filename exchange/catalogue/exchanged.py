@@ -82,7 +82,8 @@ def _judge(row: Row, sheet: Sheet, expect_steward: Callable[[str], None]) -> Jud
     try:
         expect_steward(sheet.name)
     except GovernanceError as error:
-        refused.append(str(error))
+        # What it would change would tell others what a draft says.
+        return Judged(row, refused=(*refused, str(error)))
     entry = sheet.entry if sheet.entry is not None and sheet.entry.state not in ENDS else None
     before = entry.content if entry else Content()
     written = {name: row.columns[name] for name in WRITTEN if name in row.columns}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from exchange.catalogue import dcat, odcs, table
@@ -11,31 +13,51 @@ from exchange.catalogue.exchanged import Row
 from exchange.catalogue.sheet import Sheet
 from exchange.errors import ConfigError
 
-Write = Callable[[Path, Sequence[Sheet]], None]
+MOST_BYTES: Final = 8 * 1_048_576
+"""Of a file that is read: a thousand resources as CSV are half a MiB."""
+_YAML: Final = (".yaml", ".yml")
 
 
-def _odcs(folder: Path, shelf: Sequence[Sheet]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for sheet in shelf:
-        (folder / f"{sheet.name}{odcs.SUFFIX}").write_text(odcs.text(sheet), encoding="utf-8")
+def _zip_of_contracts(shelf: Sequence[Sheet]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
+        for sheet in shelf:
+            packed.writestr(f"{sheet.name}{odcs.SUFFIX}", odcs.text(sheet))
+    return made.getvalue()
 
 
-WRITERS: Final[dict[str, Write]] = {
-    "csv": lambda path, shelf: _write(path, table.csv_text(shelf)),
-    "xlsx": lambda path, shelf: table.write_excel(path, shelf),
-    "odcs": _odcs,
-    "dcat": lambda path, shelf: _write(path, dcat.text(shelf)),
+WRITERS: Final[dict[str, tuple[str, Callable[[Sequence[Sheet]], bytes]]]] = {
+    "csv": (".csv", lambda shelf: table.csv_text(shelf).encode()),
+    "xlsx": (".xlsx", table.excel),
+    "odcs": (".zip", _zip_of_contracts),
+    "dcat": (".jsonld", lambda shelf: dcat.text(shelf).encode()),
 }
-"""Format → what writes it: a file, or for odcs a folder with a file a resource."""
+"""Format → suffix of its file, and what makes the content."""
+_READERS: Final[dict[str, Callable[[str, bytes], list[Row]]]] = {
+    ".csv": table.read_csv,
+    ".xlsx": table.read_excel,
+    ".jsonld": dcat.read,
+    ".json": dcat.read,
+    **dict.fromkeys(_YAML, lambda name, content: [odcs.read(name, content)]),
+    ".zip": lambda name, content: _contracts(name, content),
+}
 
 
 def write(format_: str, path: Path, shelf: Sequence[Sheet]) -> None:
-    """Write resources. Raises: ConfigError for an unknown format, or where the file cannot be written."""
+    """Write resources to a file; as odcs to a folder, a file a resource.
+
+    Raises: ConfigError for an unknown format, or where the file cannot be written.
+    """
     if format_ not in WRITERS:
         msg = f"--format {format_[:40]}: no such format; there are {', '.join(WRITERS)}"
         raise ConfigError(msg)
     try:
-        WRITERS[format_](path, shelf)
+        if format_ != "odcs":
+            path.write_bytes(WRITERS[format_][1](shelf))
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        for sheet in shelf:
+            (path / f"{sheet.name}{odcs.SUFFIX}").write_text(odcs.text(sheet), encoding="utf-8")
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror})"
         raise ConfigError(msg) from None
@@ -47,31 +69,37 @@ def read(path: Path) -> list[Row]:
     Raises: ConfigError where it cannot be read.
     """
     try:
-        if path.is_dir():
-            files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-            if not files:
-                msg = f"{path}: no file like *{odcs.SUFFIX} is in it"
-                raise ConfigError(msg)
-            return [odcs.read(file) for file in files]
-        suffix = path.suffix.lower()
-        if suffix in (".yaml", ".yml"):
-            return [odcs.read(path)]
-        readers = {
-            ".csv": table.read_csv,
-            ".xlsx": table.read_excel,
-            ".jsonld": dcat.read,
-            ".json": dcat.read,
-        }
-        if suffix not in readers:
-            msg = (
-                f"{path}: a file of another kind is wanted: {', '.join(readers)}, .yaml, or a folder of .yaml"
-            )
+        if not path.is_dir():
+            return parse(str(path), path.read_bytes())
+        files = sorted(file for suffix in _YAML for file in path.glob(f"*{suffix}"))
+        if not files:
+            msg = f"{path}: no file like *{odcs.SUFFIX} is in it"
             raise ConfigError(msg)
-        return readers[suffix](path)
+        return [odcs.read(str(file), file.read_bytes()) for file in files]
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror})"
         raise ConfigError(msg) from None
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")
+def parse(name: str, content: bytes) -> list[Row]:
+    """Return the rows of a file's content, by the suffix of its name.
+
+    Raises: ConfigError where it is too large, or cannot be read as what it says it is.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix not in _READERS:
+        msg = f"{name}: a file of another kind is wanted: {', '.join(_READERS)}, or a folder of .yaml"
+        raise ConfigError(msg)
+    if len(content) > MOST_BYTES:
+        msg = f"{name}: larger than {MOST_BYTES // 1_048_576} MiB; import it in several files"
+        raise ConfigError(msg)
+    return _READERS[suffix](name, content)
+
+
+def _contracts(name: str, content: bytes) -> list[Row]:
+    parts = table.unpacked(name, content, "a ZIP file with contracts (.yaml)")
+    found = {part: text for part, text in sorted(parts.items()) if part.lower().endswith(_YAML)}
+    if not found:
+        msg = f"{name}: no file like *{odcs.SUFFIX} is in it"
+        raise ConfigError(msg)
+    return [odcs.read(f"{name}/{part[:200]}", text) for part, text in found.items()]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -17,10 +16,12 @@ from exchange.catalogue.exchanged import Row
 from exchange.catalogue.sheet import Sheet
 from exchange.errors import ConfigError
 from exchange.fieldtype import ContractField, FieldType
-from exchange.files import yaml_source
+from exchange.files import textfile, yaml_source
 
 VERSION: Final = "v3.1.0"
 SUFFIX: Final = ".odcs.yaml"
+_MOST_BYTES: Final = 256 * 1024
+"""Of a file: what YAML takes to be read grows with it, and a contract has some ten KiB."""
 _STATUS: Final = {State.PUBLISHED: "active", State.RETIRED: "retired"}
 _LOGICAL: Final = {
     **dict.fromkeys(("string", "uuid", "enum", "bytes"), "string"),
@@ -88,23 +89,26 @@ def text(sheet: Sheet) -> str:
     return out.getvalue()
 
 
-def read(path: Path) -> Row:
+def read(name: str, content: bytes) -> Row:
     """Return what a file of the standard says of a resource.
 
-    Raises: ConfigError where it is no YAML, of another version, or not shaped as an export is.
+    Raises: ConfigError where it is no YAML, too large, of another version, or not shaped as an export is.
     """
-    source = yaml_source.read(path)
+    if len(content) > _MOST_BYTES:
+        msg = f"{name}: larger than {_MOST_BYTES // 1024} KiB; the contract of one resource is wanted"
+        raise ConfigError(msg)
+    source = yaml_source.parse(textfile.decoded(content, name).removeprefix(textfile.BYTE_ORDER_MARK), name)
     if source.problems:
         raise ConfigError(source.report(source.problems), source.problems)
     seen = source.data
     if not isinstance(seen, dict) or seen.get("apiVersion") != VERSION or seen.get("kind") != "DataContract":
-        msg = f"{path}: a contract with apiVersion {VERSION} and kind DataContract is wanted"
+        msg = f"{name}: a contract with apiVersion {VERSION} and kind DataContract is wanted"
         raise ConfigError(msg)
     try:
-        return _row(str(path), seen)
-    except (AttributeError, KeyError, TypeError, IndexError):
+        return _row(name, seen)
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError):
         msg = (
-            f"{path}: not shaped as `exchange catalogue export --format odcs` writes it: one schema with "
+            f"{name}: not shaped as `exchange catalogue export --format odcs` writes it: one schema with "
             "properties, description.purpose and customProperties are wanted"
         )
         raise ConfigError(msg) from None

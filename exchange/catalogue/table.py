@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import xlsxwriter
@@ -21,8 +22,11 @@ from exchange.catalogue.sheet import Sheet, fields_of
 from exchange.errors import ConfigError
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "'")
-_MOST_BYTES: Final = 64 * 1_048_576
-"""Of an Excel file once unpacked: it is read whole, and a small one may unpack to any size."""
+_MOST_BYTES: Final = 32 * 1_048_576
+_MOST_CELLS: Final = 2_000_000
+_PLACE: Final = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,8})([0-9]{0,18})["']""")
+"""Where a row or a cell of a sheet says that it stands: 7, C7. Source: ECMA-376, attribute r of row and c."""
+_WORKBOOK: Final = "xl/workbook.xml"
 _ENTRIES, _FIELDS = "catalogue", "fields"
 
 
@@ -36,58 +40,112 @@ def csv_text(shelf: Iterable[Sheet]) -> str:
     return "\ufeff" + out.getvalue()
 
 
-def write_excel(path: Path, shelf: Sequence[Sheet]) -> None:
-    """Write an Excel file with a sheet of resources and one of fields."""
+def excel(shelf: Sequence[Sheet]) -> bytes:
+    """Return an Excel file with a sheet of resources and one of fields."""
     rows = [row_of(sheet) for sheet in shelf]
     fields = [{RESOURCE: sheet.name} | field for sheet in shelf for field in fields_of(sheet)]
-    with xlsxwriter.Workbook(str(path)) as book:
+    made = io.BytesIO()
+    with xlsxwriter.Workbook(made, {"in_memory": True}) as book:
         for name, table in ((_ENTRIES, rows), (_FIELDS, fields)):
             page = book.add_worksheet(name)
             page.freeze_panes(1, 0)
             for line, cells in enumerate([_header(table), *(row.values() for row in table)]):
                 for column, cell in enumerate(cells):
                     page.write_string(line, column, _cell(cell))
+    return made.getvalue()
 
 
-def read_csv(path: Path) -> list[Row]:
+def read_csv(name: str, content: bytes) -> list[Row]:
     """Return the rows of a CSV file. Raises: ConfigError where it cannot be read as one."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        msg = f"{path}: not UTF-8; save it from the spreadsheet as `CSV UTF-8`"
+        msg = f"{name}: not UTF-8; save it from the spreadsheet as `CSV UTF-8`"
         raise ConfigError(msg) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, line = [], 1
     try:
         for cells in reader:
-            rows.append((f"{path}:{line}", [_unguarded(cell) for cell in cells]))
+            rows.append((f"{name}:{line}", [_unguarded(cell) for cell in cells]))
             line = reader.line_num + 1
     except csv.Error as error:
-        msg = f"{path}:{line}: not CSV: {error}"
+        msg = f"{name}:{line}: not CSV: {error}"
         raise ConfigError(msg) from None
-    return list(_rows(path, rows))
+    return list(_rows(name, rows))
 
 
-def read_excel(path: Path) -> list[Row]:
+def read_excel(name: str, content: bytes) -> list[Row]:
     """Return the rows of the sheet `catalogue`, or of the first. Raises: ConfigError where there is none."""
+    parts = unpacked(name, content, "an Excel file (.xlsx)")
+    if _WORKBOOK not in parts:
+        msg = f"{name}: not an Excel file (.xlsx); save it anew as one"
+        raise ConfigError(msg)
+    for part in parts.values():
+        _expect_near(name, part)
     try:
-        with zipfile.ZipFile(path) as packed:
-            if sum(part.file_size for part in packed.infolist()) > _MOST_BYTES:
-                msg = f"{path}: unpacks to more than {_MOST_BYTES // 1_048_576} MiB; no catalogue is so large"
-                raise ConfigError(msg)
-        book = CalamineWorkbook.from_path(path)
-        name = _ENTRIES if _ENTRIES in book.sheet_names else book.sheet_names[0]
-        cells = book.get_sheet_by_name(name).to_python()
-    except (CalamineError, zipfile.BadZipFile, IndexError):
-        msg = f"{path}: not an Excel file (.xlsx)"
+        book = CalamineWorkbook.from_filelike(_stored(parts))
+        sheet = _ENTRIES if _ENTRIES in book.sheet_names else book.sheet_names[0]
+        cells = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+    except (CalamineError, IndexError):
+        msg = f"{name}: not an Excel file (.xlsx); save it anew as one"
         raise ConfigError(msg) from None
-    return list(_rows(path, [(f"{path}: row {number}", row) for number, row in enumerate(cells, 1)]))
+    return list(_rows(name, [(f"{name}: row {number}", row) for number, row in enumerate(cells, 1)]))
 
 
-def _rows(path: Path, rows: list[tuple[str, list[Any]]]) -> Iterator[Row]:
+def unpacked(name: str, content: bytes, wanted: str) -> dict[str, bytes]:
+    """Return the parts of a ZIP file, MOST_BYTES in all at most.
+
+    What the file says of its sizes is not believed: a small one may unpack to any size.
+
+    Raises: ConfigError when it is larger, or is none; `wanted` says what it should be.
+    """
+    parts: dict[str, bytes] = {}
+    left = _MOST_BYTES
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            for part in packed.infolist():
+                with packed.open(part) as opened:
+                    parts[part.filename] = opened.read(left + 1)
+                left -= len(parts[part.filename])
+                if left < 0:
+                    most = f"{_MOST_BYTES // 1_048_576} MiB"
+                    msg = f"{name}: unpacks to more than {most}; no catalogue is so large"
+                    raise ConfigError(msg)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        msg = f"{name}: not {wanted}, or damaged, or locked with a password"
+        raise ConfigError(msg) from None
+    return parts
+
+
+def _stored(parts: Mapping[str, bytes]) -> io.BytesIO:
+    """Return the parts as a ZIP file that is not compressed: as large as it says."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        for part, content in parts.items():
+            packed.writestr(part, content)
+    made.seek(0)
+    return made
+
+
+def _expect_near(name: str, part: bytes) -> None:
+    """Raise ConfigError where cells stand so far apart that the cells between them would fill the memory."""
+    rows = columns = 1
+    for letters, digits in _PLACE.findall(part):
+        column = 0
+        for letter in letters.upper():
+            column = 26 * column + letter - 64
+        rows, columns = max(rows, int(digits or 1)), max(columns, column)
+        if rows * columns > _MOST_CELLS:
+            msg = (
+                f"{name}: its cells reach to row {rows}, column {columns}; delete what is empty between them"
+            )
+            raise ConfigError(msg)
+
+
+def _rows(name: str, rows: list[tuple[str, list[Any]]]) -> Iterator[Row]:
     header = [_cell(cell).strip() for cell in rows[0][1]] if rows else []
     if RESOURCE not in header or len(set(header)) != len(header):
-        msg = f"{path}: the first row must name the columns, each once, and `{RESOURCE}` among them"
+        msg = f"{name}: the first row must name the columns, each once, and `{RESOURCE}` among them"
         raise ConfigError(msg)
     for where, row in rows[1:]:
         cells = [_cell(cell) for cell in row]
@@ -97,7 +155,7 @@ def _rows(path: Path, rows: list[tuple[str, list[Any]]]) -> Iterator[Row]:
             msg = f"{where}: {len(cells)} cells, and {len(header)} columns are named"
             raise ConfigError(msg)
         columns = dict(zip(header, cells, strict=False))
-        yield Row(where, columns[RESOURCE].strip(), {name: columns[name] for name in columns if name})
+        yield Row(where, columns.get(RESOURCE, "").strip(), {key: columns[key] for key in columns if key})
 
 
 def _header(rows: Sequence[dict[str, Any]]) -> list[str]:

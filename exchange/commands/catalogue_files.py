@@ -40,7 +40,9 @@ def export(
 
 
 def import_entries(
-    file: Annotated[Path, typer.Argument(help=".csv, .xlsx, .yaml (ODCS), .jsonld, or a folder of .yaml.")],
+    file: Annotated[
+        Path, typer.Argument(help=".csv, .xlsx, .jsonld, .yaml (ODCS), a folder or .zip of .yaml.")
+    ],
     actor: Actor,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do; write nothing.")] = False,
     as_json: Json = False,

@@ -17,13 +17,20 @@ def read(path: Path, kind: str) -> str:
 
     Raises: ConfigError when there is no such file, or it is too large or not UTF-8.
     """
-    content = _read_bytes(path, kind)
+    return decoded(_read_bytes(path, kind), str(path))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return the text of a file's content; `name` is what the problem calls it.
+
+    Raises: ConfigError when it is not UTF-8.
+    """
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        text, start = Text(str(path), content.decode("utf-8", "replace")), error.start
+        text, start = Text(name, content.decode("utf-8", "replace")), error.start
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        problem = Problem(str(path), 1, 1, "saved as UTF-16; save it as UTF-8")
+        problem = Problem(name, 1, 1, "saved as UTF-16; save it as UTF-8")
         raise ConfigError(str(problem), [problem])
     message = f"byte 0x{content[start]:02x} is not UTF-8; save the file as UTF-8 (not GBK or Latin-1)"
     problem = text.at(len(content[:start].decode("utf-8")), message)

@@ -28,6 +28,9 @@ class RuleLine(Model):
     changes: int
 
 
+_RULE: Final = ("stage", "reason", "field", "changes")
+
+
 class ResourceLine(Model):
     """One resource's month. Indicators are shares from 0 to 1."""
 
@@ -84,7 +87,9 @@ def assess(
         for name in topology.departments
     ]
     rules = [
-        RuleLine(resource=one["resource"], **rule) for one in quality["resources"] for rule in one["worst"]
+        RuleLine(resource=one["resource"], **{name: rule[name] for name in _RULE})
+        for one in quality["resources"]
+        for rule in one["worst"]
     ]
     return Assessment(
         month=quality["month"],

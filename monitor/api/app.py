@@ -15,6 +15,7 @@ from monitor.api import (
     catalogue,
     console,
     entries,
+    entry_files,
     live,
     login,
     metrics,
@@ -104,6 +105,7 @@ def build(
         login.add(app, online.identity)
         requests.add(app, online)
         objections.add(app, online)
+        entry_files.add(app, online)  # before what takes any name for a resource
         entries.add(app, online)
         users.add(app, online.identity)
     _add_overview(app, overview, figures, identity)

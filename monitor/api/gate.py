@@ -54,6 +54,8 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/quarantine/redrive"): EVERY_ROLE,
     # As above: who may write entries and decide on them is judged at the desk.
     ("GET", "/api/catalogue"): EVERY_ROLE,
+    ("GET", "/api/catalogue/export"): EVERY_ROLE,
+    ("POST", "/api/catalogue/import"): EVERY_ROLE,
     ("GET", "/api/catalogue/{resource}"): EVERY_ROLE,
     ("POST", "/api/catalogue/{resource}/{act}"): EVERY_ROLE,
     # As above: who may object and answer is judged at the desk.

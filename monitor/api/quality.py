@@ -10,7 +10,7 @@ from pydantic import Field
 
 from exchange.model import Model
 from monitor.clickhouse.client import ClickHouse
-from monitor.quality import Quality, quality
+from monitor.quality import Quality, quality, with_examples
 
 
 class QualityParams(Model):
@@ -34,9 +34,11 @@ def add(app: FastAPI, clickhouse: ClickHouse) -> None:
     @app.get("/api/quality", tags=["monitor"])
     def of_month(asked: Annotated[QualityParams, Query()]) -> QualityPage:
         """Show indicators, score and broken rules of every resource, and what each view got."""
-        found = quality(clickhouse, dt.date.fromisoformat(f"{asked.month}-01"))
+        month = dt.date.fromisoformat(f"{asked.month}-01")
+        found = quality(clickhouse, month)
         ordered = sorted(found.resources, key=lambda one: (one.score is None, one.score, one.topic))
         end = len(ordered) if asked.limit is None else asked.offset + asked.limit
-        shown: dict[str, Any] = dict(found) | {"resources": tuple(ordered[asked.offset : end])}
+        resources = with_examples(clickhouse, month, ordered[asked.offset : end])
+        shown: dict[str, Any] = dict(found) | {"resources": resources}
         following = end if end < len(ordered) else None
         return QualityPage(**shown, total=len(ordered), next_offset=following)

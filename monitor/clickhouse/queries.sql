@@ -462,3 +462,29 @@ FROM rollup_views FINAL
 WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {until_s:UInt64}
 GROUP BY view_topic
 ORDER BY view_topic;
+
+-- name: quality_examples
+-- unit: offsets
+-- meaning: of what was refused of raw topics from {since_ms} to before {until_ms}, for each stage, reason and field
+-- the last {most} records that are kept and that Kafka still has: place in the quarantine, and in the raw topic (-1: never got there)
+SELECT
+    topic, stage, reason, field, quarantine_partition, quarantine_offset, partition, offset, plan_version, at_ms
+FROM
+(
+    SELECT *
+    FROM quarantine_examples FINAL
+    WHERE topic IN {topics:Array(String)} AND at_ms >= {since_ms:Int64} AND at_ms < {until_ms:Int64}
+) AS refused
+INNER JOIN
+(
+    SELECT quarantine_topic, quarantine_partition, topic_id, first_offset FROM quarantine_places FINAL
+) AS places USING (quarantine_topic, quarantine_partition, topic_id)
+WHERE quarantine_offset >= first_offset
+ORDER BY topic, stage, reason, field, at_ms DESC, quarantine_partition DESC, quarantine_offset DESC
+LIMIT {most:UInt32} BY topic, stage, reason, field;
+
+-- name: quarantine_next
+-- unit: offset
+-- meaning: where in each partition of the quarantine topics the next record to read starts
+SELECT quarantine_topic, quarantine_partition, topic_id, next_offset
+FROM quarantine_places FINAL;

@@ -23,13 +23,17 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days that rows are kept, counted from when an account was stored, a step began, a position was seen."""
+    """Days that rows are kept.
+
+    Counted from when an account was stored, a step began, a position was seen, a record was refused.
+    """
 
     accounts_days: int = 90
     minutes_days: int = 90
     hours_days: int = 730
     days_days: int = 3650
     positions_days: int = 30
+    refused_days: int = 90
 
     def apply(self, client: Client) -> None:
         """Set the tables' TTL where it differs; what is past it goes with a later merge."""
@@ -51,6 +55,7 @@ class Retention:
             "accounts": f"stored_at + toIntervalDay({self.accounts_days})",
             **dict.fromkeys(_ROLLUPS, by_step),
             "group_positions": f"toDateTime(intDiv(at_ms, 1000)) + toIntervalDay({self.positions_days})",
+            "quarantine_examples": f"toDateTime(intDiv(at_ms, 1000)) + toIntervalDay({self.refused_days})",
             "topic_ends": f"toDateTime(intDiv(at_ms, 1000)) + toIntervalDay({self.positions_days})",
         }
 

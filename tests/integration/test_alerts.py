@@ -304,7 +304,9 @@ def test_a_month_of_accounts_is_told_as_indicators_score_and_broken_rules(planne
     }  # fmt: skip
     assert found["score"] == 98.0
     assert found["score_before"] is None
-    assert found["worst"] == [{"stage": "process", "reason": "length", "field": "name", "changes": 2}]
+    assert found["worst"] == [
+        {"stage": "process", "reason": "length", "field": "name", "changes": 2, "examples": []}
+    ]
     assert {one["view_topic"]: one["delivered"] for one in views}[view(topic, "one")] == 18
     assert (
         httpx.get(

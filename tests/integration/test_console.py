@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import os
 import shutil
@@ -659,6 +660,9 @@ def test_steward_opens_a_refused_record_and_sends_it_again_by_keyboard(
         wang_wei.check("quarantine-records-en")
         page.goto(f"{console}#/quarantine?resource=population.person&reason=range")
         expect(page.locator("[data-test=fix]")).to_contain_text("breaks a rule of the contract")
+        page.goto(f"{console}#/quarantine?resource=population.person&reason=range&place=0:0")
+        expect(page.locator("[data-test=from]")).to_contain_text("From 0:0 on")
+        expect(page.locator("main tbody tr[aria-current]")).to_contain_text("0:0")
         page.get_by_label("Private key").set_input_files(other)
         row.get_by_role("button", name="Open 0:0").press("Enter")
         expect(page.get_by_role("alert")).to_contain_text("does not open")
@@ -917,6 +921,50 @@ def test_entry_is_written_returned_and_published(
         expect(page.locator("[data-test=fields] tbody tr").first).to_be_visible()
         assert page.locator("[data-test^=act-], [data-test=history]").count() == 0
         li_na.check("entry-published-en")
+
+
+def test_catalogue_is_given_out_and_taken_in_after_a_dry_run(
+    browser: Browser, console: str, sessions: dict[str, str], tmp_path: Path
+) -> None:
+    with visiting(browser, console, sessions["wang-wei"]) as wang_wei:
+        page = wang_wei.go("catalogue", "Catalogue")
+        page.locator("[data-test=files] summary").press("Enter")
+        with page.expect_download() as download:
+            page.locator("[data-test=export-csv]").click()
+        with download.value.path().open(encoding="utf-8-sig", newline="") as text:
+            [row] = [one for one in csv.DictReader(text) if one["resource"] == "population.person"]
+        send = page.locator("[data-test=import]")
+
+        def tried(name: str, contact: str, **more: str) -> None:
+            file = tmp_path / name
+            file.write_text(f"resource,contact{''.join(f',{name}' for name in more)}\n")
+            with file.open("a") as text:
+                text.write(",".join([row["resource"], contact, *more.values()]) + "\n")
+            page.locator("input[name=file]").set_input_files(file)
+            page.get_by_role("button", name="Try it").press("Enter")
+
+        tried("wrong.csv", "信息科", library="x", colour="red")
+        expect(page.locator("[data-test=import-told]")).to_contain_text("1 refused")
+        expect(page.locator("[data-test=files] tbody")).to_contain_text("unknown column 'colour'")
+        expect(send).to_be_disabled()
+        wang_wei.check("catalogue-refused-en")
+        tried("right.csv", "信息科")
+        expect(page.locator("[data-test=files] tbody")).to_contain_text("contact")
+        expect(send).to_be_enabled()
+        page.locator("[data-test=language]").click()
+        wang_wei.check("catalogue-tried-zh")
+        send.press("Enter")
+        expect(page.locator("[data-test=import-told]")).to_contain_text("1 行已作为草稿写入")
+        expect(send).to_be_disabled()
+        broken = tmp_path / "broken.csv"
+        broken.write_bytes("resource\n人口".encode("gb18030"))
+        page.locator("input[name=file]").set_input_files(broken)
+        page.get_by_role("button", name="试运行").press("Enter")
+        alert = page.locator("[data-test=files]").get_by_role("alert")
+        expect(alert).to_contain_text("broken.csv: not UTF-8")
+        broken.unlink()
+        page.get_by_role("button", name="试运行").press("Enter")
+        expect(alert).to_contain_text("请重新选择")
 
 
 # --- by role: these tests come last, as the figures are open to nobody behind them -------------------------

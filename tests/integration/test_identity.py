@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -36,6 +37,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from exchange.alerting.store import AlertStore
+from exchange.catalogue import formats
 from exchange.certificate import Signer, verify
 from exchange.commands import acting as command
 from exchange.corrections import read_corrections
@@ -55,7 +57,7 @@ from exchange.keys import generate_steward_keys
 from exchange.local.home import any_free
 from exchange.plan import raw_topic
 from exchange.settings import MACHINE_TOKEN
-from monitor.api import corrections, entries, gate, objections
+from monitor.api import corrections, entries, entry_files, gate, objections
 from monitor.identity import Identity, now
 from tests.checkers.committed import CommittedReader
 from tests.integration.api_app import an_app, call
@@ -277,6 +279,8 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/api/catalogue", None, {ALL: 200}),
     ("GET", "/api/catalogue/population.person", None, {ALL: 200}),
     ("GET", "/api/catalogue/not.there", None, {ALL: 404}),
+    ("GET", "/api/catalogue/export?format=csv", None, {ALL: 200}),
+    ("POST", "/api/catalogue/import?name=a.txt&dry_run=true", None, {ALL: 400}),
     ("POST", "/api/catalogue/population.person/edit", {}, {ALL: 400}),
     (
         "POST",
@@ -957,6 +961,87 @@ def test_a_draft_of_an_entry_is_shown_and_found_by_those_whom_it_concerns(
     monkeypatch.setattr(entries, "seen", lambda sheet, *_: sheet)  # planted: nobody looks whose draft it is
     monkeypatch.setattr(entries, "sees_draft", lambda *_: True)
     assert CANARY in call(app, "GET", ENTRY, headers=headers).text
+
+
+def exported(answer: httpx.Response) -> str:
+    """Return the text of an export, unpacked where it is packed."""
+    assert answer.status_code == 200, answer.text
+    if not answer.content.startswith(b"PK"):
+        return answer.content.decode()
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        return "".join(packed.read(part).decode() for part in packed.namelist())
+
+
+@pytest.mark.parametrize("format_", ["csv", "xlsx", "odcs", "dcat"])
+def test_an_export_holds_what_the_caller_may_see(
+    bus: Bus, entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    path = f"/api/catalogue/export?format={format_}&resource=population.person"
+    found = {}
+    for role in SEEN:
+        with bus.client(role) as client:
+            text = exported(client.get(path))
+        found[role] = CANARY in text
+        assert "population.street" not in text
+    hidden = {"requester": False, "foreign": False}
+    assert found == dict.fromkeys(SEEN, format_ != "dcat") | hidden, "a draft is not public"
+    app, headers = an_app(bus.stack.settings), {"Authorization": f"Bearer {bus.tokens['li-na']}"}
+    assert call(app, "GET", f"{path}&resource=not.there", headers=headers).status_code == 404
+    if format_ != "dcat":
+        monkeypatch.setattr(entry_files, "seen", lambda sheet, *_: sheet)  # planted: nobody looks whose it is
+        assert CANARY in exported(call(app, "GET", path, headers=headers))
+
+
+def imported(client: httpx.Client, name: str, content: bytes, *, dry_run: bool) -> httpx.Response:
+    return client.post("/api/catalogue/import", params={"name": name, "dry_run": dry_run}, content=content)
+
+
+def test_an_import_is_tried_and_then_taken_in_whole_or_not_at_all(bus: Bus, entry: dict[str, Any]) -> None:
+    with bus.client("steward") as wang_wei, bus.client("foreign") as stranger:
+        exports = wang_wei.get("/api/catalogue/export?format=csv&resource=population.person").content
+        same = imported(wang_wei, "a.csv", exports, dry_run=True).json()
+        assert same["rows"] == [
+            {"where": "a.csv:2", "resource": "population.person", "new": False, "changed": [], "refused": []}
+        ]
+        changed = exports.replace("大数据科".encode(), "信息科".encode())
+        tried = imported(wang_wei, "a.csv", changed, dry_run=True).json()
+        assert (tried["written"], tried["refused"], tried["rows"][0]["changed"]) == (False, 0, ["contact"])
+        assert wang_wei.get(ENTRY).json()["version"] == entry["version"], "nothing was written"
+
+        for content in (exports, changed):
+            [row] = imported(stranger, "a.csv", content, dry_run=True).json()["rows"]
+            assert (row["changed"], len(row["refused"])) == ([], 1), "what a draft says is not to be probed"
+        denied = imported(stranger, "a.csv", changed, dry_run=False)
+        assert (denied.status_code, "steward" in denied.json()["detail"]) == (409, True)
+        bad = changed + b"population.persn,\n"
+        refused = imported(wang_wei, "a.csv", bad, dry_run=False)
+        assert refused.status_code == 409
+        assert "Did you mean" in refused.json()["errors"][0]
+        assert wang_wei.get(ENTRY).json()["draft"]["contact"] == "大数据科"
+
+        done = imported(wang_wei, "a.csv", changed, dry_run=False)
+        assert (done.status_code, done.json()["written"]) == (200, True), done.text
+        now_ = wang_wei.get(ENTRY).json()
+        assert (now_["draft"]["contact"], now_["history"][-1]["event"]) == ("信息科", "edit")
+
+
+def test_each_broken_file_is_answered_with_its_error(bus: Bus) -> None:
+    broken = {
+        "a.txt": (b"", "of another kind"),
+        "a.csv": ("resource\n人口".encode("gb18030"), "not UTF-8"),
+        "b.csv": (b"name\nx\n", "first row must name"),
+        "a.xlsx": (b"PK", "not an Excel file"),
+        "a.zip": (b"PK", "not a ZIP file"),
+        "a.yaml": (b"a: &a [*a]", "anchors"),
+        "a.jsonld": (b"[" * 100_000, "not JSON"),
+    }
+    with bus.client("steward") as wang_wei:
+        for name, (content, told) in broken.items():
+            answer = imported(wang_wei, name, content, dry_run=True)
+            assert (answer.status_code, told in answer.json()["detail"]) == (400, True), answer.text
+        large = imported(wang_wei, "a.csv", b"x" * (formats.MOST_BYTES + 1), dry_run=True)
+        assert (large.status_code, "8 MiB" in large.json()["detail"]) == (413, True)
+        assert imported(wang_wei, "../a.csv", b"", dry_run=True).status_code == 400
 
 
 def test_an_entry_is_returned_mended_and_published_over_http(bus: Bus, entry: dict[str, Any]) -> None:

@@ -442,6 +442,7 @@ def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
         "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
         "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
         "until": 9, "starts": [60], "until_s": 60, "bucket": 1,
+        "until_ms": 0, "most": 1,
     }  # fmt: skip
     for name, sql in read_queries().items():
         clickhouse.query(name, **{key: value for key, value in given.items() if f"{{{key}:" in sql})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -131,6 +132,22 @@ def test_the_list_names_place_reason_and_field_and_no_value(desk: Desk) -> None:
     assert entry["place"] == place
     assert place in text
     assert id_number(1) not in text + json.dumps(entry)
+
+
+def test_the_worst_rules_of_the_month_lead_to_the_last_refused_records(desk: Desk) -> None:
+    [place] = desk.places()
+    month = time.strftime("%Y-%m", time.gmtime())
+    url = f"{desk.bus.settings.endpoints().api}/api/quality?month={month}"
+
+    def look() -> Any:
+        [worst] = httpx.get(url, timeout=60, trust_env=False).json()["resources"][0]["worst"] or [{}]
+        return worst if worst.get("examples") else None
+
+    worst = wait_for(look, "the rule's example", 120)
+    [example] = worst["examples"]
+    assert (worst["reason"], worst["field"], example["place"]) == ("range", "version", place)
+    assert desk.listed()[0]["raw"] == f"{RAW} {example['partition']}:{example['offset']}"
+    assert id_number(1) not in json.dumps(worst)
 
 
 def test_the_stewards_key_opens_a_refused_record(desk: Desk) -> None:

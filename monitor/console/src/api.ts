@@ -243,13 +243,17 @@ export async function send(path: string, body: unknown): Promise<void> {
 }
 
 /** As `send`, with what was answered. What is decided is brought into force first, which takes a while. */
-export async function post<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
-  const answer = await fetch(path, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json', ...headers },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(120_000),
-  })
+export function post<T>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
+  return answered<T>(path, JSON.stringify(body), { 'Content-Type': 'application/json', ...headers })
+}
+
+/** As `post`, with a file's content as it is. */
+export function postFile<T>(path: string, content: ArrayBuffer): Promise<T> {
+  return answered<T>(path, content, { 'Content-Type': 'application/octet-stream' })
+}
+
+async function answered<T>(path: string, body: BodyInit, headers: Record<string, string>): Promise<T> {
+  const answer = await fetch(path, { method: 'POST', headers, body, signal: AbortSignal.timeout(120_000) })
   if (answer.status === 401) loginWanted.value = true
   if (!answer.ok) throw await refusal(answer)
   return (await answer.json()) as T

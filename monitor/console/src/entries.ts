@@ -121,3 +121,20 @@ export function libraryText({ library_kind: kind, library }: { library_kind: Kin
 export function stateText(state: State | null): string {
   return t(state === null ? 'entryMissing' : STATES[state])
 }
+
+/** Formats of an export. */
+export const FORMATS = { csv: 'formatCsv', xlsx: 'formatExcel', odcs: 'formatOdcs', dcat: 'formatDcat' } as const
+
+export interface ImportedRow {
+  where: string
+  resource: string
+  new: boolean
+  changed: string[]
+  refused: string[]
+}
+
+export interface Imported {
+  written: boolean
+  refused: number
+  rows: ImportedRow[]
+}

@@ -59,6 +59,15 @@ export interface BrokenRule {
   reason: string
   field: string
   changes: number
+  /** Where the last of them lie, newest first; of the assessment none. */
+  examples: Example[]
+}
+
+export interface Example {
+  place: string
+  partition: number | null
+  offset: number | null
+  at_ms: number
 }
 
 export interface ResourceQuality {

@@ -56,6 +56,16 @@ export function fixOf(reason: string): Word {
   return FIXES[reason] ?? 'fixRule'
 }
 
+const LAST_OFFSET = '999999999999999999'
+
+/** Return the place behind which a page begins with another; '' for the first there is. */
+export function before(place: string): string {
+  const [partition, offset] = place.split(':').map(Number)
+  if (partition === undefined || offset === undefined || !Number.isSafeInteger(partition) || !Number.isSafeInteger(offset)) return ''
+  if (offset > 0) return `${partition}:${offset - 1}`
+  return partition > 0 ? `${partition - 1}:${LAST_OFFSET}` : ''
+}
+
 const LARGEST_KEY_BYTES = 1000
 
 /** Return the key in a file, read now. Throws HttpError when it cannot be one. */

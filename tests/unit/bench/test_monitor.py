@@ -7,6 +7,7 @@ from monitor.clickhouse.client import read_queries
 
 AT_START_OR_IN_THE_BACKGROUND = {
     "next_account", "rolled_up", "touched_minutes", "known_ends", "stored_offsets", "stored_in_stretch",
+    "quarantine_next",
 }  # fmt: skip
 
 

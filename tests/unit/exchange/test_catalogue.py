@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from exchange.catalogue import authority, check, dcat, elements, entry, formats, odcs
+from exchange.catalogue import authority, check, dcat, elements, entry, formats, odcs, table
 from exchange.catalogue.authority import acts, seen
 from exchange.catalogue.entry import ENDS, TABLE, Content, Entry, Event, Publication, State
 from exchange.catalogue.exchanged import Row, judge, row_of
@@ -373,7 +376,7 @@ def test_dcat_holds_what_the_profile_demands_and_no_draft(tmp_path: Path) -> Non
     assert dataset["dct:title"][0] == {"@value": "人口基本信息", "@language": "zh"}
     assert dataset["dct:description"][0]["@value"] == FULL.description_zh
     assert dataset["dct:identifier"] == "A-1"
-    assert dcat.read(tmp_path / "a.jsonld")[0].resource == RESOURCE
+    assert formats.read(tmp_path / "a.jsonld")[0].resource == RESOURCE
 
 
 def refusals(columns: dict[str, str], fields: dict[str, dict[str, str]] | None = None) -> tuple[str, ...]:
@@ -418,6 +421,14 @@ def test_a_cell_that_looks_like_a_formula_is_text_in_both(tmp_path: Path) -> Non
         assert restored(tmp_path, format_, sheet).columns["contact"] == "=1+1"
 
 
+def packed(parts: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -431,6 +442,19 @@ def test_a_cell_that_looks_like_a_formula_is_text_in_both(tmp_path: Path) -> Non
         ("a.jsonld", b"{", "not JSON"),
         ("a.jsonld", b"{}", "another @context"),
         ("a.txt", b"", "of another kind"),
+        ("a.csv", "resource\n人口".encode("gb18030"), "not UTF-8"),
+        ("a.csv", b"x" * (formats.MOST_BYTES + 1), "larger than 8 MiB"),
+        ("a.yaml", b"# " + b"x" * 300_000, "larger than 256 KiB"),
+        ("a.yaml", b"a: &a [*a]\n", "anchors"),
+        ("a.yaml", b"apiVersion: v3.1.0\nkind: DataContract\nschema: [a, b]\n", "not shaped as"),
+        ("a.jsonld", json.dumps({"@context": dcat.CONTEXT, "dcat:dataset": 7}).encode(), "not a list"),
+        ("a.jsonld", b"[" * 100_000, "not JSON"),
+        ("a.zip", b"PK", "not a ZIP file"),
+        ("a.zip", packed({"a.txt": b""}), "no file like"),
+        ("a.zip", packed({"a.yaml": b"x"}), "apiVersion v3.1.0"),
+        ("a.xlsx", packed({"a.xml": b""}), "not an Excel file"),
+        ("a.xlsx", packed({"xl/workbook.xml": b"<x/>"}), "not an Excel file"),
+        ("a.xlsx", packed({"a.xml": bytes(40 * 1_048_576)}), "unpacks to more than 32 MiB"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where_and_why(
@@ -439,6 +463,43 @@ def test_a_file_that_cannot_be_read_says_where_and_why(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=told):
         formats.read(tmp_path / name)
+
+
+def test_a_zip_of_contracts_is_taken_in_as_their_folder_is() -> None:
+    (sheet, street) = shelf(published())
+    rows = formats.parse("a.zip", formats.WRITERS["odcs"][1]([sheet, street]))
+    assert [row.resource for row in rows] == [sheet.name, street.name]
+    assert rows[0].where == f"a.zip/{RESOURCE}.odcs.yaml"
+
+
+def test_a_bomb_that_tells_a_small_size_is_not_unpacked() -> None:
+    """Size and checksum are made to fit the first bytes: whoever believes them finds nothing wrong."""
+    content = bytearray(packed({"xl/workbook.xml": bytes(40 * 1_048_576)}))
+    central = content.index(b"PK\x01\x02")
+    for crc, size in ((14, 22), (central + 16, central + 24)):
+        content[crc : crc + 4] = zlib.crc32(bytes(100)).to_bytes(4, "little")
+        content[size : size + 4] = (100).to_bytes(4, "little")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None, "the archive says nothing against itself"
+    assert {name: len(part) for name, part in table.unpacked("a.zip", bytes(content), "a ZIP").items()} == {
+        "xl/workbook.xml": 100
+    }
+    with pytest.raises(ConfigError, match="not an Excel file"):
+        formats.parse("a.xlsx", bytes(content))
+
+
+def test_cells_so_far_apart_that_what_lies_between_fills_the_memory_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
+        page = book.add_worksheet("any")
+        page.write_string(0, 0, "resource")
+        page.write_string(3999, 999, "far")
+    with pytest.raises(ConfigError, match="reach to row 4000, column 1000"):
+        formats.read(tmp_path / "a.xlsx")
+    monkeypatch.setattr(table, "_expect_near", lambda *_: None)  # planted: nobody looks
+    with pytest.raises(ConfigError, match="first row must name"):
+        formats.read(tmp_path / "a.xlsx")
 
 
 def test_numbers_that_somebody_typed_into_excel_are_read_as_they_look(tmp_path: Path) -> None:
