@@ -9,6 +9,9 @@ A round, in this order:
    the commit let the source forget them. While a source has more at hand, the next changes are read and
    encoded during that commit; should it fail, they are thrown away with it.
 
+Before 1 and between two batches it heeds a person's wish that it pauses: then the round ends, and none
+begins until it is to resume. The position stays in Kafka, and what the source holds for it stays there.
+
 Whatever fails with an unknown outcome (a commit without answer, a lost connection) ends the round; the next
 one starts at 1 with a new producer. That way a batch is in Kafka once, or is read again.
 """
@@ -25,12 +28,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectors.guard import Guard
 from connectors.orders import Orders
+from connectors.pausing import Pausing
 from connectors.source import Batch, Source
 from connectors.sources import READ_ANEW, SOURCES, WATCHES
 from connectors.writer import Writer
 from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
+from exchange.pauses import PAUSED, Pause
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.position import POSITION_SECRET, PositionCodec, begin_anew, writer_id
@@ -47,6 +52,7 @@ _log = log.get(__name__)
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _HEARTBEAT_EVERY_S: Final = 5.0
+_PAUSE_LOOK_S: Final = 0.5
 _RAW_COMPATIBILITY: Final = "NONE"
 
 
@@ -143,7 +149,11 @@ class Connector:
 
     def _run_plan(self) -> None:
         """Run rounds under the plan in force; a plan with other tables needs a new process."""
-        with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
+        with (
+            PlanTopic(self._client) as plans,
+            for_writing(self._settings) as registry,
+            Pausing(self._client, self._system) as pausing,
+        ):
             plan = plans.read() or _raise(no_plan())
             if not self._checked:
                 selfcheck.check_denies(self._settings, self._client)
@@ -153,11 +163,32 @@ class Connector:
             if system.kind == "http" and self._door is None:
                 # First: the connector that has the address already must not be fenced by us.
                 self._door = self._open_door(plan, system)
+            self._wait_while_paused(pausing, plans, plan, guard)
+            if self._stopping.is_set() or guard.must_release:
+                return
             writer = self._writer(plan, system, registry)
             try:
-                self._round(plans, plan, system, writer, guard)
+                self._round(plans, plan, system, writer, guard, pausing)
             finally:
                 writer.close()
+
+    def _wait_while_paused(
+        self, pausing: Pausing, plans: PlanTopic, plan: PublishedPlan, guard: Guard
+    ) -> None:
+        """Wait for the end of a pause; for no longer than the source's log may grow."""
+        pause = pausing.wanted()
+        if pause is None:
+            return
+        _log.warning("capture_paused", system=self._system, operation=pause.operation, by=pause.by)
+        if self._door is not None:
+            self._door.shut("what is pushed for this system is not taken in for a while: it is paused")
+        while pause is not None and not self._stopping.is_set() and not guard.must_release:
+            self._pulse.beat(PAUSED, pause=pause)
+            self._heed(plans, plan)
+            self._stopping.wait(_PAUSE_LOOK_S)
+            pause = pausing.wanted()
+        if pause is None:
+            _log.info("capture_resumed", system=self._system)
 
     def _guarded(self, system: PlannedSystem) -> Guard:
         """Return the guard of the source; it goes on from round to round, whatever else is away."""
@@ -169,7 +200,13 @@ class Connector:
         return self._guard
 
     def _round(
-        self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer, guard: Guard
+        self,
+        plans: PlanTopic,
+        plan: PublishedPlan,
+        system: PlannedSystem,
+        writer: Writer,
+        guard: Guard,
+        pausing: Pausing,
     ) -> None:
         writer.begin()
         position = writer.position()
@@ -178,7 +215,7 @@ class Connector:
         try:
             source.open(position)
             _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
-            while not self._stopping.is_set() and not guard.must_release:
+            while not self._stopping.is_set() and not guard.must_release and pausing.wanted() is None:
                 orders.heed()
                 batch = source.read()
                 self._settle(writer, source)
@@ -328,6 +365,7 @@ class _Pulse:
         self.redis = heartbeat.connect(settings)
         self._writer = writer
         self._at = 0.0
+        self._state = ""
         self._captured = 0
         self._changed_at: float | None = None
         self._tables: Mapping[str, str] = {}
@@ -340,17 +378,18 @@ class _Pulse:
         self._changed_at = time.monotonic() if batch.count else self._changed_at
         self._tables, self._snapshot = batch.halted, batch.snapshot
 
-    def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
-        """Publish state and figures, every few seconds unless forced."""
+    def beat(self, state: str, *, force: bool = False, reason: str = "", pause: Pause | None = None) -> None:
+        """Publish state and figures, every few seconds unless forced or the state is another."""
         now = time.monotonic()
-        if not force and now - self._at < _HEARTBEAT_EVERY_S:
+        if not force and state == self._state and now - self._at < _HEARTBEAT_EVERY_S:
             return
-        self._at = now
+        self._at, self._state = now, state
         reasons = [*self._tables.values(), *([reason] if reason else [])]
         halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
         figures: dict[str, int | str] = {"captured": self._captured, **self._snapshot}
         if self._changed_at is not None:
             figures["since_last_change_s"] = int(now - self._changed_at)
+        figures |= {} if pause is None else pause.figures
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
         heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)

@@ -1,20 +1,21 @@
-"""Which snapshots are wanted and how far connectors are, per system: read from Kafka while somebody looks."""
+"""Which snapshots and pauses are wanted, and how far connectors are: read from Kafka while somebody looks."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import JsonValue
 
 from exchange.compacted import CompactedTopic
 from exchange.errors import ExchangeError, PartError
-from exchange.plan import POSITIONS_TOPIC, SNAPSHOTS_TOPIC
+from exchange.pauses import PAUSES, Pause
+from exchange.plan import PAUSES_TOPIC, POSITIONS_TOPIC, SNAPSHOTS_TOPIC
 from exchange.position import SourcePosition, shown, writer_id
-from exchange.snapshot_orders import parsed
+from exchange.snapshot_orders import SNAPSHOT_ORDERS
 from exchange.snapshots import SnapshotStatus, status_of
 
 _FRESH_S: Final = 1.0
@@ -25,18 +26,19 @@ _SMALL_QUEUE: Final = {"queued.min.messages": 1000, "queued.max.messages.kbytes"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one system is. problem: why position or order cannot be told; else empty."""
+    """How far one system is. problem: why position or an order cannot be told; else empty."""
 
     position: SourcePosition | None
     snapshot: SnapshotStatus | None
+    pause: Pause | None = None
     problem: str = ""
 
 
 class Board:
-    """Both topics, kept up to date from one look to the next, whoever looks."""
+    """The topics, kept up to date from one look to the next, whoever looks."""
 
     def __init__(self, client: dict[str, Any]) -> None:
-        """`client`: librdkafka properties of a principal that may read both."""
+        """`client`: librdkafka properties of a principal that may read them."""
         self._client = client | _SMALL_QUEUE
         self._lock = threading.Lock()
         self._topics: dict[str, CompactedTopic] = {}
@@ -50,12 +52,14 @@ class Board:
         """
         with self._lock:
             self._refresh()
-            orders, positions = self._found[SNAPSHOTS_TOPIC], self._found[POSITIONS_TOPIC]
+            orders, pauses = self._found[SNAPSHOTS_TOPIC], self._found[PAUSES_TOPIC]
+            positions = self._found[POSITIONS_TOPIC]
             by_writer = {str(beat["writer"]): beat for beat in beats}
             return {
                 system: _progress(
                     system,
                     orders.get(system.encode()),
+                    pauses.get(system.encode()),
                     positions.get(writer_id(system).encode()),
                     by_writer.get(writer_id(system), {}),
                 )
@@ -75,7 +79,7 @@ class Board:
         if idle_s > _IDLE_S:
             self._close()
         try:
-            for topic in (SNAPSHOTS_TOPIC, POSITIONS_TOPIC):
+            for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC, POSITIONS_TOPIC):
                 self._take(topic)
         except ExchangeError:
             self._close()
@@ -100,16 +104,24 @@ class Board:
 
 
 def _progress(
-    system: str, order: bytes | None, position: bytes | None, beat: Mapping[str, JsonValue]
+    system: str,
+    order: bytes | None,
+    pause: bytes | None,
+    position: bytes | None,
+    beat: Mapping[str, JsonValue],
 ) -> Progress:
+    found, key = Progress(None, None), system.encode()
     try:
-        found = None if position is None else shown(position)
-    except ValueError:
-        return Progress(None, None, f"the position of {system} was not written by this version")
-    if order is None:
-        return Progress(found, None)
-    try:
-        given = parsed(system.encode(), order)
+        if pause is not None:
+            found = replace(found, pause=PAUSES.parsed(key, pause))
+        if position is not None:
+            found = replace(found, position=shown(position))
+        if order is not None:
+            at = None if found.position is None else found.position.incremental
+            given = status_of(system, SNAPSHOT_ORDERS.parsed(key, order), at, beat)
+            found = replace(found, snapshot=given)
     except PartError as error:
-        return Progress(found, None, str(error))
-    return Progress(found, status_of(system, given, None if found is None else found.incremental, beat))
+        return replace(found, problem=str(error))
+    except ValueError:
+        return replace(found, problem=f"the position of {system} was not written by this version")
+    return found

@@ -30,6 +30,7 @@ from exchange.plan import (
     ACCOUNTS_TOPIC,
     CORRECTIONS_TOPIC,
     PARKED_TOPIC,
+    PAUSES_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
@@ -130,6 +131,7 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
     else:
         yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
+    yield from _literal(who, "topic", PAUSES_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")
     yield from _literal(who, "transactional_id", f"cdc-{system}", "write", "describe")

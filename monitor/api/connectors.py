@@ -1,19 +1,20 @@
-"""`/api/connectors`: how far each source is captured; snapshots beside its stream, ordered and followed."""
+"""`/api/connectors`: how far each source is captured; pauses and snapshots, ordered and followed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Request
 from pydantic import Field, JsonValue
 
-from exchange import snapshot_desk
+from exchange import pause_desk, snapshot_desk
 from exchange.alerting.alert import Alert
 from exchange.governance.authority import expect_operator, passes
 from exchange.identity.caller import Caller, acting
 from exchange.model import Label, Model
+from exchange.pauses import LONGEST_REASON, Meanwhile, is_obeyed, meanwhile
 from exchange.plan import PlannedSystem, PublishedPlan
 from exchange.position import writer_id
 from exchange.snapshot_desk import Act, Asked
@@ -29,6 +30,7 @@ _LONGEST_NAME: Final = 200
 _MOST_ALERTS: Final = 1000
 
 Name = Annotated[str, Field(max_length=_LONGEST_NAME)]
+System = Annotated[str, Path(min_length=1, max_length=63)]
 Heartbeats = Callable[[], tuple[dict[str, JsonValue], ...]]
 LastAlerts = Callable[[int], Iterable[Alert]]
 """So many of the newest alerts, newest first."""
@@ -74,6 +76,25 @@ class Snapshot(Model):
     is_at_work: bool = Field(description="Whether its connector runs.")
 
 
+class Paused(Model):
+    """A connector's pause that is wanted, or is not over yet."""
+
+    operation: str
+    wish: str = Field(description="What is wanted of the connector: pause or run.")
+    by: str
+    since_ms: int = Field(description="When it was ordered.")
+    reason: str
+    is_obeyed: bool = Field(description="Whether the connector's heartbeat says that it does what is wanted.")
+
+
+class PauseOrder(Model):
+    """Why a connector is paused or resumed."""
+
+    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$")] = Field(
+        default="", description="Wanted of pause; others read it while it is paused."
+    )
+
+
 class LastError(Model):
     """The newest alert about a connector."""
 
@@ -92,7 +113,10 @@ class Connector(Model):
     writer: str
     tables: tuple[Table, ...]
     takes_snapshots: bool = Field(description="Whether its tables can be read again beside the stream.")
-    may_order: bool = Field(description="Whether the caller may.")
+    may_order: bool = Field(description="Whether the caller may order that, and pauses.")
+    pause: Paused | None = Field(description="Null while it runs, and is wanted to.")
+    meanwhile: Meanwhile = Field(description="Who keeps what changes in a pause.")
+    protect_wal_bytes: int = Field(description="Log that its server may keep for it; 0: no such limit.")
     first_snapshot: FirstSnapshot | None
     snapshot: Snapshot | None
     last_error: LastError | None = Field(description="Null where there was none for 90 days.")
@@ -143,15 +167,22 @@ def add(
         caller = getattr(asked.state, "caller", None)
         seen, newest = identity.sight(caller), plan()
         systems = () if newest is None else newest.systems
+        beats = heartbeats()
         own = sorted((one for one in systems if seen is None or one.name in seen.systems), key=_name)
         end = given.offset + given.limit
         page = own[given.offset : end]
-        progress = board.look([one.name for one in page], heartbeats()) if page else {}
+        progress = board.look([one.name for one in page], beats) if page else {}
+        by_writer = {str(beat["writer"]): beat for beat in beats}
         errors = _errors(last_alerts(_MOST_ALERTS))
         return Connectors(
             connectors=tuple(
                 _connector(
-                    newest, one, progress[one.name], errors.get(one.name), _may(identity, caller, one.name)
+                    newest,
+                    one,
+                    progress[one.name],
+                    by_writer.get(writer_id(one.name), {}),
+                    errors.get(one.name),
+                    _may(identity, caller, one.name),
                 )
                 for one in page
                 if newest is not None
@@ -161,9 +192,7 @@ def add(
         )
 
     @app.post("/api/connectors/{system}/snapshot/{act}", tags=["connectors"], responses=_ERRORS)
-    def order(
-        system: Annotated[str, Path(min_length=1, max_length=63)], act: Act, given: Order, asked: Request
-    ) -> Ordered:
+    def order(system: System, act: Act, given: Order, asked: Request) -> Ordered:
         """Start, pause, resume or stop a snapshot beside the stream; the decisions say who did."""
         caller = person_of(asked)
         if (act == "start") != bool(given.table):
@@ -174,6 +203,15 @@ def add(
         return Ordered(
             system=system, operation=done.operation, table=done.table, view=done.view, wish=done.wish.value
         )
+
+    @app.post("/api/connectors/{system}/{act}", tags=["connectors"], responses=_ERRORS)
+    def pause(system: System, act: pause_desk.Act, given: PauseOrder, asked: Request) -> Paused:
+        """Pause a connector, or have it go on where it stopped; the decisions say who did, and why."""
+        caller = person_of(asked)
+        topology = acting(identity.declared.current()[0], caller)
+        wanted = pause_desk.Asked(system, act, given.reason)
+        done = pause_desk.order(identity.settings, identity.store(), topology, caller.name, wanted, now())
+        return Paused(**done.model_dump(mode="json"), is_obeyed=False)
 
 
 def _name(system: PlannedSystem) -> str:
@@ -186,6 +224,14 @@ def _may(identity: Identity, caller: Caller | None, system: str) -> bool:
         return False
     topology = acting(identity.declared.known(), caller)
     return passes(lambda: expect_operator(topology, caller.name, system))
+
+
+def _paused(progress: Progress, beat: Mapping[str, JsonValue]) -> Paused | None:
+    """Return a pause that is wanted, or whose connector still says that it is paused."""
+    pause = progress.pause
+    if pause is None or not (pause.is_wanted or (beat and not is_obeyed(pause, beat))):
+        return None
+    return Paused(**pause.model_dump(mode="json"), is_obeyed=is_obeyed(pause, beat))
 
 
 def _errors(newest_first: Iterable[Alert]) -> dict[str, LastError]:
@@ -203,7 +249,12 @@ def _errors(newest_first: Iterable[Alert]) -> dict[str, LastError]:
 
 
 def _connector(
-    plan: PublishedPlan, system: PlannedSystem, progress: Progress, error: LastError | None, may: bool
+    plan: PublishedPlan,
+    system: PlannedSystem,
+    progress: Progress,
+    beat: Mapping[str, JsonValue],
+    error: LastError | None,
+    may: bool,
 ) -> Connector:
     position, snapshot = progress.position, progress.snapshot
     first = None if position is None else position.snapshot
@@ -218,6 +269,9 @@ def _connector(
         ),
         takes_snapshots=system.kind == SNAPSHOTTED_KIND,
         may_order=may,
+        pause=_paused(progress, beat),
+        meanwhile=meanwhile(system),
+        protect_wal_bytes=system.protect_wal_bytes if system.kind == "postgres" else 0,
         first_snapshot=None if first is None else FirstSnapshot(table=first.table, rows=first.rows),
         snapshot=None if snapshot is None else Snapshot(**asdict(snapshot)),
         last_error=error,
