@@ -1,6 +1,6 @@
 /** Sources' connectors as the monitor answers; see monitor/api/connectors.py. */
 import type { Label } from './api'
-import { number, t, type Word } from './words'
+import { instant, number, t, type Word } from './words'
 
 export type Act = 'start' | 'pause' | 'resume' | 'stop'
 export type State = 'ordered' | 'running' | 'paused' | 'complete' | 'stopped' | 'failed'
@@ -19,6 +19,17 @@ export interface Snapshot {
   is_at_work: boolean
 }
 
+export type Meanwhile = 'wal' | 'wal_until_limit' | 'log' | 'topics' | 'refuses' | 'folders'
+
+export interface Pause {
+  operation: string
+  wish: 'pause' | 'run'
+  by: string
+  since_ms: number
+  reason: string
+  is_obeyed: boolean
+}
+
 export interface Connector {
   system: string
   kind: string
@@ -26,6 +37,9 @@ export interface Connector {
   tables: { table: string; resource: string; views: string[] }[]
   takes_snapshots: boolean
   may_order: boolean
+  pause: Pause | null
+  meanwhile: Meanwhile
+  protect_wal_bytes: number
   first_snapshot: { table: string; rows: number } | null
   snapshot: Snapshot | null
   last_error: { alert: number; since_ms: number; resolved_at_ms: number | null; what: Label; action: Label } | null
@@ -53,6 +67,16 @@ export const ACTS = {
   stop: 'snapshotStop',
 } as const
 
+/** What becomes of changes in a pause. */
+export const MEANWHILE: Record<Meanwhile, Word> = {
+  wal: 'meanwhileWal',
+  wal_until_limit: 'meanwhileWalUntilLimit',
+  log: 'meanwhileLog',
+  topics: 'meanwhileTopics',
+  refuses: 'meanwhileRefuses',
+  folders: 'meanwhileFolders',
+}
+
 const STATES: Record<State, Word> = {
   ordered: 'snapshotOrdered',
   running: 'snapshotRunning',
@@ -69,6 +93,13 @@ export function actsOn({ may_order, takes_snapshots, snapshot }: Connector): Act
   if (!may_order || !takes_snapshots) return []
   if (snapshot === null || OVER.includes(snapshot.state) || snapshot.wish === 'stop') return ['start']
   return snapshot.wish === 'pause' ? ['resume', 'stop'] : ['pause', 'stop']
+}
+
+/** Return since when, by whom and why a connector is paused, and whether it does what is wanted. */
+export function pauseText({ by, since_ms, reason, wish, is_obeyed }: Pause): string {
+  if (wish === 'run') return t('isToResume')
+  const told = t('pausedSince', { time: instant(since_ms), by, reason })
+  return is_obeyed ? told : `${told} ${t('isToPause')}`
 }
 
 export function stateText({ state, wish }: Snapshot): string {
