@@ -15,6 +15,7 @@ from monitor.api import (
     catalogue,
     console,
     entries,
+    inbox,
     live,
     login,
     metrics,
@@ -105,6 +106,7 @@ def build(
         requests.add(app, online)
         objections.add(app, online)
         entries.add(app, online)
+        inbox.add(app, online)
         users.add(app, online.identity)
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)

@@ -37,6 +37,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/api/refusals"): EVERY_ROLE,
     ("GET", "/api/subscribers"): EVERY_ROLE,
     ("GET", "/api/corrections"): EVERY_ROLE,
+    ("GET", "/api/inbox"): EVERY_ROLE,
     ("GET", "/api/requests"): EVERY_ROLE,
     ("GET", "/api/requests/choices"): EVERY_ROLE,
     ("GET", "/api/requests/{id}"): EVERY_ROLE,

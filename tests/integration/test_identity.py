@@ -310,6 +310,8 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
         {ALL: 403, "operations": 409, "administrator": 409},
     ),
     ("GET", "/api/connectors", None, {ALL: 200}),
+    ("GET", "/api/inbox", None, {ALL: 200}),
+    ("GET", "/api/inbox?limit=0", None, {ALL: 400}),
     ("POST", "/api/connectors/population/snapshot/pause", {}, {ALL: 403, **OPERATORS}),
     (
         "POST",
