@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from exchange import snapshot_desk
+from exchange import pause_desk, snapshot_desk
 from exchange.demo.figures import MonitorApi, Totals
 from exchange.errors import ConfigError, GovernanceError
 from exchange.governance.export import decisions_after
@@ -598,6 +598,70 @@ def test_a_snapshot_is_started_paused_and_ended_over_the_api_and_each_order_is_n
     ]
 
 
+PAUSE = "/api/connectors/trial/"
+
+
+def test_a_connector_is_paused_and_goes_on_by_order_and_each_is_noted(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+    why = {"reason": "the disk is moved"}
+    assert online.ask("he-jing", "POST", PAUSE + "pause", json=why).status_code == 403
+    assert online.ask("chen-hao", "POST", PAUSE + "pause", json={"reason": " "}).status_code == 409
+    assert online.ask("chen-hao", "POST", PAUSE + "resume", json={}).status_code == 409
+    assert (connector_of(online)["pause"], connector_of(online)["meanwhile"]) == (None, "wal")
+    ordered = online.ask("wang-wei", "POST", PAUSE + "pause", json=why)
+    assert ordered.status_code == 200, ordered.text
+    wait_for(lambda: (connector_of(online)["pause"] or {}).get("is_obeyed"), "the connector pauses", 120)
+    told = connector_of(online)["pause"]
+    assert (told["by"], told["reason"], told["wish"]) == ("wang-wei", "the disk is moved", "pause")
+    status = json.loads(bus.cli("connector", "status", "trial", "--json").stdout)
+    assert (status["state"], status["obeys"], status["pause"]["by"]) == ("paused", True, "wang-wei")
+    assert (
+        "by wang-wei: the disk is moved; `exchange connector resume trial`"
+        in bus.cli("status", check=False).stdout
+    )
+    assert online.ask("chen-hao", "POST", PAUSE + "pause", json=why).status_code == 409
+    firing = online.ask("chen-hao", "GET", "/api/alerts?state=firing").json()["alerts"]
+    assert [one["kind"] for one in firing if one["stage"] == "capture"] == []
+    assert online.ask("chen-hao", "POST", PAUSE + "resume", json={}).status_code == 200
+    wait_for(lambda: connector_of(online)["pause"] is None, "the connector goes on", 120)
+    with psycopg.connect(bus.dsn) as connection:
+        insert(connection, person(1400))
+    wait_for(
+        lambda: person(1400)["id_number"] in str(online.desk.delivered()), "what was written after it", 120
+    )
+    about = f"connector trial {ordered.json()['operation']}"
+    assert online.noted()[known:] == [
+        ("he-jing", "pause", "refused", "connector trial"),
+        ("chen-hao", "pause", "refused", "connector trial"),
+        ("chen-hao", "resume", "refused", "connector trial"),
+        ("wang-wei", "pause", "done", about),
+        ("chen-hao", "pause", "refused", "connector trial"),
+        ("chen-hao", "resume", "done", about),
+    ]
+
+
+def test_a_command_pauses_in_a_persons_name_and_resumes(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        token = online.tokens["chen-hao"]
+        return bus.cli("connector", *words, "--as", "chen-hao", check=False, EXCHANGE_TOKEN=token)
+
+    unsure = run("pause", "trial", "--reason", "r")
+    assert (unsure.returncode, "the disk there may fill up" in unsure.stderr) == (1, True), unsure.stderr
+    done = run("pause", "trial", "--reason", "the disk is moved", "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["by"]) == (0, "chen-hao"), done.stderr
+    again = run("pause", "trial", "--reason", "r", "--yes")
+    assert (again.returncode, "paused already, by chen-hao" in again.stderr) == (1, True)
+    assert run("resume", "trial").returncode == 0
+    about = f"connector trial {json.loads(done.stdout)['operation']}"
+    assert online.noted()[known:] == [
+        ("chen-hao", "pause", "done", about),
+        ("chen-hao", "pause", "refused", "connector trial"),
+        ("chen-hao", "resume", "done", about),
+    ]
+
+
 def test_a_connector_tells_of_its_last_change_and_of_what_its_source_keeps(online: Online) -> None:
     wanted = {"since_last_change_s", "retained_wal_bytes"}
     wait_for(lambda: wanted <= figures_of(online).keys(), "both figures")
@@ -616,3 +680,8 @@ def test_the_check_of_the_role_is_what_keeps_others_from_ordering(
     given = {"json": {"table": TABLE}, "headers": online.headers("he-jing")}
     assert call(app, "POST", ORDER + "start", **given).status_code == 200
     assert online.noted()[-1][:3] == ("he-jing", "start", "done")
+    monkeypatch.setattr(pause_desk, "expect_operator", lambda *_: None)
+    given = {"json": {"reason": "r"}, "headers": online.headers("he-jing")}
+    for act in ("pause", "resume"):
+        assert call(app, "POST", PAUSE + act, **given).status_code == 200
+        assert online.noted()[-1][:3] == ("he-jing", act, "done")
