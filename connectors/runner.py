@@ -3,14 +3,14 @@
 A round, in this order:
 
 1. fence the writer before us (init_transactions), which also aborts what it left open;
-2. read the position back from Kafka, at read_committed;
+2. read the position back from Kafka, at read_committed; give it up where tables are ordered to be read anew;
 3. open the source there; a gap halts the stream, it never goes on from "now";
 4. again and again: read changes, write them with position and accounts in one transaction, and only after
    the commit let the source forget them. While a source has more at hand, the next changes are read and
    encoded during that commit; should it fail, they are thrown away with it.
 
-Before 1 and between two batches it heeds a person's wish that it pauses: then the round ends, and none
-begins until it is to resume. The position stays in Kafka, and what the source holds for it stays there.
+Before 1 and between two batches it heeds people's orders, which end the round: one to read tables anew, and
+one to pause. Then none begins until it is to resume; the position stays in Kafka, the log at the source.
 
 Whatever fails with an unknown outcome (a commit without answer, a lost connection) ends the round; the next
 one starts at 1 with a new producer. That way a batch is in Kafka once, or is read again.
@@ -21,16 +21,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from connectors.anew import Anew, given_up_for
 from connectors.guard import Guard
 from connectors.orders import Orders
 from connectors.pausing import Pausing
 from connectors.source import Batch, Source
-from connectors.sources import READ_ANEW, SOURCES, WATCHES
+from connectors.sources import SOURCES, WATCHES
 from connectors.writer import Writer
 from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
@@ -38,11 +38,11 @@ from exchange.keys import Sealer
 from exchange.pauses import PAUSED, Pause
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
-from exchange.position import POSITION_SECRET, PositionCodec, begin_anew, writer_id
+from exchange.position import POSITION_SECRET, PositionCodec, writer_id
 from exchange.registry import Registry, for_writing
+from exchange.resnapshots import ONE_TABLE, READ_ANEW
 from exchange.settings import Settings
 from exchange.suggest import did_you_mean
-from exchange.tablemark import to_read_anew
 
 if TYPE_CHECKING:
     from connectors.sources.http.door import Door
@@ -126,7 +126,7 @@ class Connector:
             if system.kind not in READ_ANEW:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
                 raise PlanError(msg)
-            if table is not None and system.kind == "debezium":
+            if table is not None and system.kind not in ONE_TABLE:
                 msg = f"system {self._system}: Debezium's tables are read anew together; leave --table out"
                 raise PlanError(msg)
             known = [resource.table for resource in _resources(plan, self._system)]
@@ -140,10 +140,7 @@ class Connector:
                 if position is None:
                     msg = f"system {self._system}: nothing was captured yet; its snapshot is still to come"
                     raise PlanError(msg)
-                if table is None:
-                    writer.write(Batch([], begin_anew(position)))
-                else:
-                    writer.write(Batch([], replace(position, tables=to_read_anew(position.tables, table))))
+                writer.write(Batch([], given_up_for(position, table or "")))
             finally:
                 writer.close()
 
@@ -209,30 +206,34 @@ class Connector:
         pausing: Pausing,
     ) -> None:
         writer.begin()
-        position = writer.position()
-        source = self._source(plan, system, writer)
-        orders = Orders(self._client, self._system, source)
-        try:
-            source.open(position)
-            _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
-            while not self._stopping.is_set() and not guard.must_release and pausing.wanted() is None:
-                orders.heed()
-                batch = source.read()
-                self._settle(writer, source)
-                if batch.changes or batch.position != position:
-                    writer.start(batch)
-                    position = batch.position
-                elif position is not None:
-                    source.acknowledge(position)
-                if not batch.more:
+        tables = [resource.table for resource in _resources(plan, self._system)]
+        with Anew(self._client, system, tables) as anew:
+            position = anew.begin(writer, writer.position())
+            source = self._source(plan, system, writer)
+            orders = Orders(self._client, self._system, source)
+            try:
+                source.open(position)
+                _log.info("capture_started", system=self._system, resources=len(tables))
+                while not (
+                    self._stopping.is_set() or guard.must_release or pausing.wanted() or anew.wanted()
+                ):
+                    orders.heed()
+                    batch = source.read()
                     self._settle(writer, source)
-                self._pulse.note(batch)
-                self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
-                self._heed(plans, plan)
-            self._settle(writer, source)
-        finally:
-            orders.close()
-            source.close()
+                    if batch.changes or batch.position != position:
+                        writer.start(batch)
+                        position = batch.position
+                    elif position is not None:
+                        source.acknowledge(position)
+                    if not batch.more:
+                        self._settle(writer, source)
+                    self._pulse.note(batch)
+                    self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
+                    self._heed(plans, plan)
+                self._settle(writer, source)
+            finally:
+                orders.close()
+                source.close()
 
     def _settle(self, writer: Writer, source: Source) -> None:
         """Wait for the commit under way, if any; only then may the source forget what it brought."""

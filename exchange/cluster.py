@@ -48,6 +48,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    RESNAPSHOTS_TOPIC,
     REVOCATIONS_TOPIC,
     SNAPSHOTS_TOPIC,
 )
@@ -105,6 +106,7 @@ BUS_TOPICS: Final = (
     TopicSpec(PARKED_TOPIC, 1, _COMPACTED),
     TopicSpec(SNAPSHOTS_TOPIC, 1, _COMPACTED),
     TopicSpec(PAUSES_TOPIC, 1, _COMPACTED),
+    TopicSpec(RESNAPSHOTS_TOPIC, 1, _COMPACTED),
     TopicSpec(MADE_TOPIC, 1, _COMPACTED),
     TopicSpec(REVOCATIONS_TOPIC, 1, _COMPACTED),
     TopicSpec(RECEIPTS_TOPIC, 1, {"cleanup.policy": "delete", "retention.ms": str(2 * DAY_MS)}),

@@ -13,8 +13,9 @@ from pydantic import JsonValue
 from exchange.compacted import CompactedTopic
 from exchange.errors import ExchangeError, PartError
 from exchange.pauses import PAUSES, Pause
-from exchange.plan import PAUSES_TOPIC, POSITIONS_TOPIC, SNAPSHOTS_TOPIC
+from exchange.plan import PAUSES_TOPIC, POSITIONS_TOPIC, RESNAPSHOTS_TOPIC, SNAPSHOTS_TOPIC
 from exchange.position import SourcePosition, shown, writer_id
+from exchange.resnapshots import RESNAPSHOTS, Resnapshot
 from exchange.snapshot_orders import SNAPSHOT_ORDERS
 from exchange.snapshots import SnapshotStatus, status_of
 
@@ -31,6 +32,7 @@ class Progress:
     position: SourcePosition | None
     snapshot: SnapshotStatus | None
     pause: Pause | None = None
+    anew: Resnapshot | None = None
     problem: str = ""
 
 
@@ -52,17 +54,9 @@ class Board:
         """
         with self._lock:
             self._refresh()
-            orders, pauses = self._found[SNAPSHOTS_TOPIC], self._found[PAUSES_TOPIC]
-            positions = self._found[POSITIONS_TOPIC]
             by_writer = {str(beat["writer"]): beat for beat in beats}
             return {
-                system: _progress(
-                    system,
-                    orders.get(system.encode()),
-                    pauses.get(system.encode()),
-                    positions.get(writer_id(system).encode()),
-                    by_writer.get(writer_id(system), {}),
-                )
+                system: _progress(system, self._found, by_writer.get(writer_id(system), {}))
                 for system in systems
             }
 
@@ -79,7 +73,7 @@ class Board:
         if idle_s > _IDLE_S:
             self._close()
         try:
-            for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC, POSITIONS_TOPIC):
+            for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC, RESNAPSHOTS_TOPIC, POSITIONS_TOPIC):
                 self._take(topic)
         except ExchangeError:
             self._close()
@@ -104,19 +98,18 @@ class Board:
 
 
 def _progress(
-    system: str,
-    order: bytes | None,
-    pause: bytes | None,
-    position: bytes | None,
-    beat: Mapping[str, JsonValue],
+    system: str, topics: Mapping[str, Mapping[bytes, bytes]], beat: Mapping[str, JsonValue]
 ) -> Progress:
+    """Return how far one is. topics: name → key → value."""
     found, key = Progress(None, None), system.encode()
     try:
-        if pause is not None:
+        if pause := topics[PAUSES_TOPIC].get(key):
             found = replace(found, pause=PAUSES.parsed(key, pause))
-        if position is not None:
+        if anew := topics[RESNAPSHOTS_TOPIC].get(key):
+            found = replace(found, anew=RESNAPSHOTS.parsed(key, anew))
+        if position := topics[POSITIONS_TOPIC].get(writer_id(system).encode()):
             found = replace(found, position=shown(position))
-        if order is not None:
+        if order := topics[SNAPSHOTS_TOPIC].get(key):
             at = None if found.position is None else found.position.incremental
             given = status_of(system, SNAPSHOT_ORDERS.parsed(key, order), at, beat)
             found = replace(found, snapshot=given)

@@ -34,6 +34,7 @@ from exchange.plan import (
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    RESNAPSHOTS_TOPIC,
     REVOCATIONS_TOPIC,
     SNAPSHOTS_TOPIC,
     delivery_group,
@@ -131,6 +132,7 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "transactional_id", f"cdc-{system}-load", "write", "describe")
     else:
         yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
+        yield from _literal(who, "topic", RESNAPSHOTS_TOPIC, "read", "write")
     yield from _literal(who, "topic", PAUSES_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")

@@ -51,6 +51,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     # Who may is judged at the desks of pauses and snapshots, and a refusal is written down.
     ("POST", "/api/connectors/{system}/snapshot/{act}"): EVERY_ROLE,
     ("POST", "/api/connectors/{system}/{act}"): EVERY_ROLE,
+    ("POST", "/api/connectors/{system}/resnapshot"): EVERY_ROLE,
     ("GET", "/api/quarantine"): frozenset({"steward"}),
     # Whose steward it takes is judged by exchange/quarantine/desk.py, and a refusal is written down.
     ("POST", "/api/quarantine/open"): EVERY_ROLE,

@@ -29,6 +29,7 @@ from exchange.plan import (
     PAUSES_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
+    RESNAPSHOTS_TOPIC,
     SNAPSHOTS_TOPIC,
     PlannedResource,
     PlannedSystem,
@@ -285,7 +286,8 @@ class System:
         admin.ensure_scram_user(who)
         rules = [(topic, "literal", "write") for topic in topics]
         rules += [(ACCOUNTS_TOPIC, "literal", "write"), (PLAN_TOPIC, "literal", "read")]
-        rules += [(topic, "literal", "read") for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC)]
+        rules += [(topic, "literal", "read") for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC, RESNAPSHOTS_TOPIC)]
+        rules.append((RESNAPSHOTS_TOPIC, "literal", "write"))
         rules += [(POSITIONS_TOPIC, "literal", operation) for operation in ("read", "write")]
         acls = [Acl(who, "topic", *rule) for rule in rules]
         acls += [

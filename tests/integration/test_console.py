@@ -1172,3 +1172,29 @@ def beat_of_pause(stack: Stack, pause: Pause) -> None:
     redis = heartbeat.connect(stack.settings)
     heartbeat.publish(redis, "capture", "cdc-population", PAUSED, pause.figures, [])
     redis.close()
+
+
+def test_source_is_read_anew_by_keyboard_once_it_was_seen_what_that_does(
+    browser: Browser, console: str, staff: dict[str, str], stack: Stack
+) -> None:
+    capture_so_far(stack)
+    with visiting(browser, console, staff["chen-hao"]) as chen_hao:
+        page = chen_hao.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        row.get_by_role("button", name="Empty and read anew").press("Enter")
+        expect(page.locator("select[name=anew]")).to_be_focused()
+        page.locator("select[name=anew]").select_option("public.person")
+        page.locator("[data-test=anew-next]").press("Enter")
+        expect(page.locator("[data-test=estimate]")).to_contain_text("Emptied and filled: population.person")
+        chen_hao.check("connector-anew-en")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Empty and read anew")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.locator("[data-test=anew-next]").press("Enter")
+        expect(page.locator("[data-test=estimate]")).to_contain_text("Subscribers who see that")
+        page.locator("[data-test=anew-next]").press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("population is to be read anew")
+        expect(row.locator("[data-test=read-anew]")).to_contain_text("To be read anew: all tables")
+        page.locator("[data-test=language]").click()
+        expect(row.locator("[data-test=read-anew]")).to_contain_text("待重新读取：所有表")
+        chen_hao.check("connector-anew-zh")

@@ -320,6 +320,12 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
         {ALL: 403, **OPERATORS},
     ),
     ("POST", "/api/connectors/population/snapshot/start", {}, {ALL: 400}),
+    (
+        "POST",
+        "/api/connectors/population/resnapshot",
+        {"dry_run": False},
+        {ALL: 403, **OPERATORS},
+    ),
     ("POST", "/api/connectors/population/resume", {}, {ALL: 403, **OPERATORS}),
     ("POST", "/api/connectors/population/pause", {}, {ALL: 403, **OPERATORS}),
     ("GET", "/api/quarantine?resource=population.person", None, {ALL: 403, "steward": 200}),
@@ -380,6 +386,7 @@ def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
     }
     tried |= {(m, re.sub(r"/population/snapshot/\w+", "/{system}/snapshot/{act}", p)) for m, p in tried}
     tried |= {(m, re.sub(r"/population/(pause|resume)", "/{system}/{act}", p)) for m, p in tried}
+    tried |= {(m, p.replace("/population/resnapshot", "/{system}/resnapshot")) for m, p in tried}
     expanded = tried | {(m, re.sub(r"(\{(?:id|resource)\})/\w+$", r"\1/{act}", p)) for m, p in tried}
     assert there <= expanded
 

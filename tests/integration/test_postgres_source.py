@@ -17,13 +17,14 @@ from connectors.sources.postgres.replication import Replication
 from exchange import pauses
 from exchange.change import Op, Reason
 from exchange.pauses import PAUSES, Pause, Wish
+from exchange.resnapshots import RESNAPSHOTS, Resnapshot, Resnapshots, State
 from tests.conformance import story
-from tests.integration import pause_planted
-from tests.integration.capture import Record, System
+from tests.integration import orders_planted
+from tests.integration.capture import PARTITIONS, Record, System
 from tests.stack import Stack, wait_for
 
 SHARES_STACK = True
-PAUSE_PLANTED = str(Path(pause_planted.__file__))
+ORDERS_PLANTED = str(Path(orders_planted.__file__))
 TABLE = "public.person"
 DDL = "CREATE TABLE person (id bigint PRIMARY KEY, name text, amount numeric(12,2))"
 
@@ -434,7 +435,7 @@ def test_the_judges_of_a_pause_see_one_that_is_not_kept_and_one_that_loses_chang
 ) -> None:
     """Planted: a connector that hears of no pause, and one that goes on behind what came in it."""
     system = make()
-    with system.connector(PAUSE_PLANTED, fault) as connector:
+    with system.connector(ORDERS_PLANTED, fault) as connector:
         connector.says("stream_started")
         mark(system, 1)
         system.wait_for_records(TABLE, has_mark(1), "the first row")
@@ -453,3 +454,70 @@ def test_the_judges_of_a_pause_see_one_that_is_not_kept_and_one_that_loses_chang
         mark(system, 5000)
         records = system.wait_for_records(TABLE, has_mark(5000), "what came after the pause")
     assert final_state(records) != source_state(system)
+
+
+# --- read anew by order -------------------------------------------------------------------------------------
+
+
+def order_anew(system: System, operation: str, table: str = "") -> None:
+    order = Resnapshot(operation=operation, table=table, by="chen-hao", at_ms=0)
+    RESNAPSHOTS.give(system.stack.settings.kafka_client("admin"), system.name, order)
+
+
+def emptied(records: list[Record]) -> int:
+    return sum(record.header.op is Op.TRUNCATE for record in records) // PARTITIONS
+
+
+def last_order(system: System) -> Resnapshot:
+    with Resnapshots(system.stack.settings.kafka_client("admin"), system.name) as orders:
+        found = orders.read()
+    assert found is not None
+    return found
+
+
+def test_an_order_to_read_anew_is_carried_out_once_over_kill_and_mends_a_halt(
+    make: Callable[..., System],
+) -> None:
+    system = make()
+    order_anew(system, "0f")
+    with system.connector() as connector:
+        connector.says("read_anew_refused")  # there is nothing to give up yet
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first row")
+        order_anew(system, "1f", TABLE)
+        connector.says("read_anew ")
+        connector.kill()
+    with system.connector() as connector:
+        connector.says("stream_started")
+        mark(system, 2)
+        records = system.wait_for_records(TABLE, has_mark(2), "a row behind it")
+        assert (emptied(records), "read_anew " in connector.text()) == (1, False)
+        connector.kill()
+    system.drop_slot()
+    system.execute("DELETE FROM person WHERE id = 1")
+    with system.connector() as connector:
+        assert connector.ends() == 1, connector.text()
+    order_anew(system, "2f")
+    with system.connector() as connector:
+        connector.says("stream_started")
+        mark(system, 3)
+        records = system.wait_for_records(TABLE, has_mark(3), "a row behind the second")
+    assert (emptied(records), final_state(records)) == (2, source_state(system))
+    found = last_order(system)
+    assert (found.operation, found.state) == ("2f", State.BEGUN)
+
+
+def test_the_judge_of_orders_sees_one_that_is_carried_out_twice(make: Callable[..., System]) -> None:
+    """Planted: that it is begun is not noted with it."""
+    system = make()
+    with system.connector(ORDERS_PLANTED, "repeats") as connector:
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first row")
+        order_anew(system, "1f")
+        system.wait_for_records(TABLE, lambda records: emptied(records) == 1, "the emptying")
+        connector.kill()
+    with system.connector(ORDERS_PLANTED, "repeats"):
+        records = system.wait_for_records(TABLE, lambda records: emptied(records) > 1, "a second one")
+    assert emptied(records) > 1

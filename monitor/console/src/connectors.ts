@@ -30,6 +30,20 @@ export interface Pause {
   is_obeyed: boolean
 }
 
+export interface ReadAnew {
+  operation: string
+  table: string
+  by: string
+  at_ms: number
+  state: 'ordered' | 'refused' | 'reading' | 'complete'
+}
+
+export interface Anew {
+  tables: { table: string; views: string[]; estimated_rows: number | null }[]
+  subscribers: string[]
+  ordered: ReadAnew | null
+}
+
 export interface Connector {
   system: string
   kind: string
@@ -38,6 +52,8 @@ export interface Connector {
   takes_snapshots: boolean
   may_order: boolean
   pause: Pause | null
+  reads_anew: 'no' | 'all' | 'each'
+  anew: ReadAnew | null
   meanwhile: Meanwhile
   protect_wal_bytes: number
   first_snapshot: { table: string; rows: number } | null
@@ -100,6 +116,15 @@ export function pauseText({ by, since_ms, reason, wish, is_obeyed }: Pause): str
   if (wish === 'run') return t('isToResume')
   const told = t('pausedSince', { time: instant(since_ms), by, reason })
   return is_obeyed ? told : `${told} ${t('isToPause')}`
+}
+
+const ANEW_STATES = {
+  ordered: 'anewOrdered', refused: 'anewRefused', reading: 'anewReading', complete: 'anewComplete',
+} as const
+
+/** Return what has become of the last order to read anew. */
+export function anewText({ table, by, at_ms, state }: ReadAnew): string {
+  return t(ANEW_STATES[state], { tables: table || t('allTables'), by, time: instant(at_ms) })
 }
 
 export function stateText({ state, wish }: Snapshot): string {

@@ -1,4 +1,4 @@
-"""Connectors whose pause has a fault. Run as `python pause_planted.py <fault> <arguments of exchange>`."""
+"""Connectors that heed orders with a fault. Run as `python orders_planted.py <fault> <words of exchange>`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from connectors.pausing import Pausing
 from connectors.sources.postgres.source import PostgresSource
+from connectors.writer import Writer
 from exchange import cli
 
 
@@ -31,7 +32,22 @@ def forget_the_pause() -> None:
     patch.object(PostgresSource, "open", open_at_the_end).start()
 
 
-FAULTS: dict[str, Callable[[], None]] = {"deaf": hear_nothing, "forgets": forget_the_pause}
+def begin_again() -> None:
+    """Give up a position without a word of it."""
+    write = Writer.write
+
+    def write_without(self: Any, batch: Any) -> None:
+        batch.receipts = ()
+        write(self, batch)
+
+    patch.object(Writer, "write", write_without).start()
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "deaf": hear_nothing,
+    "forgets": forget_the_pause,
+    "repeats": begin_again,
+}
 
 if __name__ == "__main__":
     FAULTS[sys.argv[1]]()
