@@ -3,11 +3,14 @@
 A round, in this order:
 
 1. fence the writer before us (init_transactions), which also aborts what it left open;
-2. read the position back from Kafka, at read_committed;
+2. read the position back from Kafka, at read_committed; give it up where tables are ordered to be read anew;
 3. open the source there; a gap halts the stream, it never goes on from "now";
 4. again and again: read changes, write them with position and accounts in one transaction, and only after
    the commit let the source forget them. While a source has more at hand, the next changes are read and
    encoded during that commit; should it fail, they are thrown away with it.
+
+Before 1 and between two batches it heeds people's orders, which end the round: one to read tables anew, and
+one to pause. Then none begins until it is to resume; the position stays in Kafka, the log at the source.
 
 Whatever fails with an unknown outcome (a commit without answer, a lost connection) ends the round; the next
 one starts at 1 with a new producer. That way a batch is in Kafka once, or is read again.
@@ -18,26 +21,28 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from connectors.anew import Anew, given_up_for
 from connectors.guard import Guard
 from connectors.orders import Orders
+from connectors.pausing import Pausing
 from connectors.source import Batch, Source
-from connectors.sources import READ_ANEW, SOURCES, WATCHES
+from connectors.sources import SOURCES, WATCHES
 from connectors.writer import Writer
 from exchange import heartbeat, log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
+from exchange.pauses import PAUSED, Pause
 from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
-from exchange.position import POSITION_SECRET, PositionCodec, begin_anew, writer_id
+from exchange.position import POSITION_SECRET, PositionCodec, writer_id
 from exchange.registry import Registry, for_writing
+from exchange.resnapshots import ONE_TABLE, READ_ANEW
 from exchange.settings import Settings
 from exchange.suggest import did_you_mean
-from exchange.tablemark import to_read_anew
 
 if TYPE_CHECKING:
     from connectors.sources.http.door import Door
@@ -47,6 +52,7 @@ _log = log.get(__name__)
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
 _HEARTBEAT_EVERY_S: Final = 5.0
+_PAUSE_LOOK_S: Final = 0.5
 _RAW_COMPATIBILITY: Final = "NONE"
 
 
@@ -120,7 +126,7 @@ class Connector:
             if system.kind not in READ_ANEW:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
                 raise PlanError(msg)
-            if table is not None and system.kind == "debezium":
+            if table is not None and system.kind not in ONE_TABLE:
                 msg = f"system {self._system}: Debezium's tables are read anew together; leave --table out"
                 raise PlanError(msg)
             known = [resource.table for resource in _resources(plan, self._system)]
@@ -134,16 +140,17 @@ class Connector:
                 if position is None:
                     msg = f"system {self._system}: nothing was captured yet; its snapshot is still to come"
                     raise PlanError(msg)
-                if table is None:
-                    writer.write(Batch([], begin_anew(position)))
-                else:
-                    writer.write(Batch([], replace(position, tables=to_read_anew(position.tables, table))))
+                writer.write(Batch([], given_up_for(position, table or "")))
             finally:
                 writer.close()
 
     def _run_plan(self) -> None:
         """Run rounds under the plan in force; a plan with other tables needs a new process."""
-        with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
+        with (
+            PlanTopic(self._client) as plans,
+            for_writing(self._settings) as registry,
+            Pausing(self._client, self._system) as pausing,
+        ):
             plan = plans.read() or _raise(no_plan())
             if not self._checked:
                 selfcheck.check_denies(self._settings, self._client)
@@ -153,11 +160,32 @@ class Connector:
             if system.kind == "http" and self._door is None:
                 # First: the connector that has the address already must not be fenced by us.
                 self._door = self._open_door(plan, system)
+            self._wait_while_paused(pausing, plans, plan, guard)
+            if self._stopping.is_set() or guard.must_release:
+                return
             writer = self._writer(plan, system, registry)
             try:
-                self._round(plans, plan, system, writer, guard)
+                self._round(plans, plan, system, writer, guard, pausing)
             finally:
                 writer.close()
+
+    def _wait_while_paused(
+        self, pausing: Pausing, plans: PlanTopic, plan: PublishedPlan, guard: Guard
+    ) -> None:
+        """Wait for the end of a pause; for no longer than the source's log may grow."""
+        pause = pausing.wanted()
+        if pause is None:
+            return
+        _log.warning("capture_paused", system=self._system, operation=pause.operation, by=pause.by)
+        if self._door is not None:
+            self._door.shut("what is pushed for this system is not taken in for a while: it is paused")
+        while pause is not None and not self._stopping.is_set() and not guard.must_release:
+            self._pulse.beat(PAUSED, pause=pause)
+            self._heed(plans, plan)
+            self._stopping.wait(_PAUSE_LOOK_S)
+            pause = pausing.wanted()
+        if pause is None:
+            _log.info("capture_resumed", system=self._system)
 
     def _guarded(self, system: PlannedSystem) -> Guard:
         """Return the guard of the source; it goes on from round to round, whatever else is away."""
@@ -169,33 +197,43 @@ class Connector:
         return self._guard
 
     def _round(
-        self, plans: PlanTopic, plan: PublishedPlan, system: PlannedSystem, writer: Writer, guard: Guard
+        self,
+        plans: PlanTopic,
+        plan: PublishedPlan,
+        system: PlannedSystem,
+        writer: Writer,
+        guard: Guard,
+        pausing: Pausing,
     ) -> None:
         writer.begin()
-        position = writer.position()
-        source = self._source(plan, system, writer)
-        orders = Orders(self._client, self._system, source)
-        try:
-            source.open(position)
-            _log.info("capture_started", system=self._system, resources=len(_resources(plan, self._system)))
-            while not self._stopping.is_set() and not guard.must_release:
-                orders.heed()
-                batch = source.read()
-                self._settle(writer, source)
-                if batch.changes or batch.position != position:
-                    writer.start(batch)
-                    position = batch.position
-                elif position is not None:
-                    source.acknowledge(position)
-                if not batch.more:
+        tables = [resource.table for resource in _resources(plan, self._system)]
+        with Anew(self._client, system, tables) as anew:
+            position = anew.begin(writer, writer.position())
+            source = self._source(plan, system, writer)
+            orders = Orders(self._client, self._system, source)
+            try:
+                source.open(position)
+                _log.info("capture_started", system=self._system, resources=len(tables))
+                while not (
+                    self._stopping.is_set() or guard.must_release or pausing.wanted() or anew.wanted()
+                ):
+                    orders.heed()
+                    batch = source.read()
                     self._settle(writer, source)
-                self._pulse.note(batch)
-                self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
-                self._heed(plans, plan)
-            self._settle(writer, source)
-        finally:
-            orders.close()
-            source.close()
+                    if batch.changes or batch.position != position:
+                        writer.start(batch)
+                        position = batch.position
+                    elif position is not None:
+                        source.acknowledge(position)
+                    if not batch.more:
+                        self._settle(writer, source)
+                    self._pulse.note(batch)
+                    self._pulse.beat("snapshot" if position and position.snapshot else "streaming")
+                    self._heed(plans, plan)
+                self._settle(writer, source)
+            finally:
+                orders.close()
+                source.close()
 
     def _settle(self, writer: Writer, source: Source) -> None:
         """Wait for the commit under way, if any; only then may the source forget what it brought."""
@@ -328,6 +366,7 @@ class _Pulse:
         self.redis = heartbeat.connect(settings)
         self._writer = writer
         self._at = 0.0
+        self._state = ""
         self._captured = 0
         self._changed_at: float | None = None
         self._tables: Mapping[str, str] = {}
@@ -340,17 +379,18 @@ class _Pulse:
         self._changed_at = time.monotonic() if batch.count else self._changed_at
         self._tables, self._snapshot = batch.halted, batch.snapshot
 
-    def beat(self, state: str, *, force: bool = False, reason: str = "") -> None:
-        """Publish state and figures, every few seconds unless forced."""
+    def beat(self, state: str, *, force: bool = False, reason: str = "", pause: Pause | None = None) -> None:
+        """Publish state and figures, every few seconds unless forced or the state is another."""
         now = time.monotonic()
-        if not force and now - self._at < _HEARTBEAT_EVERY_S:
+        if not force and state == self._state and now - self._at < _HEARTBEAT_EVERY_S:
             return
-        self._at = now
+        self._at, self._state = now, state
         reasons = [*self._tables.values(), *([reason] if reason else [])]
         halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
         figures: dict[str, int | str] = {"captured": self._captured, **self._snapshot}
         if self._changed_at is not None:
             figures["since_last_change_s"] = int(now - self._changed_at)
+        figures |= {} if pause is None else pause.figures
         figures |= self.guard.figures if self.guard is not None else {}
         alarms = self.guard.alarms if self.guard is not None else []
         heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)

@@ -50,6 +50,11 @@ COMMANDS: Final[dict[str | None, dict[str, str]]] = {
         "decisions": "exchange.commands.decisions:decisions",
         "webhook-key": "exchange.commands.webhook:webhook_key",
     },
+    "connector": {
+        "pause": "exchange.commands.connector:pause",
+        "resume": "exchange.commands.connector:resume",
+        "status": "exchange.commands.connector:status",
+    },
     "snapshot": {
         "start": "exchange.commands.snapshot:start",
         "pause": "exchange.commands.snapshot:pause",
@@ -172,6 +177,13 @@ TRACED: Final = frozenset(
 """Control operations; see exchange/tracing.py."""
 
 _GROUP_HELP: Final = {
+    "connector": """A source's connector paused, so that it writes nothing, and resumed where it stopped.
+
+    Examples:
+      exchange connector pause population --as chen-hao --reason "storage is moved tonight"
+      exchange connector status population
+      exchange connector resume population --as chen-hao
+    """,
     "snapshot": """One table of a PostgreSQL source read again beside its stream, for all views or for one.
 
     Examples:

@@ -82,3 +82,13 @@ def read_all(client: redis.Redis) -> list[dict[str, Any]]:
     keys = sorted(client.scan_iter(f"{_PREFIX}*", count=1000))
     values = client.mget(keys) if keys else []
     return [json.loads(value) for value in values if value is not None]
+
+
+def last_of(settings: Settings, stage: str, writer: str) -> dict[str, Any]:
+    """Return what one said of itself last; empty where it is silent, or Redis does not answer."""
+    with connect(settings) as client:
+        try:
+            value = client.get(f"{_PREFIX}{stage}:{writer}")
+        except redis.RedisError:
+            return {}
+    return {} if value is None else dict(json.loads(value))

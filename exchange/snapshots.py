@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import redis
-
 from exchange import heartbeat
 from exchange.change import view_number
 from exchange.compacted import CompactedTopic
@@ -20,7 +18,7 @@ from exchange.plan import POSITIONS_TOPIC, PlannedResource, PublishedPlan
 from exchange.plan_topic import no_plan, read_plan
 from exchange.position import IncrementalProgress, SourcePosition, shown, writer_id
 from exchange.settings import Settings
-from exchange.snapshot_orders import SnapshotOrder, SnapshotOrders, Wish, give
+from exchange.snapshot_orders import SNAPSHOT_ORDERS, SnapshotOrder, SnapshotOrders, Wish
 from exchange.suggest import did_you_mean
 from exchange.tablemark import TableMark
 
@@ -76,7 +74,7 @@ class Snapshots:
             plan_version=plan.version if view else 0,
             rows_per_s=rows_per_s,
         )
-        give(self._client, self._system, order)
+        SNAPSHOT_ORDERS.give(self._client, self._system, order)
         return order
 
     def wish(self, wish: Wish, rows_per_s: int | None = None) -> SnapshotOrder:
@@ -90,7 +88,7 @@ class Snapshots:
             raise PlanError(msg)
         pace = {} if rows_per_s is None else {"rows_per_s": rows_per_s}
         changed = order.model_copy(update={"wish": wish, **pace})
-        give(self._client, self._system, changed)
+        SNAPSHOT_ORDERS.give(self._client, self._system, changed)
         return changed
 
     def status(self) -> SnapshotStatus | None:
@@ -142,11 +140,7 @@ class Snapshots:
             raise PartError(msg) from None
 
     def _heartbeat(self) -> dict[str, Any]:
-        try:
-            beats = heartbeat.read_all(heartbeat.connect(self._settings))
-        except redis.RedisError:
-            return {}
-        return next((beat for beat in beats if beat["writer"] == writer_id(self._system)), {})
+        return heartbeat.last_of(self._settings, "capture", writer_id(self._system))
 
 
 def status_of(

@@ -1,20 +1,22 @@
-"""Which snapshots are wanted and how far connectors are, per system: read from Kafka while somebody looks."""
+"""Which snapshots and pauses are wanted, and how far connectors are: read from Kafka while somebody looks."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import JsonValue
 
 from exchange.compacted import CompactedTopic
 from exchange.errors import ExchangeError, PartError
-from exchange.plan import POSITIONS_TOPIC, SNAPSHOTS_TOPIC
+from exchange.pauses import PAUSES, Pause
+from exchange.plan import PAUSES_TOPIC, POSITIONS_TOPIC, RESNAPSHOTS_TOPIC, SNAPSHOTS_TOPIC
 from exchange.position import SourcePosition, shown, writer_id
-from exchange.snapshot_orders import parsed
+from exchange.resnapshots import RESNAPSHOTS, Resnapshot
+from exchange.snapshot_orders import SNAPSHOT_ORDERS
 from exchange.snapshots import SnapshotStatus, status_of
 
 _FRESH_S: Final = 1.0
@@ -25,18 +27,20 @@ _SMALL_QUEUE: Final = {"queued.min.messages": 1000, "queued.max.messages.kbytes"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one system is. problem: why position or order cannot be told; else empty."""
+    """How far one system is. problem: why position or an order cannot be told; else empty."""
 
     position: SourcePosition | None
     snapshot: SnapshotStatus | None
+    pause: Pause | None = None
+    anew: Resnapshot | None = None
     problem: str = ""
 
 
 class Board:
-    """Both topics, kept up to date from one look to the next, whoever looks."""
+    """The topics, kept up to date from one look to the next, whoever looks."""
 
     def __init__(self, client: dict[str, Any]) -> None:
-        """`client`: librdkafka properties of a principal that may read both."""
+        """`client`: librdkafka properties of a principal that may read them."""
         self._client = client | _SMALL_QUEUE
         self._lock = threading.Lock()
         self._topics: dict[str, CompactedTopic] = {}
@@ -50,15 +54,9 @@ class Board:
         """
         with self._lock:
             self._refresh()
-            orders, positions = self._found[SNAPSHOTS_TOPIC], self._found[POSITIONS_TOPIC]
             by_writer = {str(beat["writer"]): beat for beat in beats}
             return {
-                system: _progress(
-                    system,
-                    orders.get(system.encode()),
-                    positions.get(writer_id(system).encode()),
-                    by_writer.get(writer_id(system), {}),
-                )
+                system: _progress(system, self._found, by_writer.get(writer_id(system), {}))
                 for system in systems
             }
 
@@ -75,7 +73,7 @@ class Board:
         if idle_s > _IDLE_S:
             self._close()
         try:
-            for topic in (SNAPSHOTS_TOPIC, POSITIONS_TOPIC):
+            for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC, RESNAPSHOTS_TOPIC, POSITIONS_TOPIC):
                 self._take(topic)
         except ExchangeError:
             self._close()
@@ -100,16 +98,23 @@ class Board:
 
 
 def _progress(
-    system: str, order: bytes | None, position: bytes | None, beat: Mapping[str, JsonValue]
+    system: str, topics: Mapping[str, Mapping[bytes, bytes]], beat: Mapping[str, JsonValue]
 ) -> Progress:
+    """Return how far one is. topics: name → key → value."""
+    found, key = Progress(None, None), system.encode()
     try:
-        found = None if position is None else shown(position)
-    except ValueError:
-        return Progress(None, None, f"the position of {system} was not written by this version")
-    if order is None:
-        return Progress(found, None)
-    try:
-        given = parsed(system.encode(), order)
+        if pause := topics[PAUSES_TOPIC].get(key):
+            found = replace(found, pause=PAUSES.parsed(key, pause))
+        if anew := topics[RESNAPSHOTS_TOPIC].get(key):
+            found = replace(found, anew=RESNAPSHOTS.parsed(key, anew))
+        if position := topics[POSITIONS_TOPIC].get(writer_id(system).encode()):
+            found = replace(found, position=shown(position))
+        if order := topics[SNAPSHOTS_TOPIC].get(key):
+            at = None if found.position is None else found.position.incremental
+            given = status_of(system, SNAPSHOT_ORDERS.parsed(key, order), at, beat)
+            found = replace(found, snapshot=given)
     except PartError as error:
-        return Progress(found, None, str(error))
-    return Progress(found, status_of(system, given, None if found is None else found.incremental, beat))
+        return replace(found, problem=str(error))
+    except ValueError:
+        return replace(found, problem=f"the position of {system} was not written by this version")
+    return found

@@ -23,9 +23,6 @@ SOURCES: Final[dict[str, Make]] = {
 }
 """Kind → maker."""
 
-READ_ANEW: Final = frozenset({*SOURCES, "debezium"})
-"""Kinds that can be read from their beginning again; what a department sends itself cannot."""
-
 MakeWatch = Callable[[PlannedSystem, SecretStr], Watch]
 
 WATCHES: Final[dict[str, MakeWatch]] = {"postgres": SlotWatch}

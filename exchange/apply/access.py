@@ -31,9 +31,11 @@ from exchange.plan import (
     ACCOUNTS_TOPIC,
     CORRECTIONS_TOPIC,
     PARKED_TOPIC,
+    PAUSES_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
     RECEIPTS_TOPIC,
+    RESNAPSHOTS_TOPIC,
     REVOCATIONS_TOPIC,
     SNAPSHOTS_TOPIC,
     delivery_group,
@@ -132,6 +134,8 @@ def _connector(topology: Topology, system: str) -> Iterator[Acl]:
         yield from _literal(who, "transactional_id", loader_id(system), "write", "describe")
     else:
         yield from _literal(who, "topic", SNAPSHOTS_TOPIC, "read")
+        yield from _literal(who, "topic", RESNAPSHOTS_TOPIC, "read", "write")
+    yield from _literal(who, "topic", PAUSES_TOPIC, "read")
     yield from _literal(who, "topic", PLAN_TOPIC, "read")
     yield from _literal(who, "group", reader_group(who), "describe")
     yield from _literal(who, "transactional_id", writer_id(system), "write", "describe")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from exchange.commands.alert import alert_text
 from exchange.counting import counted
+from exchange.pauses import PAUSED, paused_text
 
 _ROUTE: Final = "{:<44} {:>9} {:>10} {:>9} {:>8} {:>22}"
 
@@ -55,6 +56,7 @@ def _workers(workers: Sequence[Mapping[str, Any]], *, known: bool) -> Iterator[s
             where = f" at {halt['topic']}"
             where += f" partition {halt['partition']} offset {halt['offset']}" if halt["offset"] >= 0 else ""
             yield f"  HALTED{where if halt['topic'] else ''}: {halt['reason']}"
+        yield from _paused(worker)
         yield from (f"  ALARM: {alarm}" for alarm in worker.get("alarms", ()))
         yield from _kept(worker.get("figures", {}))
         yield from _delivered(worker.get("figures", {}))
@@ -70,6 +72,13 @@ def _silent(missing: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 def _age(at_ms: int) -> str:
     return counted(max(round(time.time() - at_ms / 1000), 0), "second")
+
+
+def _paused(worker: Mapping[str, Any]) -> Iterator[str]:
+    """Yield since when, by whom and why a connector is paused, and what has it go on."""
+    if worker["state"] == PAUSED and "paused_by" in worker.get("figures", {}):
+        system = worker["writer"].removeprefix("cdc-")
+        yield f"  {paused_text(worker['figures'])}; `exchange connector resume {system}` has it go on"
 
 
 def _kept(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -93,16 +93,17 @@ _WORDS: Final[dict[tuple[str, str], Words]] = {
     ),
     ("retained_wal", "alarm"): _words(
         ("数源系统 {where} 告警：{detail}", "System {where} gives an alarm: {detail}"),
-        ("采集进程停止或落后，或数源保留的日志不足",
-         "Its connector is stopped or behind, or the source keeps too little of its log"),
+        ("采集进程停止、暂停或落后，或数源保留的日志不足",
+         "Its connector is stopped, paused or behind, or the source keeps too little of its log"),
         ("运行 exchange doctor {where}", "Run `exchange doctor {where}`"),
     ),
     ("retained_wal", ""): _words(
         ("数源系统 {where} 为总线保留的日志已达上限的 {value}（{detail}）",
          "The server of system {where} keeps {value} of the log that it may keep for the bus ({detail})"),
-        ("采集进程停止或落后", "Its connector is stopped or behind"),
-        ("启动或检查 exchange connect {where}；数源磁盘写满前处理",
-         "Start or check `exchange connect {where}` before the source's disk is full"),
+        ("采集进程停止、暂停或落后", "Its connector is stopped, paused or behind"),
+        ("启动、检查或恢复 {where} 的采集（exchange connect、exchange connector resume）；数源磁盘写满前处理",
+         "Start or check `exchange connect {where}`, or `exchange connector resume {where}`, before the "
+         "source's disk is full"),
     ),
     ("overdue_request", ""): _words(
         ("{where}（{detail}）已逾期 {value} 天", "{where} for {detail} is overdue by {value} days"),

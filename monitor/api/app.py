@@ -16,6 +16,7 @@ from monitor.api import (
     console,
     entries,
     entry_files,
+    inbox,
     live,
     login,
     metrics,
@@ -107,6 +108,7 @@ def build(
         objections.add(app, online)
         entry_files.add(app, online)  # before what takes any name for a resource
         entries.add(app, online)
+        inbox.add(app, online)
         users.add(app, online.identity)
     _add_overview(app, overview, figures, identity)
     _add_figures(app, figures, identity)

@@ -1,23 +1,28 @@
-"""`/api/connectors`: how far each source is captured; snapshots beside its stream, ordered and followed."""
+"""`/api/connectors`: how far each source is captured; pauses and snapshots, ordered and followed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import FastAPI, Path, Query, Request
 from pydantic import Field, JsonValue
 
-from exchange import snapshot_desk
+from exchange import pause_desk, resnapshot_desk, snapshot_desk
 from exchange.alerting.alert import Alert
 from exchange.governance.authority import expect_operator, passes
+from exchange.governance.desired import merged
+from exchange.governance.request import State
 from exchange.identity.caller import Caller, acting
 from exchange.model import Label, Model
+from exchange.pauses import LONGEST_REASON, Meanwhile, is_obeyed, meanwhile
 from exchange.plan import PlannedSystem, PublishedPlan
-from exchange.position import writer_id
+from exchange.position import SourcePosition, writer_id
+from exchange.resnapshots import ONE_TABLE, READ_ANEW, HowFar, Resnapshot, how_far
 from exchange.snapshot_desk import Act, Asked
 from exchange.snapshots import SNAPSHOTTED_KIND
+from exchange.topology.file import today
 from monitor.api.gate import person_of
 from monitor.api.models import Problem
 from monitor.api.problem import Refused
@@ -29,6 +34,7 @@ _LONGEST_NAME: Final = 200
 _MOST_ALERTS: Final = 1000
 
 Name = Annotated[str, Field(max_length=_LONGEST_NAME)]
+System = Annotated[str, Path(min_length=1, max_length=63)]
 Heartbeats = Callable[[], tuple[dict[str, JsonValue], ...]]
 LastAlerts = Callable[[int], Iterable[Alert]]
 """So many of the newest alerts, newest first."""
@@ -74,6 +80,58 @@ class Snapshot(Model):
     is_at_work: bool = Field(description="Whether its connector runs.")
 
 
+class Paused(Model):
+    """A connector's pause that is wanted, or is not over yet."""
+
+    operation: str
+    wish: str = Field(description="What is wanted of the connector: pause or run.")
+    by: str
+    since_ms: int = Field(description="When it was ordered.")
+    reason: str
+    is_obeyed: bool = Field(description="Whether the connector's heartbeat says that it does what is wanted.")
+
+
+class PauseOrder(Model):
+    """Why a connector is paused or resumed."""
+
+    reason: Annotated[str, Field(max_length=LONGEST_REASON, pattern=r"^[^\x00]*$")] = Field(
+        default="", description="Wanted of pause; others read it while it is paused."
+    )
+
+
+class ReadAnew(Model):
+    """The last order to read a source, or one table of it, anew."""
+
+    operation: str
+    table: str = Field(description="Empty: all.")
+    by: str
+    at_ms: int
+    state: HowFar = Field(description="Its connector begins it when it is at work.")
+
+
+class AnewOrder(Model):
+    """What is to be read anew."""
+
+    table: Name = Field(default="", description="<schema>.<table>; empty: all.")
+    dry_run: bool = Field(description="Say what would happen; order nothing.")
+
+
+class Emptied(Model):
+    """A table that is read anew, and the views that are emptied and filled for it."""
+
+    table: str
+    views: tuple[str, ...]
+    estimated_rows: int | None = Field(description="Null where its source does not say.")
+
+
+class Anew(Model):
+    """What an order would do, of a dry run; else what was ordered."""
+
+    tables: tuple[Emptied, ...] = ()
+    subscribers: tuple[str, ...] = Field(default=(), description="Who sees those views emptied and filled.")
+    ordered: ReadAnew | None = None
+
+
 class LastError(Model):
     """The newest alert about a connector."""
 
@@ -92,7 +150,12 @@ class Connector(Model):
     writer: str
     tables: tuple[Table, ...]
     takes_snapshots: bool = Field(description="Whether its tables can be read again beside the stream.")
-    may_order: bool = Field(description="Whether the caller may.")
+    may_order: bool = Field(description="Whether the caller may order that, and pauses.")
+    pause: Paused | None = Field(description="Null while it runs, and is wanted to.")
+    reads_anew: Literal["no", "all", "each"] = Field(description="Not, all tables together, or each alone.")
+    anew: ReadAnew | None = Field(description="Null where there never was an order.")
+    meanwhile: Meanwhile = Field(description="Who keeps what changes in a pause.")
+    protect_wal_bytes: int = Field(description="Log that its server may keep for it; 0: no such limit.")
     first_snapshot: FirstSnapshot | None
     snapshot: Snapshot | None
     last_error: LastError | None = Field(description="Null where there was none for 90 days.")
@@ -143,15 +206,22 @@ def add(
         caller = getattr(asked.state, "caller", None)
         seen, newest = identity.sight(caller), plan()
         systems = () if newest is None else newest.systems
+        beats = heartbeats()
         own = sorted((one for one in systems if seen is None or one.name in seen.systems), key=_name)
         end = given.offset + given.limit
         page = own[given.offset : end]
-        progress = board.look([one.name for one in page], heartbeats()) if page else {}
+        progress = board.look([one.name for one in page], beats) if page else {}
+        by_writer = {str(beat["writer"]): beat for beat in beats}
         errors = _errors(last_alerts(_MOST_ALERTS))
         return Connectors(
             connectors=tuple(
                 _connector(
-                    newest, one, progress[one.name], errors.get(one.name), _may(identity, caller, one.name)
+                    newest,
+                    one,
+                    progress[one.name],
+                    by_writer.get(writer_id(one.name), {}),
+                    errors.get(one.name),
+                    _may(identity, caller, one.name),
                 )
                 for one in page
                 if newest is not None
@@ -161,9 +231,7 @@ def add(
         )
 
     @app.post("/api/connectors/{system}/snapshot/{act}", tags=["connectors"], responses=_ERRORS)
-    def order(
-        system: Annotated[str, Path(min_length=1, max_length=63)], act: Act, given: Order, asked: Request
-    ) -> Ordered:
+    def order(system: System, act: Act, given: Order, asked: Request) -> Ordered:
         """Start, pause, resume or stop a snapshot beside the stream; the decisions say who did."""
         caller = person_of(asked)
         if (act == "start") != bool(given.table):
@@ -174,6 +242,34 @@ def add(
         return Ordered(
             system=system, operation=done.operation, table=done.table, view=done.view, wish=done.wish.value
         )
+
+    _add_reading_anew(app, identity)
+
+    @app.post("/api/connectors/{system}/{act}", tags=["connectors"], responses=_ERRORS)
+    def pause(system: System, act: pause_desk.Act, given: PauseOrder, asked: Request) -> Paused:
+        """Pause a connector, or have it go on where it stopped; the decisions say who did, and why."""
+        caller = person_of(asked)
+        topology = acting(identity.declared.current()[0], caller)
+        wanted = pause_desk.Asked(system, act, given.reason)
+        done = pause_desk.order(identity.settings, identity.store(), topology, caller.name, wanted, now())
+        return Paused(**done.model_dump(mode="json"), is_obeyed=False)
+
+
+def _add_reading_anew(app: FastAPI, identity: Identity) -> None:
+    @app.post("/api/connectors/{system}/resnapshot", tags=["connectors"], responses=_ERRORS)
+    def read_anew(system: System, given: AnewOrder, asked: Request) -> Anew:
+        """Empty the views of a source, or of one table, and fill them anew; or say what that would do."""
+        caller = person_of(asked)
+        settings, store = identity.settings, identity.store()
+        with store.change() as change:
+            declared = merged(identity.declared.current()[0], change.requests([State.GRANTED]))
+        topology = acting(declared, caller)
+        if given.dry_run:
+            found = resnapshot_desk.estimate(settings, topology, caller.name, system, given.table, today())
+            tables = tuple(Emptied(**asdict(one)) for one in found.tables)
+            return Anew(tables=tables, subscribers=found.subscribers)
+        done = resnapshot_desk.order(settings, store, topology, caller.name, system, given.table, now())
+        return Anew(ordered=_anew(done, None))
 
 
 def _name(system: PlannedSystem) -> str:
@@ -186,6 +282,27 @@ def _may(identity: Identity, caller: Caller | None, system: str) -> bool:
         return False
     topology = acting(identity.declared.known(), caller)
     return passes(lambda: expect_operator(topology, caller.name, system))
+
+
+def _reads_anew(kind: str) -> Literal["no", "all", "each"]:
+    if kind in ONE_TABLE:
+        return "each"
+    return "all" if kind in READ_ANEW else "no"
+
+
+def _anew(order: Resnapshot | None, position: SourcePosition | None) -> ReadAnew | None:
+    if order is None:
+        return None
+    told = order.model_dump(mode="json", exclude={"state"})
+    return ReadAnew(**told, state=how_far(order, position))
+
+
+def _paused(progress: Progress, beat: Mapping[str, JsonValue]) -> Paused | None:
+    """Return a pause that is wanted, or whose connector still says that it is paused."""
+    pause = progress.pause
+    if pause is None or not (pause.is_wanted or (beat and not is_obeyed(pause, beat))):
+        return None
+    return Paused(**pause.model_dump(mode="json"), is_obeyed=is_obeyed(pause, beat))
 
 
 def _errors(newest_first: Iterable[Alert]) -> dict[str, LastError]:
@@ -203,7 +320,12 @@ def _errors(newest_first: Iterable[Alert]) -> dict[str, LastError]:
 
 
 def _connector(
-    plan: PublishedPlan, system: PlannedSystem, progress: Progress, error: LastError | None, may: bool
+    plan: PublishedPlan,
+    system: PlannedSystem,
+    progress: Progress,
+    beat: Mapping[str, JsonValue],
+    error: LastError | None,
+    may: bool,
 ) -> Connector:
     position, snapshot = progress.position, progress.snapshot
     first = None if position is None else position.snapshot
@@ -218,6 +340,11 @@ def _connector(
         ),
         takes_snapshots=system.kind == SNAPSHOTTED_KIND,
         may_order=may,
+        pause=_paused(progress, beat),
+        reads_anew=_reads_anew(system.kind),
+        anew=_anew(progress.anew, progress.position),
+        meanwhile=meanwhile(system),
+        protect_wal_bytes=system.protect_wal_bytes if system.kind == "postgres" else 0,
         first_snapshot=None if first is None else FirstSnapshot(table=first.table, rows=first.rows),
         snapshot=None if snapshot is None else Snapshot(**asdict(snapshot)),
         last_error=error,

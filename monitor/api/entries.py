@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -39,6 +38,7 @@ from monitor.api.models import Problem
 from monitor.api.problem import Refused
 from monitor.api.requests import OnlineDesk
 from monitor.api.versions import IfMatch, stale, tag, version_of
+from monitor.api.waiting import first_due_first, page
 from monitor.identity import now
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
@@ -63,16 +63,17 @@ class EntriesOnline:
 
     def page(self, given: EntriesParams) -> Entries:
         """Return a page of what is asked for: by name, or what waits by its day."""
-        found = [seen(one, self._topology, self._caller) for one in self._desk.shelf()]
-        found = search(found, given.words)
+        found = search(self._all(), given.words)
         if given.state:
             found = [one for one in found if one.entry is not None and one.entry.state in given.state]
-        page = slice(given.offset, given.offset + given.limit)
-        if not given.waiting:
-            return Entries(total=len(found), entries=tuple(self._summary(one) for one in found[page]))
-        waiting = [one for one in (self._summary(each) for each in found) if _waits(one)]
-        waiting.sort(key=lambda one: (one.due or dt.date.max.isoformat(), one.resource))
-        return Entries(total=len(waiting), entries=tuple(waiting[page]))
+        if given.waiting:
+            waiting = self._waiting(found)
+            return Entries(total=len(waiting), entries=page(waiting, given))
+        return Entries(total=len(found), entries=tuple(self._summary(one) for one in page(found, given)))
+
+    def waiting(self) -> list[EntrySummary]:
+        """Return what waits for the caller, first due first."""
+        return self._waiting(self._all())
 
     def detail(self, resource: str) -> EntryDetail:
         """Return one entry. Raises: Refused where no such resource is declared."""
@@ -122,6 +123,13 @@ class EntriesOnline:
             self._desk.settle(actor, given.library, given.element, resource, given.reason, now())
 
         return self._carried_out(resource, do, [])
+
+    def _all(self) -> list[Sheet]:
+        return [seen(one, self._topology, self._caller) for one in self._desk.shelf()]
+
+    def _waiting(self, sheets: Iterable[Sheet]) -> list[EntrySummary]:
+        found = (one for one in map(self._summary, sheets) if _waits(one))
+        return first_due_first(found, lambda one: one.resource)
 
     def _carried_out(self, resource: str, do: Callable[[], None], notes: list[str]) -> EntryDone:
         with self._online.relayed():

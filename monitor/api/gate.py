@@ -37,6 +37,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("GET", "/api/refusals"): EVERY_ROLE,
     ("GET", "/api/subscribers"): EVERY_ROLE,
     ("GET", "/api/corrections"): EVERY_ROLE,
+    ("GET", "/api/inbox"): EVERY_ROLE,
     ("GET", "/api/requests"): EVERY_ROLE,
     ("GET", "/api/requests/choices"): EVERY_ROLE,
     ("GET", "/api/requests/{id}"): EVERY_ROLE,
@@ -47,7 +48,10 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/requests/preview"): EVERY_ROLE,
     ("POST", "/api/requests/{id}/{act}"): EVERY_ROLE,
     ("GET", "/api/connectors"): EVERY_ROLE,
+    # Who may is judged at the desks of pauses and snapshots, and a refusal is written down.
     ("POST", "/api/connectors/{system}/snapshot/{act}"): EVERY_ROLE,
+    ("POST", "/api/connectors/{system}/{act}"): EVERY_ROLE,
+    ("POST", "/api/connectors/{system}/resnapshot"): EVERY_ROLE,
     ("GET", "/api/quarantine"): frozenset({"steward"}),
     # Whose steward it takes is judged by exchange/quarantine/desk.py, and a refusal is written down.
     ("POST", "/api/quarantine/open"): EVERY_ROLE,

@@ -6,8 +6,7 @@ source's steward.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -43,6 +42,7 @@ from monitor.api.objection_models import (
 from monitor.api.problem import Refused
 from monitor.api.requests import OnlineDesk
 from monitor.api.versions import IfMatch, stale, tag, version_of
+from monitor.api.waiting import first_due_first, page
 from monitor.identity import now
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
@@ -98,6 +98,12 @@ class ObjectionsOnline:
             acts=objection_acts(topology, caller.name, one, now()),
         )
 
+    def waiting(self, caller: Caller, objections: Iterable[Objection]) -> list[ShownObjection]:
+        """Return those of some objections that wait for a caller's answer, first due first."""
+        shown = (self.described(caller, one) for one in objections)
+        found = (one for one in shown if not _WAITING.isdisjoint(one.acts))
+        return first_due_first(found, lambda one: one.id)
+
     def detail(self, caller: Caller, one: Objection) -> Detail:
         """Return an objection with its history, and its texts where they are the caller's to read."""
         store = self._identity.store()
@@ -145,8 +151,7 @@ class ObjectionsOnline:
             for view in sorted(topology.granted_views(name, today()))
         ]
         found = [one for one in found if _is_meant(one, given.text)]
-        page = found[given.offset : given.offset + given.limit]
-        return ObjectChoices(choices=tuple(page), total=len(found))
+        return ObjectChoices(choices=page(found, given), total=len(found))
 
     def _carried_out(
         self, topology: Topology, caller: Caller, do: Callable[[ObjectionDesk], Objection]
@@ -169,15 +174,11 @@ def _add_reading(app: FastAPI, desk: ObjectionsOnline) -> None:
         """List objections, newest first: a requester's own departments', a steward's sources'."""
         caller = caller_of(asked)
         found = [one for one in desk.all(caller) if given.takes(one)]
-        page = slice(given.offset, given.offset + given.limit)
-        if not given.waiting:
-            return Objections(
-                total=len(found), objections=tuple(desk.described(caller, one) for one in found[page])
-            )
-        shown = [desk.described(caller, one) for one in found]
-        waiting = [one for one in shown if not _WAITING.isdisjoint(one.acts)]
-        waiting.sort(key=lambda one: (one.due or dt.date.max.isoformat(), one.id))
-        return Objections(total=len(waiting), objections=tuple(waiting[page]))
+        if given.waiting:
+            waiting = desk.waiting(caller, found)
+            return Objections(total=len(waiting), objections=page(waiting, given))
+        shown = tuple(desk.described(caller, one) for one in page(found, given))
+        return Objections(total=len(found), objections=shown)
 
     @app.get("/api/objections/choices", tags=["objections"], responses=_ERRORS)
     def choices(given: Annotated[ObjectChoicesParams, Query()], asked: Request) -> ObjectChoices:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -45,6 +44,7 @@ from monitor.api.request_models import (
     Word,
 )
 from monitor.api.versions import IfMatch, stale, tag, version_of
+from monitor.api.waiting import first_due_first, page
 from monitor.identity import Identity, now
 
 _EVENTS: Final[dict[str, Event]] = {
@@ -90,6 +90,11 @@ class OnlineDesk:
         with self.identity.store().change() as change:
             renewed = frozenset(one.renews for one in change.requests(OPEN))
         return [described(one, topology, caller.name, now(), renewed) for one in requests]
+
+    def waiting(self, caller: Caller, requests: Iterable[Stored]) -> list[Described]:
+        """Return those of some requests that wait for a caller, first due first."""
+        found = (one for one in self.described(caller, requests) if waits(one))
+        return first_due_first(found, lambda one: one.id)
 
     def detail(self, caller: Caller, request: Stored) -> Detail:
         """Return a request as it is shown, with its history and its certificate."""
@@ -168,12 +173,9 @@ def _add_reading(app: FastAPI, online: OnlineDesk) -> None:
         caller = caller_of(asked)
         found = [one for one in online.shown(caller, given.state) if given.takes(one)]
         if given.waiting:
-            described = [one for one in online.described(caller, found) if waits(one)]
-            described.sort(key=lambda one: (one.due or dt.date.max, one.id))
-            page = described[given.offset : given.offset + given.limit]
-            return Requests(total=len(described), requests=tuple(page))
-        page = online.described(caller, found[given.offset : given.offset + given.limit])
-        return Requests(total=len(found), requests=tuple(page))
+            waiting = online.waiting(caller, found)
+            return Requests(total=len(waiting), requests=page(waiting, given))
+        return Requests(total=len(found), requests=tuple(online.described(caller, page(found, given))))
 
     @app.get("/api/requests/{id}", tags=["requests"], responses=_ERRORS)
     def request(id: Number, asked: Request, response: Response) -> Detail:
@@ -277,13 +279,13 @@ def _add_decisions(app: FastAPI, identity: Identity) -> None:
             return StreamingResponse(
                 csv_lines(_found(identity, given)), headers=headers, media_type="text/csv"
             )
-        page: list[Decision] = []
+        shown: list[Decision] = []
         for one in _found(identity, given):
-            page.append(one)
-            if len(page) == given.limit:
+            shown.append(one)
+            if len(shown) == given.limit:
                 break
-        following = page[-1].sequence if len(page) == given.limit else None
-        return Decisions(decisions=tuple(page), next=following)
+        following = shown[-1].sequence if len(shown) == given.limit else None
+        return Decisions(decisions=tuple(shown), next=following)
 
 
 def _found(identity: Identity, given: DecisionsParams) -> Iterator[Decision]:

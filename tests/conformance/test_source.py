@@ -12,6 +12,7 @@ from decimal import Decimal
 import pytest
 
 from exchange.change import Op
+from exchange.pauses import PAUSED, PAUSES, Pause, Wish
 from tests.conformance import planted, story, struck
 from tests.conformance.conftest import Make
 from tests.conformance.story import LAST, table_of, up_to_a_last_row
@@ -117,6 +118,40 @@ def die_once(subject: AnySubject, phase: str, dice: random.Random) -> str:
             connector.kill()
         assert connector.ends(story.PATIENCE_S) == -signal.SIGKILL, connector.text()
         return connector.text()
+
+
+@pytest.mark.slow_faults
+def test_a_pause_holds_over_a_death_and_nothing_is_lost_or_doubled_by_it(make: Make) -> None:
+    subject: AnySubject = make()
+    writers = [story.Writer(subject, FIRST_SEED + number, number) for number in range(story.WRITERS)]
+    with ExitStack() as at_work:
+        with subject.connector() as connector:
+            connector.says(subject.started)
+            for writer in writers:
+                at_work.enter_context(writer)
+            subject.wait_for_positions(3, connector)
+            wish(subject, Wish.PAUSE)
+            connector.says("capture_paused")
+            kept = len(subject.positions())
+            connector.kill()
+        with subject.connector() as connector:
+            connector.says("capture_paused")
+            wait_for(lambda: story.progress(subject)[0] == PAUSED, "the heartbeat of a paused connector", 120)
+            assert len(subject.positions()) == kept
+            wish(subject, Wish.RUN)
+            subject.wait_for_positions(3, connector)
+            connector.kill()
+    with subject.connector():
+        records = up_to_a_last_row(subject)
+    expected: dict[int, list[Told]] = {LAST: [(subject.created, "last")]}
+    for writer in writers:
+        expected |= writer.told
+    assert story.judge(records, expected) == {}
+
+
+def wish(subject: AnySubject, wanted: Wish) -> None:
+    pause = Pause(operation="1f", wish=wanted, by="chen-hao", since_ms=0, reason="r")
+    PAUSES.give(subject.stack.settings.kafka_client("admin"), subject.name, pause)
 
 
 @needs("snapshot", "snapshot once")

@@ -99,6 +99,8 @@ INTERNAL = (
             "revocations",
             "decisions",
             "corrections",
+            "pauses",
+            "resnapshots",
         )
     ),
     "_schemas",

@@ -26,8 +26,10 @@ from exchange.encoding import wire
 from exchange.keys import QuarantineRecord, generate_steward_keys, read_key
 from exchange.plan import (
     ACCOUNTS_TOPIC,
+    PAUSES_TOPIC,
     PLAN_TOPIC,
     POSITIONS_TOPIC,
+    RESNAPSHOTS_TOPIC,
     SNAPSHOTS_TOPIC,
     PlannedResource,
     PlannedSystem,
@@ -284,7 +286,8 @@ class System:
         admin.ensure_scram_user(who)
         rules = [(topic, "literal", "write") for topic in topics]
         rules += [(ACCOUNTS_TOPIC, "literal", "write"), (PLAN_TOPIC, "literal", "read")]
-        rules.append((SNAPSHOTS_TOPIC, "literal", "read"))
+        rules += [(topic, "literal", "read") for topic in (SNAPSHOTS_TOPIC, PAUSES_TOPIC, RESNAPSHOTS_TOPIC)]
+        rules.append((RESNAPSHOTS_TOPIC, "literal", "write"))
         rules += [(POSITIONS_TOPIC, "literal", operation) for operation in ("read", "write")]
         acls = [Acl(who, "topic", *rule) for rule in rules]
         acls += [

@@ -175,7 +175,7 @@ def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else
     bus.apply(MORE)
     try:
         bus_topics = {name for name in INTERNAL if name.startswith("_exchange.")}
-        plan, accounts, positions, receipts, parked, snapshots, revocations, corrections = (
+        plan, accounts, positions, receipts, parked, snapshots, revocations, corrections, pauses, anew = (
             f"_exchange.{name}"
             for name in (
                 "plan",
@@ -186,6 +186,8 @@ def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else
                 "snapshots",
                 "revocations",
                 "corrections",
+                "pauses",
+                "resnapshots",
             )
         )
         near, far = f"{SHARE}near", f"{SHARE}far"
@@ -204,13 +206,15 @@ def test_every_user_may_do_with_every_topic_what_the_table_says_and_nothing_else
                 read={*bus_topics, "_schemas"}, write={"_schemas"}, describe={*raw, near, far, *refused}
             ),
             "connector-applied_a": expected(
-                read={plan, positions, snapshots}, write={RAW[0], QUARANTINE[0], accounts, positions}
+                read={plan, positions, snapshots, pauses, anew},
+                write={RAW[0], QUARANTINE[0], accounts, positions, anew},
             ),
             "connector-applied_b": expected(
-                read={plan, positions, snapshots}, write={RAW[1], QUARANTINE[1], accounts, positions}
+                read={plan, positions, snapshots, pauses, anew},
+                write={RAW[1], QUARANTINE[1], accounts, positions, anew},
             ),
             "connector-applied_c": expected(
-                read={plan, positions, receipts},
+                read={plan, positions, receipts, pauses},
                 write={pushed, pushed_refused, accounts, positions, receipts},
             ),
             "steward-applied_north": expected(read=north_refused),
@@ -246,7 +250,13 @@ def test_a_connector_writes_its_own_topics_only(bus: Bus) -> None:
     bus.apply()
     topics = [f"{SHARE}near", *RAW, *QUARANTINE, *INTERNAL]
     written = _written(bus, "connector-applied_a", topics, "cdc-applied_a")
-    assert written == {RAW[0], QUARANTINE[0], "_exchange.accounts", "_exchange.positions"}
+    assert written == {
+        RAW[0],
+        QUARANTINE[0],
+        "_exchange.accounts",
+        "_exchange.positions",
+        "_exchange.resnapshots",
+    }
 
 
 def test_a_subscriber_reads_in_groups_of_its_own_name_only(bus: Bus) -> None:

@@ -35,6 +35,7 @@ from exchange.files.contracts import load_contracts
 from exchange.governance.store import Store
 from exchange.identity.accounts import Accounts
 from exchange.keys import QuarantineRecord, generate_steward_keys, read_key, seal_payload
+from exchange.pauses import PAUSED, Pause, Pauses
 from exchange.plan import (
     ACCOUNTS_TOPIC,
     CORRECTIONS_TOPIC,
@@ -792,6 +793,13 @@ def test_objection_is_filed_answered_and_corrected(
     with visiting(browser, console, sessions["li-na"]) as li_na:
         file_objection(li_na)
         with visiting(browser, console, sessions["wang-wei"], "zh-CN") as wang_wei:
+            page = wang_wei.go("inbox", "待办")
+            row = page.locator("main tbody tr").filter(has_text="有误的字段：status")
+            expect(row).to_contain_text(GRANTED)
+            expect(page.locator("main")).not_to_contain_text(CLAIM)
+            wang_wei.check("inbox-objection-zh")
+            row.get_by_role("link").click()
+            expect(page.locator("[data-test=claim]")).to_have_text(CLAIM)
             page = wang_wei.go("objections", "异议")
             page.locator("select[name=state]").select_option("waiting")
             row = page.locator("main tbody tr").filter(has_text=GRANTED)
@@ -899,7 +907,14 @@ def test_entry_is_written_returned_and_published(
         carry_out(page, "submit")
         decides = zhao_min.go("catalogue", "Catalogue")
         decides.locator("select[name=state]").select_option("waiting")
-        decides.locator("main tbody tr").filter(has_text="population.person").get_by_role("link").click()
+        expect(decides.locator("main tbody tr").filter(has_text="population.person")).to_have_count(1)
+        decides = zhao_min.go("inbox", "Inbox")
+        row = (
+            decides.locator("main tbody tr")
+            .filter(has_text="Catalogue entry")
+            .filter(has_text="population.person")
+        )
+        row.get_by_role("link").click()
         carry_out(decides, "return", "names no use")
         expect(decides.locator("[data-test=state]")).to_have_text("returned")
         expect(page.locator("[data-test=reason]")).to_have_text("names no use")
@@ -1160,3 +1175,74 @@ def test_snapshot_is_ordered_by_keyboard_and_its_outcome_shown(
         page.locator("[data-test=language]").click()
         expect(row).to_contain_text("失败")
         chen_hao.check("connectors-failed-zh")
+
+
+def test_connector_is_paused_by_keyboard_with_what_its_source_keeps_said_before(
+    browser: Browser, console: str, staff: dict[str, str], stack: Stack
+) -> None:
+    capture_so_far(stack)
+    beat_of_source(stack)
+    with visiting(browser, console, staff["chen-hao"]) as chen_hao:
+        page = chen_hao.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        row.get_by_role("button", name="Pause the connector").press("Enter")
+        expect(page.locator("input[name=reason]")).to_be_focused()
+        expect(page.locator("[data-test=meanwhile]")).to_contain_text("the disk there may fill up")
+        expect(page.locator("form.act")).to_contain_text("Log kept for it now: 3 MiB")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Pause the connector")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.locator("input[name=reason]").fill("the disk is moved")
+        chen_hao.check("connector-pause-en")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("population is to pause")
+        expect(row.locator("[data-test=paused]")).to_contain_text("by chen-hao: the disk is moved")
+        expect(row.locator("[data-test=paused]")).to_contain_text("has not said yet")
+        with Pauses(stack.settings.kafka_client("admin"), "population") as pauses:
+            pause = pauses.read()
+        assert pause is not None
+        beat_of_pause(stack, pause)
+        expect(row.locator("[data-test=paused]")).not_to_contain_text("has not said yet")
+        page.locator("[data-test=language]").click()
+        expect(row.locator("[data-test=paused]")).to_contain_text("由 chen-hao 暂停")
+        chen_hao.check("connector-paused-zh")
+        page.locator("[data-test=language]").click()
+        page.goto(f"{console}#/overview")
+        expect(page.locator("main")).to_contain_text("cdc-population: Paused since")
+        page.goto(f"{console}#/connectors")
+        row.get_by_role("button", name="Resume the connector").press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("go on where it stopped")
+        beat_of_source(stack)
+        expect(row.locator("[data-test=paused]")).to_have_count(0)
+
+
+def beat_of_pause(stack: Stack, pause: Pause) -> None:
+    redis = heartbeat.connect(stack.settings)
+    heartbeat.publish(redis, "capture", "cdc-population", PAUSED, pause.figures, [])
+    redis.close()
+
+
+def test_source_is_read_anew_by_keyboard_once_it_was_seen_what_that_does(
+    browser: Browser, console: str, staff: dict[str, str], stack: Stack
+) -> None:
+    capture_so_far(stack)
+    with visiting(browser, console, staff["chen-hao"]) as chen_hao:
+        page = chen_hao.go("connectors", "Connectors and workers")
+        row = page.locator("[data-test=sources] tbody tr").filter(has_text="population (postgres)")
+        row.get_by_role("button", name="Empty and read anew").press("Enter")
+        expect(page.locator("select[name=anew]")).to_be_focused()
+        page.locator("select[name=anew]").select_option("public.person")
+        page.locator("[data-test=anew-next]").press("Enter")
+        expect(page.locator("[data-test=estimate]")).to_contain_text("Emptied and filled: population.person")
+        chen_hao.check("connector-anew-en")
+        page.keyboard.press("Escape")
+        expect(row.get_by_role("button", name="Empty and read anew")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.locator("[data-test=anew-next]").press("Enter")
+        expect(page.locator("[data-test=estimate]")).to_contain_text("Subscribers who see that")
+        page.locator("[data-test=anew-next]").press("Enter")
+        expect(page.locator("[data-test=told]")).to_contain_text("population is to be read anew")
+        expect(row.locator("[data-test=read-anew]")).to_contain_text("To be read anew: all tables")
+        page.locator("[data-test=language]").click()
+        expect(row.locator("[data-test=read-anew]")).to_contain_text("待重新读取：所有表")
+        chen_hao.check("connector-anew-zh")

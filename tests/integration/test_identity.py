@@ -57,7 +57,7 @@ from exchange.keys import generate_steward_keys
 from exchange.local.home import any_free
 from exchange.plan import raw_topic
 from exchange.settings import MACHINE_TOKEN
-from monitor.api import corrections, entries, entry_files, gate, objections
+from monitor.api import corrections, entries, entry_files, gate, inbox, objections
 from monitor.identity import Identity, now
 from tests.checkers.committed import CommittedReader
 from tests.integration.api_app import an_app, call
@@ -314,6 +314,8 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
         {ALL: 403, "operations": 409, "administrator": 409},
     ),
     ("GET", "/api/connectors", None, {ALL: 200}),
+    ("GET", "/api/inbox", None, {ALL: 200}),
+    ("GET", "/api/inbox?limit=0", None, {ALL: 400}),
     ("POST", "/api/connectors/population/snapshot/pause", {}, {ALL: 403, **OPERATORS}),
     (
         "POST",
@@ -322,6 +324,14 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
         {ALL: 403, **OPERATORS},
     ),
     ("POST", "/api/connectors/population/snapshot/start", {}, {ALL: 400}),
+    (
+        "POST",
+        "/api/connectors/population/resnapshot",
+        {"dry_run": False},
+        {ALL: 403, **OPERATORS},
+    ),
+    ("POST", "/api/connectors/population/resume", {}, {ALL: 403, **OPERATORS}),
+    ("POST", "/api/connectors/population/pause", {}, {ALL: 403, **OPERATORS}),
     ("GET", "/api/quarantine?resource=population.person", None, {ALL: 403, "steward": 200}),
     (
         "POST",
@@ -379,6 +389,8 @@ def test_the_table_has_every_path_of_the_interface(bus: Bus) -> None:
         (m, re.sub(r"(/\d+)", "/{id}", p).replace("/not-there/disable", "/{name}/{act}")) for m, p in tried
     }
     tried |= {(m, re.sub(r"/population/snapshot/\w+", "/{system}/snapshot/{act}", p)) for m, p in tried}
+    tried |= {(m, re.sub(r"/population/(pause|resume)", "/{system}/{act}", p)) for m, p in tried}
+    tried |= {(m, p.replace("/population/resnapshot", "/{system}/resnapshot")) for m, p in tried}
     expanded = tried | {(m, re.sub(r"(\{(?:id|resource)\})/\w+$", r"\1/{act}", p)) for m, p in tried}
     assert there <= expanded
 
@@ -1257,6 +1269,72 @@ def test_what_is_not_offered_of_an_objection_is_refused(bus: Bus, objection: dic
         assert [(one["subscriber"], one["view"], one["fields"]) for one in choices] == [
             ("school", VIEW, ["id_number", "full_name", "region_code"])
         ]
+
+
+# --- the inbox --------------------------------------------------------------------------------------------
+
+
+def waits_for(client: httpx.Client, **page: int) -> dict[str, Any]:
+    answer = client.get("/api/inbox", params=page)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def is_urgent_first(found: dict[str, Any]) -> bool:
+    days = [(one["due"] is None, one["due"] or "") for one in found["waiting"]]
+    return days == sorted(days)
+
+
+def test_the_inbox_has_what_waits_for_a_person_most_urgent_first_and_in_pages(
+    bus: Bus, objection: dict[str, Any]
+) -> None:
+    with bus.client("requester") as li_na:
+        draft = li_na.post("/api/requests", json={"subscriber": "tax", "view": VIEW}).json()
+        own = waits_for(li_na)
+        assert draft["id"] in [one["request"]["id"] for one in own["waiting"]]
+        submitted = li_na.post(
+            f"/api/requests/{draft['id']}/submit", json={"version": 1, "purpose": "p", "legal_basis": "l"}
+        ).json()
+    with bus.client("steward") as wang_wei:
+        whole = waits_for(wang_wei)
+        lists = {
+            "request": wang_wei.get("/api/requests?waiting=true").json()["requests"],
+            "objection": wang_wei.get("/api/objections?waiting=true").json()["objections"],
+            "entry": wang_wei.get("/api/catalogue?waiting=true").json()["entries"],
+        }
+        alone = [waits_for(wang_wei, limit=1, offset=number) for number in range(whole["total"])]
+    assert kinds_of(whole) == {"request", "objection", "entry"}
+    for kind, shown in lists.items():
+        assert [one[kind] for one in whole["waiting"] if one["kind"] == kind] == shown
+    assert is_urgent_first(whole)
+    assert whole["waiting"][0]["due"] is not None
+    assert [one for page in alone for one in page["waiting"]] == whole["waiting"]
+    assert CANARY not in json.dumps(whole)
+    for role in ("foreign", "auditor", "operations"):
+        with bus.client(role) as client:
+            assert not {"request", "objection"} & kinds_of(waits_for(client)), role
+    with bus.client("requester") as li_na:
+        taken_back = {"version": submitted["version"]}
+        assert li_na.post(f"/api/requests/{draft['id']}/withdraw", json=taken_back).status_code == 200
+
+
+def test_the_checks_of_the_inbox_see_an_order_that_is_none_and_anothers_objection(
+    bus: Bus, objection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: nobody sorts; and nobody looks whose objection it is."""
+    app = an_app(bus.stack.settings)
+    steward = {"Authorization": f"Bearer {bus.tokens['wang-wei']}"}
+    monkeypatch.setattr(inbox, "first_due_first", lambda found, _: [*found][::-1])
+    assert not is_urgent_first(call(app, "GET", "/api/inbox", headers=steward).json())
+    foreign = {"Authorization": f"Bearer {bus.tokens['other-steward']}"}
+    assert "objection" not in kinds_of(call(app, "GET", "/api/inbox", headers=foreign).json())
+    monkeypatch.setattr(objections, "sees_objection", lambda *_: True)
+    monkeypatch.setattr(objections, "objection_acts", lambda *_: ("answer",))
+    assert "objection" in kinds_of(call(app, "GET", "/api/inbox", headers=foreign).json())
+
+
+def kinds_of(found: dict[str, Any]) -> set[str]:
+    return {one["kind"] for one in found["waiting"]}
 
 
 def test_commands_of_the_machine_see_the_figures(bus: Bus) -> None:

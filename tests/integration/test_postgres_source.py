@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +14,17 @@ from pydantic import SecretStr
 from connectors.sources.postgres.copydata import Fill, OneByOne, filler
 from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.replication import Replication
+from exchange import pauses
 from exchange.change import Op, Reason
+from exchange.pauses import PAUSES, Pause, Wish
+from exchange.resnapshots import RESNAPSHOTS, Resnapshot, Resnapshots, State
 from tests.conformance import story
-from tests.integration.capture import Record, System
+from tests.integration import orders_planted
+from tests.integration.capture import PARTITIONS, Record, System
 from tests.stack import Stack, wait_for
 
 SHARES_STACK = True
+ORDERS_PLANTED = str(Path(orders_planted.__file__))
 TABLE = "public.person"
 DDL = "CREATE TABLE person (id bigint PRIMARY KEY, name text, amount numeric(12,2))"
 
@@ -365,3 +371,153 @@ def test_idle_slot_moves_on_while_unpublished_tables_are_written(make: Callable[
         system.execute("INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
         wait_for(lambda: confirmed() > before + 1_000_000, "the slot to move on")
     assert system.records(TABLE) == []
+
+
+# --- pauses -------------------------------------------------------------------------------------------------
+
+
+def wish(system: System, wanted: Wish) -> None:
+    pause = Pause(operation="1f", wish=wanted, by="chen-hao", since_ms=0, reason="the disk is moved")
+    PAUSES.give(system.stack.settings.kafka_client("admin"), system.name, pause)
+
+
+def is_paused(system: System) -> bool:
+    return system.heartbeat().get("state") == pauses.PAUSED
+
+
+def lag_of(system: System) -> int:
+    return int(system.heartbeat().get("figures", {}).get("lag_bytes", -1))
+
+
+def write_in_pause(system: System) -> None:
+    system.execute("INSERT INTO person SELECT g, 'in pause', 1 FROM generate_series(10, 3000) g")
+    system.execute("UPDATE person SET name = 'changed' WHERE id BETWEEN 20 AND 29")
+    system.execute("DELETE FROM person WHERE id = 30")
+
+
+def test_a_paused_connector_writes_nothing_over_kill_and_then_tells_every_change_once(
+    make: Callable[..., System],
+) -> None:
+    system = make()
+    with system.connector() as connector:
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first row")
+        wish(system, Wish.PAUSE)
+        wait_for(lambda: is_paused(system), "the heartbeat of a paused connector", 120)
+        kept = (len(system.records(TABLE)), system.positions(), system.slot_figures()[1])
+        write_in_pause(system)
+        wait_for(lambda: lag_of(system) > 100_000, "the log that is kept is seen in the pause", 120)
+        figures = system.heartbeat()["figures"]
+        assert (figures["paused_operation"], figures["paused_by"]) == ("1f", "chen-hao")
+        assert (figures["paused_since_ms"], figures["paused_reason"]) == (0, "the disk is moved")
+        connector.kill()
+    with system.connector() as connector:
+        connector.says("capture_paused")
+        system.execute("INSERT INTO person VALUES (4000, 'after kill', 2)")
+        before = lag_of(system)
+        wait_for(lambda: lag_of(system) > before, "the log grows on", 120)
+        assert (len(system.records(TABLE)), system.positions(), system.slot_figures()[1]) == kept
+        assert "the disk is moved" not in connector.text()
+        wish(system, Wish.RUN)
+        connector.says("stream_started")
+        mark(system, 5000)
+        records = system.wait_for_records(TABLE, has_mark(5000), "what came after the pause")
+        assert connector.stop() == 0
+    assert final_state(records) == source_state(system)
+    assert Counter(ops(records)) == {"c": 1 + 2991 + 1 + 1, "u": 10, "d": 1}
+    assert_nothing_twice_and_in_order(records)
+
+
+@pytest.mark.parametrize("fault", ["deaf", "forgets"])
+def test_the_judges_of_a_pause_see_one_that_is_not_kept_and_one_that_loses_changes(
+    make: Callable[..., System], fault: str
+) -> None:
+    """Planted: a connector that hears of no pause, and one that goes on behind what came in it."""
+    system = make()
+    with system.connector(ORDERS_PLANTED, fault) as connector:
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first row")
+        wish(system, Wish.PAUSE)
+        if fault == "deaf":
+            write_in_pause(system)
+            records = system.wait_for_records(
+                TABLE, lambda records: len(records) > 1, "a record in the pause"
+            )
+            assert len(records) > 1
+            return
+        connector.says("capture_paused")
+        write_in_pause(system)
+        wish(system, Wish.RUN)
+        wait_for(lambda: connector.text().count("stream_started") == 2, "the stream after the pause", 120)
+        mark(system, 5000)
+        records = system.wait_for_records(TABLE, has_mark(5000), "what came after the pause")
+    assert final_state(records) != source_state(system)
+
+
+# --- read anew by order -------------------------------------------------------------------------------------
+
+
+def order_anew(system: System, operation: str, table: str = "") -> None:
+    order = Resnapshot(operation=operation, table=table, by="chen-hao", at_ms=0)
+    RESNAPSHOTS.give(system.stack.settings.kafka_client("admin"), system.name, order)
+
+
+def emptied(records: list[Record]) -> int:
+    return sum(record.header.op is Op.TRUNCATE for record in records) // PARTITIONS
+
+
+def last_order(system: System) -> Resnapshot:
+    with Resnapshots(system.stack.settings.kafka_client("admin"), system.name) as orders:
+        found = orders.read()
+    assert found is not None
+    return found
+
+
+def test_an_order_to_read_anew_is_carried_out_once_over_kill_and_mends_a_halt(
+    make: Callable[..., System],
+) -> None:
+    system = make()
+    order_anew(system, "0f")
+    with system.connector() as connector:
+        connector.says("read_anew_refused")  # there is nothing to give up yet
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first row")
+        order_anew(system, "1f", TABLE)
+        connector.says("read_anew ")
+        connector.kill()
+    with system.connector() as connector:
+        connector.says("stream_started")
+        mark(system, 2)
+        records = system.wait_for_records(TABLE, has_mark(2), "a row behind it")
+        assert (emptied(records), "read_anew " in connector.text()) == (1, False)
+        connector.kill()
+    system.drop_slot()
+    system.execute("DELETE FROM person WHERE id = 1")
+    with system.connector() as connector:
+        assert connector.ends() == 1, connector.text()
+    order_anew(system, "2f")
+    with system.connector() as connector:
+        connector.says("stream_started")
+        mark(system, 3)
+        records = system.wait_for_records(TABLE, has_mark(3), "a row behind the second")
+    assert (emptied(records), final_state(records)) == (2, source_state(system))
+    found = last_order(system)
+    assert (found.operation, found.state) == ("2f", State.BEGUN)
+
+
+def test_the_judge_of_orders_sees_one_that_is_carried_out_twice(make: Callable[..., System]) -> None:
+    """Planted: that it is begun is not noted with it."""
+    system = make()
+    with system.connector(ORDERS_PLANTED, "repeats") as connector:
+        connector.says("stream_started")
+        mark(system, 1)
+        system.wait_for_records(TABLE, has_mark(1), "the first row")
+        order_anew(system, "1f")
+        system.wait_for_records(TABLE, lambda records: emptied(records) == 1, "the emptying")
+        connector.kill()
+    with system.connector(ORDERS_PLANTED, "repeats"):
+        records = system.wait_for_records(TABLE, lambda records: emptied(records) > 1, "a second one")
+    assert emptied(records) > 1

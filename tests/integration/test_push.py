@@ -29,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 from connectors.receipts import Receipt
 from connectors.sources.http.recent import Recent
 from exchange import heartbeat
+from exchange.pauses import PAUSED, PAUSES, Pause, Wish
 from tests.integration.capture import COMMAND, Running
 from tests.integration.push import RAW, RECEIPTS, PushBus, ids, post, upsert
 from tests.stack import Stack, wait_for
@@ -95,6 +96,29 @@ def test_the_same_request_again_is_answered_alike_and_stored_once(bus: PushBus, 
     assert second.headers["Idempotent-Replayed"] == "true"
     assert other.status_code == 422
     assert ids(bus.records()).count("again") == 1
+
+
+def test_a_paused_door_answers_503_and_takes_the_same_request_once_it_is_resumed(
+    bus: PushBus, client: httpx.Client
+) -> None:
+    def wish(wanted: Wish) -> None:
+        pause = Pause(operation="1f", wish=wanted, by="canary-7e0d", since_ms=0, reason="canary-7e0d")
+        PAUSES.give(bus.stack.settings.kafka_client("admin"), "hospitals", pause)
+
+    def sent() -> httpx.Response:
+        return post(client, upsert("paused"), "in-a-pause")
+
+    wish(Wish.PAUSE)
+    wait_for(lambda: "paused" in client.get("/health").text, "a paused door", 120)
+    answer = sent()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "canary-7e0d" not in client.get("/health").text + answer.text
+    assert ids(bus.records()).count("paused") == 0
+    state = wait_for(lambda: heartbeat.last_of(bus.stack.settings, "capture", "cdc-hospitals"), "a heartbeat")
+    assert (state["state"], state["figures"]["paused_by"]) == (PAUSED, "canary-7e0d")
+    wish(Wish.RUN)
+    wait_for(lambda: sent().status_code == 202, "it is taken", 120)
+    assert ids(bus.records()).count("paused") == 1
 
 
 def test_receipts_name_neither_the_key_nor_the_body(bus: PushBus, client: httpx.Client) -> None:

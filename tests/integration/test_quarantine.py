@@ -16,7 +16,7 @@ import httpx
 import psycopg
 import pytest
 
-from exchange import snapshot_desk
+from exchange import pause_desk, resnapshot_desk, snapshot_desk
 from exchange.demo.figures import MonitorApi, Totals
 from exchange.errors import ConfigError, GovernanceError
 from exchange.governance.export import decisions_after
@@ -615,6 +615,103 @@ def test_a_snapshot_is_started_paused_and_ended_over_the_api_and_each_order_is_n
     ]
 
 
+PAUSE = "/api/connectors/trial/"
+
+
+def test_a_connector_is_paused_and_goes_on_by_order_and_each_is_noted(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+    why = {"reason": "the disk is moved"}
+    assert online.ask("he-jing", "POST", PAUSE + "pause", json=why).status_code == 403
+    assert online.ask("chen-hao", "POST", PAUSE + "pause", json={"reason": " "}).status_code == 409
+    assert online.ask("chen-hao", "POST", PAUSE + "resume", json={}).status_code == 409
+    assert (connector_of(online)["pause"], connector_of(online)["meanwhile"]) == (None, "wal")
+    ordered = online.ask("wang-wei", "POST", PAUSE + "pause", json=why)
+    assert ordered.status_code == 200, ordered.text
+    wait_for(lambda: (connector_of(online)["pause"] or {}).get("is_obeyed"), "the connector pauses", 120)
+    told = connector_of(online)["pause"]
+    assert (told["by"], told["reason"], told["wish"]) == ("wang-wei", "the disk is moved", "pause")
+    status = json.loads(bus.cli("connector", "status", "trial", "--json").stdout)
+    assert (status["state"], status["obeys"], status["pause"]["by"]) == ("paused", True, "wang-wei")
+    assert (
+        "by wang-wei: the disk is moved; `exchange connector resume trial`"
+        in bus.cli("status", check=False).stdout
+    )
+    assert online.ask("chen-hao", "POST", PAUSE + "pause", json=why).status_code == 409
+    firing = online.ask("chen-hao", "GET", "/api/alerts?state=firing").json()["alerts"]
+    assert [one["kind"] for one in firing if one["stage"] == "capture"] == []
+    assert online.ask("chen-hao", "POST", PAUSE + "resume", json={}).status_code == 200
+    wait_for(lambda: connector_of(online)["pause"] is None, "the connector goes on", 120)
+    captured = int(figures_of(online)["captured"])
+    with psycopg.connect(bus.dsn) as connection:
+        insert(connection, person(1400))
+    wait_for(lambda: int(figures_of(online)["captured"]) > captured, "what was written after it", 120)
+    about = f"connector trial {ordered.json()['operation']}"
+    assert online.noted()[known:] == [
+        ("he-jing", "pause", "refused", "connector trial"),
+        ("chen-hao", "pause", "refused", "connector trial"),
+        ("chen-hao", "resume", "refused", "connector trial"),
+        ("wang-wei", "pause", "done", about),
+        ("chen-hao", "pause", "refused", "connector trial"),
+        ("chen-hao", "resume", "done", about),
+    ]
+
+
+def test_a_command_pauses_in_a_persons_name_and_resumes(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        token = online.tokens["chen-hao"]
+        return bus.cli("connector", *words, "--as", "chen-hao", check=False, EXCHANGE_TOKEN=token)
+
+    unsure = run("pause", "trial", "--reason", "r")
+    assert (unsure.returncode, "the disk there may fill up" in unsure.stderr) == (1, True), unsure.stderr
+    done = run("pause", "trial", "--reason", "the disk is moved", "--yes", "--json")
+    assert (done.returncode, json.loads(done.stdout)["by"]) == (0, "chen-hao"), done.stderr
+    again = run("pause", "trial", "--reason", "r", "--yes")
+    assert (again.returncode, "paused already, by chen-hao" in again.stderr) == (1, True)
+    assert run("resume", "trial").returncode == 0
+    about = f"connector trial {json.loads(done.stdout)['operation']}"
+    assert online.noted()[known:] == [
+        ("chen-hao", "pause", "done", about),
+        ("chen-hao", "pause", "refused", "connector trial"),
+        ("chen-hao", "resume", "done", about),
+    ]
+
+
+def test_a_source_is_read_anew_by_order_after_a_dry_run_and_it_is_noted(online: Online) -> None:
+    known, anew = len(online.noted()), PAUSE + "resnapshot"
+    look = {"table": TABLE, "dry_run": True}
+
+    def looked() -> httpx.Response | None:
+        answer = online.ask("chen-hao", "POST", anew, json=look)
+        assert answer.status_code == 200 or "nothing was captured yet" in answer.text, answer.text
+        return answer if answer.status_code == 200 else None
+
+    found = wait_for(looked, "something is captured", 240)
+    [emptied] = found.json()["tables"]
+    assert (emptied["table"], set(emptied["views"])) == (TABLE, {f"{RESOURCE}.city", f"{RESOURCE}.north"})
+    assert emptied["estimated_rows"] is not None
+    assert "campus" in found.json()["subscribers"]
+    assert online.ask("he-jing", "POST", anew, json=look).status_code == 403
+    assert len(online.noted()) == known
+    assert online.ask("he-jing", "POST", anew, json={"dry_run": False}).status_code == 403
+    none = {"table": "public.none", "dry_run": False}
+    assert online.ask("chen-hao", "POST", anew, json=none).status_code == 409
+    ordered = online.ask("wang-wei", "POST", anew, json={"table": TABLE, "dry_run": False})
+    assert (ordered.status_code, ordered.json()["ordered"]["state"]) == (200, "ordered"), ordered.text
+    wait_for(lambda: connector_of(online)["anew"]["state"] == "complete", "it is read anew", 240)
+    operation = ordered.json()["ordered"]["operation"]
+    assert (connector_of(online)["anew"]["operation"], connector_of(online)["anew"]["by"]) == (
+        operation,
+        "wang-wei",
+    )
+    assert online.noted()[known:] == [
+        ("he-jing", "resnapshot", "refused", "resnapshot trial"),
+        ("chen-hao", "resnapshot", "refused", "resnapshot trial public.none"),
+        ("wang-wei", "resnapshot", "done", f"resnapshot trial {TABLE} {operation}"),
+    ]
+
+
 def test_a_connector_tells_of_its_last_change_and_of_what_its_source_keeps(online: Online) -> None:
     wanted = {"since_last_change_s", "retained_wal_bytes"}
     wait_for(lambda: wanted <= figures_of(online).keys(), "both figures")
@@ -630,6 +727,14 @@ def test_the_check_of_the_role_is_what_keeps_others_from_ordering(
     app, board = an_app(settings), Board(settings.kafka_client("monitor"))
     connectors.add(app, Identity(settings), lambda: None, lambda: (), lambda _count: (), board)
     monkeypatch.setattr(snapshot_desk, "expect_operator", lambda *_: None)
-    given = {"json": {"table": TABLE}, "headers": online.headers("he-jing")}
+    given: dict[str, Any] = {"json": {"table": TABLE}, "headers": online.headers("he-jing")}
     assert call(app, "POST", ORDER + "start", **given).status_code == 200
     assert online.noted()[-1][:3] == ("he-jing", "start", "done")
+    monkeypatch.setattr(pause_desk, "expect_operator", lambda *_: None)
+    given = {"json": {"reason": "r"}, "headers": online.headers("he-jing")}
+    for act in ("pause", "resume"):
+        assert call(app, "POST", PAUSE + act, **given).status_code == 200
+        assert online.noted()[-1][:3] == ("he-jing", act, "done")
+    monkeypatch.setattr(resnapshot_desk, "expect_operator", lambda *_: None)
+    given = {"json": {"dry_run": False}, "headers": online.headers("he-jing")}
+    assert call(app, "POST", PAUSE + "resnapshot", **given).status_code == 200

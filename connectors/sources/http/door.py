@@ -46,6 +46,7 @@ MOST_HELD_BYTES: Final = 64 * 1_048_576
 _BODY_S: Final = 30.0
 _COMMIT_S: Final = 60.0
 _LONGEST_KEY: Final = 255
+_NOT_REACHED: Final = "Kafka is not reached yet, or away"
 _AGAIN: Final = "send it again with the same Idempotency-Key"
 _KEY: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
@@ -84,6 +85,7 @@ class Door:
         self._digests = digests
         self._recent = recent
         self._receipts: Receipts | None = None
+        self._why_shut = _NOT_REACHED
         self._round = 0
         self._under_way: dict[bytes, Submission] = {}
         self._held_bytes = 0
@@ -107,7 +109,12 @@ class Door:
         self._recent.follow(history)
         with self._arrived:
             self._round += 1
-            self._receipts = receipts
+            self._receipts, self._why_shut = receipts, _NOT_REACHED
+
+    def shut(self, why: str) -> None:
+        """Take nothing in until `open`, and say why to whoever comes."""
+        self.fail()
+        self._why_shut = why
 
     def take(self, timeout_s: float, most_rows: int) -> list[Submission]:
         """Return what waits, oldest first, about so many rows of it; wait for the first."""
@@ -169,7 +176,7 @@ class Door:
 
     async def _health(self) -> JSONResponse:
         if self._receipts is None:
-            raise _try_later(503, "Kafka is not reached yet, or away")
+            raise _try_later(503, self._why_shut)
         return JSONResponse({"status": "ok"})
 
     async def _show_document(self, asked: Request) -> JSONResponse:
@@ -204,7 +211,7 @@ class Door:
             return _stored(await _outcome(submission), again=False)
         if found := await self._known(digest, fingerprint):
             return found
-        raise _try_later(503, "Kafka is not reached yet, or away; nothing was stored")
+        raise _try_later(503, f"{self._why_shut}; nothing was stored")
 
     def _put(self, submission: Submission) -> bool:
         """Let a submission wait to be stored, unless the door is shut or its like came first.

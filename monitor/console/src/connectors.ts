@@ -1,6 +1,6 @@
 /** Sources' connectors as the monitor answers; see monitor/api/connectors.py. */
 import type { Label } from './api'
-import { number, t, type Word } from './words'
+import { instant, number, t, type Word } from './words'
 
 export type Act = 'start' | 'pause' | 'resume' | 'stop'
 export type State = 'ordered' | 'running' | 'paused' | 'complete' | 'stopped' | 'failed'
@@ -19,6 +19,31 @@ export interface Snapshot {
   is_at_work: boolean
 }
 
+export type Meanwhile = 'wal' | 'wal_until_limit' | 'log' | 'topics' | 'refuses' | 'folders'
+
+export interface Pause {
+  operation: string
+  wish: 'pause' | 'run'
+  by: string
+  since_ms: number
+  reason: string
+  is_obeyed: boolean
+}
+
+export interface ReadAnew {
+  operation: string
+  table: string
+  by: string
+  at_ms: number
+  state: 'ordered' | 'refused' | 'reading' | 'complete'
+}
+
+export interface Anew {
+  tables: { table: string; views: string[]; estimated_rows: number | null }[]
+  subscribers: string[]
+  ordered: ReadAnew | null
+}
+
 export interface Connector {
   system: string
   kind: string
@@ -26,6 +51,11 @@ export interface Connector {
   tables: { table: string; resource: string; views: string[] }[]
   takes_snapshots: boolean
   may_order: boolean
+  pause: Pause | null
+  reads_anew: 'no' | 'all' | 'each'
+  anew: ReadAnew | null
+  meanwhile: Meanwhile
+  protect_wal_bytes: number
   first_snapshot: { table: string; rows: number } | null
   snapshot: Snapshot | null
   last_error: { alert: number; since_ms: number; resolved_at_ms: number | null; what: Label; action: Label } | null
@@ -53,6 +83,16 @@ export const ACTS = {
   stop: 'snapshotStop',
 } as const
 
+/** What becomes of changes in a pause. */
+export const MEANWHILE: Record<Meanwhile, Word> = {
+  wal: 'meanwhileWal',
+  wal_until_limit: 'meanwhileWalUntilLimit',
+  log: 'meanwhileLog',
+  topics: 'meanwhileTopics',
+  refuses: 'meanwhileRefuses',
+  folders: 'meanwhileFolders',
+}
+
 const STATES: Record<State, Word> = {
   ordered: 'snapshotOrdered',
   running: 'snapshotRunning',
@@ -69,6 +109,22 @@ export function actsOn({ may_order, takes_snapshots, snapshot }: Connector): Act
   if (!may_order || !takes_snapshots) return []
   if (snapshot === null || OVER.includes(snapshot.state) || snapshot.wish === 'stop') return ['start']
   return snapshot.wish === 'pause' ? ['resume', 'stop'] : ['pause', 'stop']
+}
+
+/** Return since when, by whom and why a connector is paused, and whether it does what is wanted. */
+export function pauseText({ by, since_ms, reason, wish, is_obeyed }: Pause): string {
+  if (wish === 'run') return t('isToResume')
+  const told = t('pausedSince', { time: instant(since_ms), by, reason })
+  return is_obeyed ? told : `${told} ${t('isToPause')}`
+}
+
+const ANEW_STATES = {
+  ordered: 'anewOrdered', refused: 'anewRefused', reading: 'anewReading', complete: 'anewComplete',
+} as const
+
+/** Return what has become of the last order to read anew. */
+export function anewText({ table, by, at_ms, state }: ReadAnew): string {
+  return t(ANEW_STATES[state], { tables: table || t('allTables'), by, time: instant(at_ms) })
 }
 
 export function stateText({ state, wish }: Snapshot): string {

@@ -1,5 +1,5 @@
 /** What is wrong, in words. */
-import { haltText, type Lane, type Overview, type Silent, type Trouble } from './api'
+import { haltText, type Lane, type Overview, type Silent, type Trouble, type Worker } from './api'
 import { instant, number, t } from './words'
 
 /** brief: one text for all who are silent, for eyes that are far away. */
@@ -15,6 +15,7 @@ export function troublesOf(overview: Overview, brief = false): string[] {
     ...(brief && silent.length > 1
       ? [t('silentAll', { names: silent.map(({ writer }) => writer).join(', ') })]
       : silent.map(silenceText)),
+    ...workers.flatMap(pausesOf),
     ...workers.flatMap(({ writer, halted, alarms }) => [
       ...halted.map((halt) => t('workerWrong', { writer, halt: haltText(halt) })),
       ...alarms.map((text) => t('alarm', { writer, text })),
@@ -33,6 +34,13 @@ export function troublesOf(overview: Overview, brief = false): string[] {
     ...(totals === null ? [t('noFigures')] : []),
     ...(nobody ? [t('noWorkers')] : []),
   ]
+}
+
+/** A connector that somebody paused stands still for a reason. */
+function pausesOf({ writer, state, figures }: Worker): string[] {
+  const { paused_since_ms: since, paused_by: by = '', paused_reason: reason = '' } = figures
+  if (state !== 'paused' || typeof since !== 'number') return []
+  return [t('isPaused', { writer, text: t('pausedSince', { time: instant(since), by, reason }) })]
 }
 
 export function silenceText({ writer, stage, last_at_ms, since_ms, command }: Silent): string {

@@ -1,4 +1,4 @@
-"""How a connector hears of snapshots that are ordered, and that it goes on where it cannot."""
+"""How a connector hears of orders; it goes on without those for snapshots, not without those for pauses."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from unittest.mock import Mock, patch
 import pytest
 import structlog
 
+from connectors.anew import Anew
 from connectors.orders import Orders
+from connectors.pausing import Pausing
 from connectors.source import Source, TakesOrders
 from connectors.sources.mysql.source import MariadbSource
 from connectors.sources.postgres.source import PostgresSource
 from exchange.errors import PartError, TransientError
+from exchange.pauses import Pause, Wish
+from exchange.plan import PlannedSystem
 from exchange.snapshot_orders import SnapshotOrder, SnapshotOrders
 
 ONE, TWO = (SnapshotOrder(operation=name, table="public.person") for name in ("1f", "2f"))
@@ -56,4 +60,27 @@ def test_a_source_that_takes_none_is_asked_for_none() -> None:
     assert not isinstance(source, TakesOrders)
     with patch("connectors.orders.SnapshotOrders") as topic, Orders({}, "town", source) as made:
         made.heed()
+    topic.assert_not_called()
+
+
+def test_a_pause_that_cannot_be_read_ends_the_round() -> None:
+    with patch("connectors.pausing.Pauses") as topic:
+        topic.return_value.read.side_effect = PartError("denied")
+        with pytest.raises(PartError), Pausing({}, "town") as pausing:
+            pausing.wanted()
+
+
+def test_the_last_wish_holds_until_there_is_another() -> None:
+    pause = Pause(operation="1f", wish=Wish.PAUSE, by="chen-hao", since_ms=0)
+    with patch("connectors.pausing.Pauses") as topic:
+        topic.return_value.read.return_value = pause
+        topic.return_value.newer.side_effect = [None, pause.model_copy(update={"wish": Wish.RUN}), None]
+        pausing = Pausing({}, "town")
+        assert [pausing.wanted() for _ in range(4)] == [pause, pause, None, None]
+
+
+def test_a_kind_that_cannot_be_read_anew_is_asked_for_no_orders() -> None:
+    with patch("connectors.anew.Resnapshots") as topic:
+        anew = Anew({}, PlannedSystem(name="town", kind="http"), [])
+        assert (anew.wanted(), anew.begin(Mock(), None)) == (None, None)
     topic.assert_not_called()

@@ -130,6 +130,16 @@ def test_what_a_source_keeps_for_its_connector_is_shown_with_its_alarm_and_halts
     assert "  its source keeps 300.0 MiB of log (extended), 1.0 MiB not yet confirmed\n" in text
 
 
+def test_a_paused_connector_says_since_when_by_whom_why_and_what_has_it_go_on() -> None:
+    figures = {"paused_since_ms": 1_795_903_200_000, "paused_by": "chen-hao", "paused_reason": "disk moved"}
+    worker = {"writer": "cdc-town", "stage": "capture", "state": "paused", "halted": [], "figures": figures}
+    text = figures_text(FIGURES | {"workers": [worker]})
+    assert (
+        "  paused since 2026-11-28 22:00 UTC by chen-hao: disk moved; "
+        "`exchange connector resume town` has it go on\n"
+    ) in text
+
+
 def test_a_snapshot_beside_the_stream_is_shown_while_it_runs_and_when_it_failed() -> None:
     figures: dict[str, Any] = {
         "snapshot_table": "public.person",
