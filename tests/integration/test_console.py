@@ -561,6 +561,7 @@ def propose_a_view(visitor: Visitor) -> None:
     page.get_by_role("button", name="Go on").click()
     page.get_by_label("Purpose").fill("核验")
     page.get_by_label("Legal basis").fill("第六条")
+    page.locator("input[name=until]").fill("2099-12-31")
     page.keyboard.press("Enter")
     expect(page.locator("main form")).to_contain_text(PROPOSED_VIEW)
     page.get_by_role("button", name="Submit").click()
@@ -568,17 +569,62 @@ def propose_a_view(visitor: Visitor) -> None:
     expect(page.locator("[data-test=proposed]")).to_contain_text("none is declared")
 
 
-def test_view_of_ones_own_is_proposed_looked_at_and_granted(
+def open_to_mend(visitor: Visitor) -> Page:
+    """Open the wizard on the request that is shown; it has all that was proposed, and why it was returned."""
+    page = visitor.page
+    page.reload()
+    page.locator("[data-test=mend]").press("Enter")
+    expect(page.locator("[data-test=mended]")).to_contain_text("returned because: 手机号无需显示")
+    expect(page.get_by_label("Mask of mobile", exact=True)).to_have_value("partial")
+    expect(page.get_by_label("Beginnings or values of condition 1")).to_have_value("3301, 3302")
+    expect(page.locator("[data-test=preview]")).to_contain_text("1**********")
+    expect(page.locator("main form")).to_contain_text(PROPOSED_VIEW)
+    return page
+
+
+def mend_a_view(visitor: Visitor) -> None:
+    page = open_to_mend(visitor)
+    visitor.check("ask-mended-en")
+    page.get_by_label("Mask of mobile", exact=True).select_option("redact")
+    page.get_by_label("Beginnings or values of condition 1").fill("3301")
+    page.keyboard.press("Tab")
+    expect(page.locator("[data-test=preview]")).not_to_contain_text("1**********")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_label("Purpose")).to_have_value("核验")
+    expect(page.locator("input[name=until]")).to_have_value("2099-12-31")
+    page.locator("input[name=until]").fill("")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("button", name="Keep as a draft")).to_have_count(0)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("[data-test=state]")).to_have_text("at the steward")
+    expect(page.locator("main .about")).to_contain_text("version 4")
+    expect(page.locator("main dl").first).to_contain_text("no end")
+
+
+def return_it(browser: Browser, console: str, session: str) -> None:
+    with visiting(browser, console, session) as wang_wei:
+        page = wang_wei.go("inbox", "Inbox")
+        page.locator("tbody tr").filter(has_text=PROPOSED_VIEW).get_by_role("link").first.click()
+        page.locator("[data-test=act-return]").click()
+        page.locator("input[name=reason]").fill("手机号无需显示")
+        page.locator("main form").get_by_role("button").first.click()
+        expect(page.locator("[data-test=state]")).to_have_text("returned")
+
+
+def test_view_of_ones_own_is_proposed_returned_mended_and_granted(
     browser: Browser, console: str, stack: Stack, sessions: dict[str, str]
 ) -> None:
     with visiting(browser, console, sessions["li-na"]) as li_na:
         propose_a_view(li_na)
+        return_it(browser, console, sessions["wang-wei"])
+        mend_a_view(li_na)
     with visiting(browser, console, sessions["wang-wei"], "zh-CN") as wang_wei:
         page = wang_wei.go("inbox", "待办")
         page.locator("tbody tr").filter(has_text=PROPOSED_VIEW).get_by_role("link").first.click()
         expect(page.locator("[data-test=proposed]")).to_contain_text("该视图由本申请提出")
-        expect(page.locator("[data-test=preview]")).to_contain_text("1**********")
-        expect(page.locator("main")).to_contain_text("3301…, 3302…")
+        expect(page.locator("[data-test=preview]")).not_to_contain_text("1**********")
+        expect(page.locator("main")).to_contain_text("3301…")
+        expect(page.locator("main")).not_to_contain_text("3302…")
         wang_wei.check("request-proposed-zh")
         page.locator("[data-test=act-approve]").click()
         page.locator("main form").get_by_role("button").first.click()
