@@ -351,7 +351,7 @@ def test_doctor_says_which_sensitive_fields_lie_in_clear(examined: Examined, tmp
 
 
 def test_doctor_finds_the_keys_that_workers_would_halt_without(examined: Examined) -> None:
-    """Planted: the keys away, another key of that version, the old one missing, open to others, broken."""
+    """Planted: the keys away, another key of that version, the old one missing, open to others, no keys."""
     five = "5 records looked at, from 1:3 on, sealed under version 1 ("
     examined.file.unlink()
     [(level, seen)] = examined.finds("missing_key")
