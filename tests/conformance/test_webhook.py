@@ -71,7 +71,7 @@ def test_killed_between_a_request_and_its_commit_the_same_id_comes_again(
     before = subject.receiver.ids()
     assert before
     with subject.deliverer() as deliverer:
-        # A partition that the first one did not come to may be first now, and its rows are all that was missing.
+        # The partition that is read first now may be one that the first deliverer did not come to.
         wait_for(lambda: set(before) <= set(subject.receiver.ids()[len(before) :]), "the same ids again", 120)
         subject.wait_for_state()
         assert deliverer.stop() == 0
