@@ -127,6 +127,19 @@ def is_box(value: bytes | None) -> TypeGuard[bytes]:
     return value is not None and value.startswith(_MAGIC)
 
 
+def sealed_under(value: bytes | None) -> tuple[int, bytes] | None:
+    """Return version and id of the key that a raw record is sealed under; None of one in clear."""
+    if not is_box(value) or len(value) < _HEAD.size:
+        return None
+    _, version, id_, _, _ = _HEAD.unpack_from(value)
+    return version, id_
+
+
+def key_name(version: int, id_: bytes | None) -> str:
+    """Return how a key is told from others in texts, of which nobody learns the key."""
+    return f"version {version} ({'' if id_ is None else id_.hex()})"
+
+
 class BoxSealer:
     """Seals what one writer writes, under the newest key; each writer needs one of its own."""
 
@@ -245,9 +258,9 @@ class BoxOpener:
         """Return why a box cannot be opened now, and what to do."""
         _, version, id_, _, _ = _HEAD.unpack_from(box)
         known = self._keys
-        names = [] if known is None else [_name(one, known.id_of(one)) for one in sorted(known.by_version)]
+        names = [] if known is None else [key_name(one, known.id_of(one)) for one in sorted(known.by_version)]
         return (
-            f"the record is sealed under {_name(version, id_)} of {RAW_KEYS}; here is "
+            f"the record is sealed under {key_name(version, id_)} of {RAW_KEYS}; here is "
             f"{', '.join(names) or 'none'}. Put that key into <home>/secrets/{RAW_KEYS}, which is looked at "
             "again, or into the environment variable, and start anew"
         )
@@ -264,10 +277,6 @@ class BoxOpener:
                 self._ciphers.clear()
             self._ciphers[wanted] = self._keys.cipher(version, salt, topic)
         return self._ciphers[wanted]
-
-
-def _name(version: int, id_: bytes | None) -> str:
-    return f"version {version} ({'' if id_ is None else id_.hex()})"
 
 
 def _opened(cipher: AESGCM, box: bytes, place: bytes) -> bytes | None:

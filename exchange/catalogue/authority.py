@@ -25,6 +25,11 @@ def expect_role(topology: Topology, actor: str, who: Who, resource: str) -> None
     expect_held(topology, actor, who, topology.steward_department(resource))
 
 
+def takes_part(topology: Topology, actor: str, resource: str) -> bool:
+    """Return whether a person has any role in what is decided about a resource's entry."""
+    return any(passes(partial(expect_role, topology, actor, who, resource)) for who in Who)
+
+
 def expect_step(topology: Topology, actor: str, entry: Entry, event: Event) -> None:
     """Raise GovernanceError unless a person may do an event to an entry as it stands."""
     expect_role(topology, actor, step_of(entry, event).who, entry.resource)

@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
-from exchange.catalogue.authority import expect_new, expect_role, expect_settles, expect_step
+from exchange.catalogue.authority import expect_new, expect_role, expect_settles, expect_step, takes_part
 from exchange.catalogue.elements import Claim, Naming, claims
 from exchange.catalogue.entry import (
     ENDS,
@@ -23,12 +23,12 @@ from exchange.catalogue.entry import (
 from exchange.catalogue.exchanged import Judged, Row, judge
 from exchange.catalogue.sheet import Sheet, sheets
 from exchange.contract import Contract
-from exchange.errors import GovernanceError, StaleError
+from exchange.errors import GovernanceError
 from exchange.governance import authority
 from exchange.governance.noting import BUS, LONGEST_NAME, attempt, noted
 from exchange.governance.request import Who
 from exchange.governance.store import Change, Decision, Store
-from exchange.governance.versioned import Versioned
+from exchange.governance.versioned import Versioned, judge_version
 from exchange.topology.model import Topology
 
 _ENTRIES: Final = Versioned("catalogue", Entry, "entry")
@@ -79,7 +79,8 @@ class CatalogueDesk:
 
         changes: what an EDIT writes; registry_version: of the values' schema, where a PUBLISH knows it.
 
-        Raises: GovernanceError when it is refused; the attempt is noted with the reason.
+        Raises: StaleError when another version is there; GovernanceError when it is refused otherwise. The
+        attempt is noted with the reason.
         """
 
         def do(change: Change) -> Entry:
@@ -87,13 +88,14 @@ class CatalogueDesk:
             authority.expect_known(self._topology, resource=resource)
             sheet = self._sheet(change, resource)
             entry = _entry_of(sheet)
-            expect_step(self._topology, actor, entry, event)
-            if entry.version != version:
-                msg = (
-                    f"entry {resource} is at version {entry.version}, and version {version} was shown; "
-                    f"look at it again with `exchange catalogue show {resource}`"
-                )
-                raise StaleError(msg)
+            judge_version(
+                lambda: expect_step(self._topology, actor, entry, event),
+                entry.version,
+                version,
+                takes_part=takes_part(self._topology, actor, resource),
+                what=f"entry {resource}",
+                command=f"catalogue show {resource}",
+            )
             after = advance(
                 entry,
                 event,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from exchange.contract import Contract
@@ -76,6 +77,11 @@ def expect_operator(topology: Topology, actor: str, system: str) -> None:
     ):
         msg = f"'{actor}' is neither operations nor administrator, nor steward of department {department}"
         raise NotAllowedError(msg)
+
+
+def takes_part(topology: Topology, actor: str, subscriber: str, view: str) -> bool:
+    """Return whether a person has any role in what is decided about a subscriber's view."""
+    return any(passes(partial(expect_role, topology, actor, who, subscriber, view)) for who in Who)
 
 
 def expect_step(topology: Topology, actor: str, request: Request, event: Event) -> None:

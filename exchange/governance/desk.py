@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exchange.contract import Contract
-from exchange.errors import GovernanceError, StaleError
+from exchange.errors import GovernanceError
 from exchange.governance import authority, clock, proposal
 from exchange.governance.noting import BUS, attempt, looked, noted
 from exchange.governance.request import ENDS, Event, Request, State, Who, advance
 from exchange.governance.store import Change, Decision, Store, done_to
+from exchange.governance.versioned import judge_version
 from exchange.topology.model import Topology
 from exchange.view import ViewSpec
 
@@ -97,20 +98,22 @@ class Desk:
         changes: what a requester mends in a draft, or in what was returned, as it is submitted; `proposed` as
         in `Asked`, where the request proposes a view.
 
-        Raises: GovernanceError when it is refused; the attempt is noted with the reason.
+        Raises: StaleError when another version is there; GovernanceError when it is refused otherwise. The
+        attempt is noted with the reason.
         """
 
         def judge(change: Change) -> Request:
             authority.expect_person(self._topology, actor)
             request = change.request(id_)
             topology = proposal.with_own_view(self._topology, request)
-            authority.expect_step(topology, actor, request, event)
-            if request.version != version:
-                msg = (
-                    f"request {id_} is at version {request.version}, and version {version} was shown; "
-                    f"look at it again with `exchange request show {id_}`"
-                )
-                raise StaleError(msg)
+            judge_version(
+                lambda: authority.expect_step(topology, actor, request, event),
+                request.version,
+                version,
+                takes_part=authority.takes_part(topology, actor, request.subscriber, request.view),
+                what=f"request {id_}",
+                command=f"request show {id_}",
+            )
             if event == Event.SUBMIT:
                 request = self._submitted(change, _mended(request, changes or {}))
             elif event == Event.APPROVE:

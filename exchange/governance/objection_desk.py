@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from exchange.errors import GovernanceError, StaleError
+from exchange.errors import GovernanceError
 from exchange.governance import authority
 from exchange.governance.noting import attempt, looked, noted
 from exchange.governance.objection import ENDS, Event, Objection, Place, State, advance
 from exchange.governance.request import Who
 from exchange.governance.store import Change, Decision, Store
-from exchange.governance.versioned import Versioned
+from exchange.governance.versioned import Versioned, judge_version
 from exchange.suggest import did_you_mean
 from exchange.topology.model import Topology
 
@@ -108,7 +108,8 @@ class ObjectionDesk:
 
         find: returns the change that corrects it; called once the actor may decide.
 
-        Raises: GovernanceError when it is refused; the attempt is noted with the reason.
+        Raises: StaleError when another version is there; GovernanceError when it is refused otherwise. The
+        attempt is noted with the reason.
         """
         tried = attempt(actor, event, version, now, about=f"objection {id_}")
 
@@ -147,13 +148,14 @@ class ObjectionDesk:
         """Return an objection. Raises: GovernanceError unless the actor may do this to that version of it."""
         authority.expect_person(self._topology, actor)
         objection = _OBJECTIONS.one(change, id_)
-        authority.expect_objection_step(self._topology, actor, objection, event)
-        if objection.version != version:
-            msg = (
-                f"objection {id_} is at version {objection.version}, and version {version} was shown; "
-                f"look at it again with `exchange objection show {id_}`"
-            )
-            raise StaleError(msg)
+        judge_version(
+            lambda: authority.expect_objection_step(self._topology, actor, objection, event),
+            objection.version,
+            version,
+            takes_part=authority.takes_part(self._topology, actor, objection.subscriber, objection.view),
+            what=f"objection {id_}",
+            command=f"objection show {id_}",
+        )
         return objection
 
 

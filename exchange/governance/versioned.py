@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -20,6 +21,26 @@ class _Row(Protocol):
 
 
 RowT = TypeVar("RowT", bound=_Row)
+
+
+def judge_version(
+    judge: Callable[[], None], there: int, shown: int, *, takes_part: bool, what: str, command: str
+) -> None:
+    """Judge what somebody does to the version of something that was shown to them.
+
+    1. an older version was overtaken, which comes before every other reason for who takes part in it, in any
+    role; 2. `judge` looks at role and state; 3. the version that is there was shown.
+
+    what, command: what it is called, and what shows it.
+
+    Raises: StaleError by 1 and 3; as `judge` does.
+    """
+    msg = f"{what} is at version {there}, and version {shown} was shown; look again with `exchange {command}`"
+    if shown < there and takes_part:
+        raise StaleError(msg)
+    judge()
+    if shown != there:
+        raise StaleError(msg)
 
 
 class Versioned(Generic[RowT]):

@@ -14,7 +14,7 @@ from exchange.catalogue.entry import Content, Event, State
 from exchange.catalogue.registered import registered_version
 from exchange.catalogue.search import search
 from exchange.catalogue.sheet import Sheet, fields_of
-from exchange.errors import ExchangeError, StaleError
+from exchange.errors import ExchangeError
 from exchange.governance.authority import passes
 from exchange.governance.store import done_about
 from exchange.identity.caller import Caller, acting
@@ -37,7 +37,7 @@ from monitor.api.gate import caller_of
 from monitor.api.models import Problem
 from monitor.api.problem import Refused
 from monitor.api.requests import OnlineDesk
-from monitor.api.versions import IfMatch, stale, tag, version_of
+from monitor.api.versions import IfMatch, tag, version_of
 from monitor.api.waiting import first_due_first, page
 from monitor.identity import now
 
@@ -218,10 +218,7 @@ def add(app: FastAPI, online: OnlineDesk) -> None:
         """Do something to the version of an entry that was shown: If-Match or `version`; new has none."""
         given = given or EntryAct()
         version = version_of(given.version, if_match, is_needed=act != "new")
-        try:
-            done = EntriesOnline(online, caller_of(asked)).act(resource, act, version, given)
-        except StaleError as error:
-            raise stale(error, if_match) from None
+        done = EntriesOnline(online, caller_of(asked)).act(resource, act, version, given)
         tag(response, done.version)
         return done
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Query, Request, Response
 
-from exchange.errors import GovernanceError, StaleError
+from exchange.errors import GovernanceError
 from exchange.governance import objection
 from exchange.governance.desired import merged
 from exchange.governance.objecting import correcting_change, objected_change
@@ -41,7 +41,7 @@ from monitor.api.objection_models import (
 )
 from monitor.api.problem import Refused
 from monitor.api.requests import OnlineDesk
-from monitor.api.versions import IfMatch, stale, tag, version_of
+from monitor.api.versions import IfMatch, tag, version_of
 from monitor.api.waiting import first_due_first, page
 from monitor.identity import now
 
@@ -213,10 +213,7 @@ def _add_doing(app: FastAPI, desk: ObjectionsOnline) -> None:
         """Do something to the version of an objection that was shown: If-Match or `version`."""
         caller, given = caller_of(asked), given or Act()
         version = version_of(given.version, if_match)
-        try:
-            after = desk.act(caller, id, act, version, given)
-        except StaleError as error:
-            raise stale(error, if_match) from None
+        after = desk.act(caller, id, act, version, given)
         tag(response, after.version)
         return desk.detail(caller, after)
 

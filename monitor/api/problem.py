@@ -23,6 +23,7 @@ from exchange.errors import (
     NoRequestError,
     NoRoleError,
     NotAllowedError,
+    StaleError,
 )
 from monitor.api.models import Problem
 
@@ -44,6 +45,7 @@ _STATUS: Final[dict[type[ExchangeError], int]] = {
     NotAllowedError: 403,
     NoRequestError: 404,
     NoEntryError: 404,
+    StaleError: 412,
     GovernanceError: 409,
     NoRoleError: 403,
     LoginError: 401,

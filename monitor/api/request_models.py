@@ -164,16 +164,21 @@ class Act(Model):
     reason: Text = Field(default="", description="For return and end; the requester reads it.")
     purpose: Text | None = Field(default=None, description="For submit: mended.")
     legal_basis: Text | None = Field(default=None, description="For submit: mended.")
-    until: Day = Field(default=None, description="For submit and renew: last day of access.")
-    expected_records_per_day: ExpectedRecords | None = Field(default=None, description="For submit: mended.")
+    until: Day = Field(
+        default=None, description="For submit and renew: last day of access; null: no end, of a submit."
+    )
+    expected_records_per_day: ExpectedRecords | None = Field(
+        default=None, description="For submit: mended; null: none is said."
+    )
     proposed: Proposed | None = Field(default=None, description="For submit, where one is proposed: mended.")
 
     def changes(self) -> dict[str, Any]:
-        """Return what a requester mends."""
-        names = ("purpose", "legal_basis", "until", "expected_records_per_day")
-        given = {name: getattr(self, name) for name in names}
-        given["proposed"] = None if self.proposed is None else self.proposed.written()
-        return {name: value for name, value in given.items() if value is not None}
+        """Return what a requester mends: what was sent, where null takes away what may be missing."""
+        proposed = None if self.proposed is None else self.proposed.written()
+        given = {"purpose": self.purpose, "legal_basis": self.legal_basis, "proposed": proposed}
+        mended = {name: value for name, value in given.items() if value is not None}
+        emptied = {"until", "expected_records_per_day"} & self.model_fields_set
+        return mended | {name: getattr(self, name) for name in emptied}
 
 
 class OneDecision(Model):

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from exchange.cluster import ADMIN
-from exchange.errors import ExchangeError, StaleError
+from exchange.errors import ExchangeError
 from exchange.governance.certify import certify, problem_of, text_of
 from exchange.governance.desk import OPEN, Desk
 from exchange.governance.export import csv_lines, decisions_after
@@ -43,7 +43,7 @@ from monitor.api.request_models import (
     SeveralDecisions,
     Word,
 )
-from monitor.api.versions import IfMatch, stale, tag, version_of
+from monitor.api.versions import IfMatch, tag, version_of
 from monitor.api.waiting import first_due_first, page
 from monitor.identity import Identity, now
 
@@ -233,11 +233,8 @@ def _add_doing(app: FastAPI, online: OnlineDesk) -> None:
     ) -> Done:
         """Do something to the version of a request that was shown: If-Match or `version`; renew has none."""
         caller, given = caller_of(asked), given or Act()
-        try:
-            version = version_of(given.version, if_match, is_needed=act not in ("renew", "certify"))
-            done = _act(online, caller, id, act, given, version)
-        except StaleError as error:
-            raise stale(error, if_match) from None
+        version = version_of(given.version, if_match, is_needed=act not in ("renew", "certify"))
+        done = _act(online, caller, id, act, given, version)
         tag(response, done.version)
         return done
 

@@ -1,4 +1,7 @@
-"""Versions that a decision names: by If-Match (RFC 9110), in the body, or both alike."""
+"""Versions that a decision names: by If-Match (RFC 9110), in the body, or both alike.
+
+However it was named, a version that is there no more is answered 412.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from typing import Annotated
 
 from fastapi import Header, Response
 
-from exchange.errors import StaleError
 from monitor.api.problem import Refused
 
 IfMatch = Annotated[str | None, Header(max_length=20, description='Version, like "2".')]
@@ -22,14 +24,6 @@ def version_of(given: int | None, if_match: str | None, *, is_needed: bool = Tru
     if len(said) > 1 or (not said and is_needed):
         raise Refused(400, "one version is wanted, as it was looked at: in If-Match, or in the body")
     return said.pop() if said else 0
-
-
-def stale(error: StaleError, if_match: str | None) -> Refused:
-    """Return the answer to a decision on a version that is gone.
-
-    Source: RFC 9110: 412 where If-Match was given.
-    """
-    return Refused(409 if if_match is None else 412, str(error))
 
 
 def tag(response: Response, version: int) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from exchange import rawkeys
 from exchange import topology as topologies
+from exchange.apply.access import STREAM_GROUP
 from exchange.boxes import RAW_KEYS, BoxOpener, BoxSealer
 from exchange.change import HEADER, Op, Position, RecordHeader
 from exchange.cli import build
@@ -288,6 +289,99 @@ def test_without_the_key_of_sealed_changes_nothing_is_found(records: Stack) -> N
     place, _ = found(records, 0)
     with pytest.raises(ConfigError, match="EXCHANGE_RAW_KEYS"):
         objected.later_changes(records.settings.kafka_client("admin"), RAW, 1, place, BoxOpener())
+
+
+SEALED = TEXT.replace("    table: public.person\n", "    table: public.person\n    sealed: true\n")
+
+
+class Examined:
+    """`exchange doctor --sealing` on the records, and the keys that it is given; what it said is kept."""
+
+    def __init__(self, records: Stack) -> None:
+        self.secrets = records.settings.secrets
+        self.file = records.settings.root / "secrets" / RAW_KEYS
+        self.keys = rawkeys.read(self.secrets)
+        self.said = ""
+
+    def finds(self, check: str) -> list[tuple[str, str]]:
+        """Return level and text of the findings of one check."""
+        done = CliRunner().invoke(build(), ["doctor", "--sealing", "--json"])
+        assert done.exit_code == 2, done.output
+        self.said += done.output
+        found = json.loads(done.stdout)["findings"]
+        return [(one["level"], one["seen"]) for one in found if one["check"] == check]
+
+
+@pytest.fixture
+def examined(records: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Examined]:
+    """Yield it for a bus that seals the records' resource; the keys are put back at the end."""
+    (tmp_path / "topology.yaml").write_text(SEALED)
+    (tmp_path / "avro" / "objected").mkdir(parents=True)
+    (tmp_path / "avro" / "objected" / "person.avsc").write_text(json.dumps(DOCUMENT))
+    monkeypatch.setenv("EXCHANGE_HOME", str(records.home))
+    monkeypatch.setenv("EXCHANGE_TOPOLOGY", str(tmp_path / "topology.yaml"))
+    monkeypatch.setenv("EXCHANGE_CONTRACTS", str(tmp_path / "avro"))
+    made = Examined(records)
+    assert made.keys is not None
+    yield made
+    made.secrets.put(RAW_KEYS, made.keys.text())
+
+
+def test_doctor_says_what_is_sealed_and_under_which_key(examined: Examined) -> None:
+    assert examined.finds("missing_key") == []
+    assert [level for level, _ in examined.finds("key")] == ["note"]
+    [(level, seen)] = examined.finds("sealed")
+    assert (level, RAW in seen, "version 1 (" in seen, seen.endswith("in clear too")) == (
+        "note",
+        True,
+        True,
+        True,
+    )
+    [(_, now)] = examined.finds("not_in_force")  # no plan is published
+    assert RAW in now
+    rawkeys.rotate(examined.secrets)
+    assert any("older key than version 2" in text for _, text in examined.finds("sealed"))
+
+
+def test_doctor_says_which_sensitive_fields_lie_in_clear(examined: Examined, tmp_path: Path) -> None:
+    assert not any("objected.person:" in text for _, text in examined.finds("stored_in_clear"))
+    (tmp_path / "topology.yaml").write_text(TEXT)
+    [(level, seen)] = [one for one in examined.finds("stored_in_clear") if "objected.person:" in one[1]]
+    assert (level, "id_number" in seen, RAW in seen) == ("warning", True, True)
+
+
+def test_doctor_finds_the_keys_that_workers_would_halt_without(examined: Examined) -> None:
+    """Planted: the keys away, another key of that version, the old one missing, open to others, no keys."""
+    five = "5 records looked at, from 1:3 on, sealed under version 1 ("
+    examined.file.unlink()
+    [(level, seen)] = examined.finds("missing_key")
+    assert (level, five in seen, seen.endswith("here is none")) == ("error", True, True)
+    [(level, seen)] = examined.finds("key")
+    assert (level, "is missing here" in seen) == ("error", True)
+    rawkeys.rotate(examined.secrets)
+    [(level, seen)] = examined.finds("missing_key")
+    assert (level, five in seen, "here is version 1 (" in seen) == ("error", True, True)
+    later = rawkeys.rotate(examined.secrets).without(1)
+    examined.secrets.put(RAW_KEYS, later.text())
+    [(level, seen)] = examined.finds("missing_key")
+    assert (level, five in seen, "here is version 2 (" in seen) == ("error", True, True)
+    examined.file.chmod(0o644)
+    assert "chmod 600" in examined.finds("key")[0][1]
+    examined.secrets.put(RAW_KEYS, "1:beef")
+    assert [level for level, _ in examined.finds("key")] == ["error"]
+    assert examined.keys is not None
+    for keys in (examined.keys, later):
+        assert not any(key.hex() in examined.said for key in keys.by_version.values())
+    assert "beef" not in examined.said
+
+
+def test_doctor_warns_of_keys_that_only_processed_records_need(examined: Examined, records: Stack) -> None:
+    client = records.settings.kafka_client("admin") | {"group.id": STREAM_GROUP}
+    examined.file.unlink()
+    for offset, level in ((8, "warning"), (5, "error")):
+        with closing(Consumer(client)) as worker:
+            worker.commit(offsets=[TopicPartition(RAW, 1, offset)], asynchronous=False)
+        assert [found_ for found_, _ in examined.finds("missing_key")] == [level]
 
 
 def test_an_objection_by_commands_and_its_marker_without_a_word_of_the_claim(

@@ -28,7 +28,7 @@ export interface Asked extends Due {
   route: Route
   subscriber: string
   view: string
-  proposed: { fields: Record<string, Mask>; rows: Row[] } | null
+  proposed: { label: Label; fields: Record<string, Mask>; rows: Row[]; delay_budget_ms: number | null } | null
   purpose: string
   legal_basis: string
   until: string | null
