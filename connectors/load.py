@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from connectors.planned import principal
 from connectors.receipts import Digests
 from connectors.rowrecord import RowRecords
-from connectors.runner import principal, writer_for
+from connectors.runner import writer_for
 from connectors.sources.files.folder import FileLock
 from connectors.sources.files.header import read_mapping
 from connectors.sources.files.load import FileRows, Judgement

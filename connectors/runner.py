@@ -19,24 +19,24 @@ one starts at 1 with a new producer. That way a batch is in Kafka once, or is re
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectors.anew import Anew, given_up_for
 from connectors.guard import Guard
+from connectors.making import Maker
 from connectors.orders import Orders
 from connectors.pausing import Pausing
+from connectors.planned import concerns, principal, resources_of, system_in
+from connectors.pulse import Pulse
 from connectors.source import Batch, Source
-from connectors.sources import SOURCES, WATCHES
+from connectors.sources import WATCHES
 from connectors.writer import Writer
-from exchange import heartbeat, log, rawkeys, selfcheck
+from exchange import log, rawkeys, selfcheck
 from exchange.errors import ExchangeError, GapError, PlanError, RestartError, TransientError
 from exchange.keys import Sealer
-from exchange.pauses import PAUSED, Pause
-from exchange.plan import PlannedEngine, PlannedResource, PlannedSystem, PublishedPlan
+from exchange.pauses import PAUSED
+from exchange.plan import PlannedSystem, PublishedPlan
 from exchange.plan_topic import PlanTopic, no_plan, read_plan
 from exchange.position import POSITION_SECRET, PositionCodec, writer_id
 from exchange.registry import Registry, for_writing
@@ -51,14 +51,8 @@ _log = log.get(__name__)
 
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 10.0
-_HEARTBEAT_EVERY_S: Final = 5.0
 _PAUSE_LOOK_S: Final = 0.5
 _RAW_COMPATIBILITY: Final = "NONE"
-
-
-def principal(system: str) -> str:
-    """Return the Kafka user of a system's connector."""
-    return f"connector-{system}"
 
 
 class Connector:
@@ -69,7 +63,8 @@ class Connector:
         self._system = system
         self._stopping = threading.Event()
         self._client = settings.kafka_client(principal(system))
-        self._pulse = _Pulse(settings, writer_id(system))
+        self._pulse = Pulse(settings, writer_id(system))
+        self._maker = Maker(settings, self._client, self._stopping.is_set)
         self._door: Door | None = None
         self._checked = False
         self._committed = False
@@ -122,14 +117,14 @@ class Connector:
         """
         with PlanTopic(self._client) as plans, for_writing(self._settings) as registry:
             plan = plans.read() or _raise(no_plan())
-            system = _system(plan, self._system)
+            system = system_in(plan, self._system)
             if system.kind not in READ_ANEW:
                 msg = f"system {self._system} has no database to read anew; its department sends it"
                 raise PlanError(msg)
             if table is not None and system.kind not in ONE_TABLE:
                 msg = f"system {self._system}: Debezium's tables are read anew together; leave --table out"
                 raise PlanError(msg)
-            known = [resource.table for resource in _resources(plan, self._system)]
+            known = [resource.table for resource in resources_of(plan, self._system)]
             if table is not None and table not in known:
                 msg = f"system {self._system}: no resource of the plan is table {did_you_mean(table, known)}"
                 raise PlanError(msg)
@@ -155,11 +150,11 @@ class Connector:
             if not self._checked:
                 selfcheck.check_denies(self._settings, self._client)
                 self._checked = True
-            system = _system(plan, self._system)
+            system = system_in(plan, self._system)
             guard = self._guarded(system)
             if system.kind == "http" and self._door is None:
                 # First: the connector that has the address already must not be fenced by us.
-                self._door = self._open_door(plan, system)
+                self._door = self._maker.door(plan, system, self._pulse.redis)
             self._wait_while_paused(pausing, plans, plan, guard)
             if self._stopping.is_set() or guard.must_release:
                 return
@@ -206,10 +201,10 @@ class Connector:
         pausing: Pausing,
     ) -> None:
         writer.begin()
-        tables = [resource.table for resource in _resources(plan, self._system)]
+        tables = [resource.table for resource in resources_of(plan, self._system)]
         with Anew(self._client, system, tables) as anew:
             position = anew.begin(writer, writer.position())
-            source = self._source(plan, system, writer)
+            source = self._maker.source(plan, system, writer.framing, self._door)
             orders = Orders(self._client, self._system, source)
             try:
                 source.open(position)
@@ -245,89 +240,12 @@ class Connector:
 
     def _heed(self, plans: PlanTopic, plan: PublishedPlan) -> None:
         newer = plans.newer()
-        if newer is not None and _concerns(newer, self._system) != _concerns(plan, self._system):
+        if newer is not None and concerns(newer, self._system) != concerns(plan, self._system):
             msg = f"plan version {newer.version} changes what is captured from {self._system}"
             raise RestartError(msg)
 
     def _writer(self, plan: PublishedPlan, system: PlannedSystem, registry: Registry) -> Writer:
         return writer_for(self._settings, plan, system.name, registry, writer_id(system.name))
-
-    def _source(self, plan: PublishedPlan, system: PlannedSystem, writer: Writer) -> Source:
-        if self._door is not None:
-            from connectors.sources.http.source import HttpSource
-
-            return HttpSource(system.name, self._door, self._client)
-        if system.kind == "files":
-            return self._files_source(plan, system)
-        if system.engine is not None:
-            return self._engine_source(plan, system, system.engine)
-        if system.kind == "debezium":
-            return self._debezium_source(plan, system)
-        return SOURCES[system.kind](
-            system.name,
-            self._settings.secrets.get(system.connection_env),
-            system.publication,
-            system.slot,
-            [resource.table for resource in _resources(plan, system.name)],
-            self._stopping.is_set,
-            writer.framing,
-        )
-
-    def _open_door(self, plan: PublishedPlan, system: PlannedSystem) -> Door:
-        """Return the door, which stays open while Kafka is away: whoever comes is told so."""
-        # Imported where they are used: the connector of a database starts without a web framework.
-        from connectors.http.keys import ApiKeys
-        from connectors.receipts import Digests
-        from connectors.rowrecord import RowRecords
-        from connectors.sources.http.door import Door
-        from connectors.sources.http.recent import Recent
-
-        return Door(
-            system,
-            {resource.name: RowRecords("http", resource) for resource in _resources(plan, system.name)},
-            ApiKeys(self._settings.secrets, {one.name: one.keys_env for one in plan.systems if one.keys_env}),
-            Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET)),
-            Recent(self._pulse.redis, system.name),
-        )
-
-    def _debezium_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
-        from connectors.sources.debezium.converters import Converters
-        from connectors.sources.debezium.source import DebeziumSource, Given
-        from exchange.debezium import client_properties
-
-        client, secret = self._client, system.connection_env
-        if secret:
-            client = client_properties(system.name, secret, self._settings.secrets.get(secret))
-        given = Given(
-            system.name,
-            {resource.table: resource.topic for resource in _resources(plan, system.name)},
-            whole_before=system.before == "complete",
-            from_oldest=system.begin == "oldest",
-        )
-        return DebeziumSource(given, client, Converters(self._settings, system))
-
-    def _engine_source(self, plan: PublishedPlan, system: PlannedSystem, engine: PlannedEngine) -> Source:
-        from connectors.sources.debezium.enginesource import EngineSource
-
-        secrets = {name: self._settings.secrets.get(env) for name, env in engine.secrets.items()}
-        tables = [resource.table for resource in _resources(plan, system.name)]
-        return EngineSource(system.name, engine, secrets, tables, whole_before=system.before == "complete")
-
-    def _files_source(self, plan: PublishedPlan, system: PlannedSystem) -> Source:
-        from connectors.receipts import Digests
-        from connectors.rowrecord import RowRecords
-        from connectors.sources.files.folder import FileLock, Folder
-        from connectors.sources.files.progress import ProgressStore
-        from connectors.sources.files.source import FilesSource
-
-        digests = Digests(system.name, self._settings.secrets.ensure(POSITION_SECRET))
-        return FilesSource(
-            system.name,
-            [(RowRecords("files", one), Folder(Path(one.folder))) for one in _resources(plan, system.name)],
-            ProgressStore(self._client, system.name, digests),
-            FileLock(self._settings.root, system.name),
-            self._stopping.is_set,
-        )
 
 
 def writer_for(
@@ -337,7 +255,7 @@ def writer_for(
 
     Raises: ConfigError when one of them is sealed, and there is no key to do it with.
     """
-    resources = _resources(plan, system)
+    resources = resources_of(plan, system)
     return Writer(
         settings.kafka_client(principal(system)),
         transactional_id,
@@ -359,43 +277,6 @@ def systems(settings: Settings) -> tuple[str, ...]:
     return tuple(system.name for system in plan.systems)
 
 
-class _Pulse:
-    """The connector's heartbeat in Redis, for live figures; capture goes on without Redis."""
-
-    def __init__(self, settings: Settings, writer: str) -> None:
-        self.redis = heartbeat.connect(settings)
-        self._writer = writer
-        self._at = 0.0
-        self._state = ""
-        self._captured = 0
-        self._changed_at: float | None = None
-        self._tables: Mapping[str, str] = {}
-        self._snapshot: Mapping[str, int | str] = {}
-        self.guard: Guard | None = None
-
-    def note(self, batch: Batch) -> None:
-        """Take in what was read."""
-        self._captured += batch.count
-        self._changed_at = time.monotonic() if batch.count else self._changed_at
-        self._tables, self._snapshot = batch.halted, batch.snapshot
-
-    def beat(self, state: str, *, force: bool = False, reason: str = "", pause: Pause | None = None) -> None:
-        """Publish state and figures, every few seconds unless forced or the state is another."""
-        now = time.monotonic()
-        if not force and state == self._state and now - self._at < _HEARTBEAT_EVERY_S:
-            return
-        self._at, self._state = now, state
-        reasons = [*self._tables.values(), *([reason] if reason else [])]
-        halted = [{"topic": "", "partition": -1, "offset": -1, "reason": reason} for reason in reasons]
-        figures: dict[str, int | str] = {"captured": self._captured, **self._snapshot}
-        if self._changed_at is not None:
-            figures["since_last_change_s"] = int(now - self._changed_at)
-        figures |= {} if pause is None else pause.figures
-        figures |= self.guard.figures if self.guard is not None else {}
-        alarms = self.guard.alarms if self.guard is not None else []
-        heartbeat.publish(self.redis, "capture", self._writer, state, figures, halted, alarms)
-
-
 def _register(registry: Registry, subject: str, schema: dict[str, Any]) -> int:
     """Register a raw topic's schema: the table as it is, whatever it was before, for the worker to judge.
 
@@ -404,43 +285,6 @@ def _register(registry: Registry, subject: str, schema: dict[str, Any]) -> int:
     if registry.compatibility(subject) != _RAW_COMPATIBILITY:
         registry.set_compatibility(subject, _RAW_COMPATIBILITY)
     return registry.register(subject, schema)
-
-
-def _system(plan: PublishedPlan, name: str) -> PlannedSystem:
-    for system in plan.systems:
-        if system.name == name:
-            return system
-    known = ", ".join(sorted(system.name for system in plan.systems)) or "none"
-    msg = f"system {name!r} is not in the published plan ({known}); declare it and run `exchange apply`"
-    raise PlanError(msg)
-
-
-def _resources(plan: PublishedPlan, system: str) -> tuple[PlannedResource, ...]:
-    return tuple(resource for resource in plan.resources if resource.system == system)
-
-
-def _concerns(plan: PublishedPlan, system: str) -> object:
-    """Return what of a plan a connector depends on; views are not its business.
-
-    Where there are no tables, what is taken follows from the contracts.
-    """
-    declared = [candidate for candidate in plan.systems if candidate.name == system]
-    contracts = [] if all(one.kind in READ_ANEW for one in declared) else [
-        (entry.contract, entry.folder) for entry in _resources(plan, system)
-    ]  # fmt: skip
-    tables = [
-        (
-            entry.table,
-            entry.topic,
-            entry.raw_topic,
-            entry.quarantine_topic,
-            entry.partitions,
-            entry.steward_public_key,
-            entry.sealed,
-        )
-        for entry in _resources(plan, system)
-    ]
-    return declared, sorted(tables), contracts
 
 
 def _raise(error: ExchangeError) -> Any:
