@@ -146,6 +146,7 @@ def test_nobody_but_who_must_reads_the_buss_own_topics(bus: TrialBus, principal:
         ("steward-office", QUARANTINE),
         ("monitor", "_exchange.plan"),
         ("monitor", "_exchange.accounts"),
+        ("monitor", QUARANTINE),
     }
     refused = read_as(bus, principal, None, topic)
     assert refused == (None if (principal, topic) in allowed else KafkaError.TOPIC_AUTHORIZATION_FAILED)
