@@ -123,11 +123,12 @@ def test_what_is_known_goes_as_far_as_is_rolled_up_and_goes_on_at_rest(bench: Be
         all_in(bench, ingest)
         with patch.object(ingest._rollups, "settle", lambda: None):  # a machine with no time for it
             wait_for(lambda: ingest._rollups.minutes_are_done, "what was touched before")
-            written_ms = time.time_ns() // 1_000_000
             bench.write(1)
             wait_for(lambda: ingest.progress.accounts == 2 * PAIRS + 2, "the new accounts stored")
-            assert ingest.progress.settled_ms <= written_ms
-        wait_for(lambda: ingest.progress.settled_ms > written_ms, "the new accounts rolled up")
+            stored_ms, held_ms = time.time_ns() // 1_000_000, ingest.progress.settled_ms
+            wait_for(lambda: ingest._read_to_ms > stored_ms, "reading that has come to the end again")
+            assert ingest.progress.settled_ms == held_ms < stored_ms
+        wait_for(lambda: ingest.progress.settled_ms > stored_ms, "the new accounts rolled up")
         assert ingest._rollups.minutes_are_done
         rested_ms = time.time_ns() // 1_000_000
         wait_for(lambda: ingest.progress.settled_ms > rested_ms, "time that goes on without accounts")
