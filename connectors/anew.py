@@ -26,22 +26,14 @@ class Anew:
         self._system = system.name
         self._tables = frozenset(tables)
         self._topic = Resnapshots(client, system.name) if system.kind in READ_ANEW else None
-        self._newest: Resnapshot | None = None
-        self._was_read = False
 
     def wanted(self) -> Resnapshot | None:
         """Return the order that is to be begun, None when there is none; never waits but the first time.
 
         Raises: PartError when it cannot be read; TransientError when Kafka is away.
         """
-        if self._topic is None:
-            return None
-        if self._was_read:
-            self._newest = self._topic.newer() or self._newest
-        else:
-            self._newest = self._topic.read()
-            self._was_read = True
-        return self._newest if self._newest is not None and self._newest.is_ordered else None
+        order = None if self._topic is None else self._topic.current()
+        return order if order is not None and order.is_ordered else None
 
     def begin(self, writer: Writer, position: SourcePosition | None) -> SourcePosition | None:
         """Give up a position where that is ordered, and say so, in one transaction; return the position.
@@ -50,14 +42,14 @@ class Anew:
         between `Writer.begin` and the source's opening.
         """
         order = self.wanted()
-        if order is None:
+        if order is None or self._topic is None:
             return position
         is_done = position is not None and order.table in ("", *self._tables)
         after = order.model_copy(update={"state": State.BEGUN if is_done else State.REFUSED})
         given_up = given_up_for(position, order.table) if position is not None and is_done else position
         record = (RESNAPSHOTS.topic, self._system.encode(), after.model_dump_json().encode())
         writer.write(Batch([], given_up, receipts=[record]))
-        self._newest = after
+        self._topic.takes(after)
         told = {"system": self._system, "operation": order.operation, "by": order.by}
         _log.warning("read_anew" if is_done else "read_anew_refused", **told)
         return given_up

@@ -59,6 +59,24 @@ class Orders(Generic[OrderT]):
         self._of = of
         self._topic = CompactedTopic(client, of.topic)
         self._key = system.encode()
+        self._current: OrderT | None = None
+        self._was_read = False
+
+    def current(self) -> OrderT | None:
+        """Return the order in force, None when there is none; never waits but the first time.
+
+        Raises: as `read`.
+        """
+        if self._was_read:
+            self._current = self.newer() or self._current
+        else:
+            self._current = self.read()
+            self._was_read = True
+        return self._current
+
+    def takes(self, order: OrderT) -> None:
+        """Have an order be in force that was written by whoever reads here, before it is read."""
+        self._current = order
 
     def read(self) -> OrderT | None:
         """Return the order in force, None when there is none.

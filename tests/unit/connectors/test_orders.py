@@ -64,17 +64,19 @@ def test_a_source_that_takes_none_is_asked_for_none() -> None:
 
 
 def test_a_pause_that_cannot_be_read_ends_the_round() -> None:
-    with patch("connectors.pausing.Pauses") as topic:
-        topic.return_value.read.side_effect = PartError("denied")
-        with pytest.raises(PartError), Pausing({}, "town") as pausing:
-            pausing.wanted()
+    denied = patch.object(Pausing, "read", side_effect=PartError("denied"))
+    topic = patch("exchange.orders.CompactedTopic")
+    with topic, denied, pytest.raises(PartError), Pausing({}, "town") as pausing:
+        pausing.wanted()
 
 
 def test_the_last_wish_holds_until_there_is_another() -> None:
     pause = Pause(operation="1f", wish=Wish.PAUSE, by="chen-hao", since_ms=0)
-    with patch("connectors.pausing.Pauses") as topic:
-        topic.return_value.read.return_value = pause
-        topic.return_value.newer.side_effect = [None, pause.model_copy(update={"wish": Wish.RUN}), None]
+    newer = [None, pause.model_copy(update={"wish": Wish.RUN}), None]
+    read, told = (
+        patch.object(Pausing, "read", return_value=pause), patch.object(Pausing, "newer", side_effect=newer)
+    )  # fmt: skip
+    with patch("exchange.orders.CompactedTopic"), read, told:
         pausing = Pausing({}, "town")
         assert [pausing.wanted() for _ in range(4)] == [pause, pause, None, None]
 
