@@ -190,7 +190,9 @@ def test_routes_show_rate_delay_and_refusals(stack: Stack, producer: Producer) -
 
     def routed() -> Any:
         routes = api(stack, "/api/routes?window_s=300")["routes"]
-        return next((one for one in routes if one["view_topic"] == view(topic, "one") and one["refused"]), None)
+        return next(
+            (one for one in routes if one["view_topic"] == view(topic, "one") and one["refused"]), None
+        )
 
     # refusals are the last that is rolled up; and what takes long to ask for is answered as it last was
     route = wait_for(routed, "the route to be shown with what was refused")
