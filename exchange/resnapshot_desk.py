@@ -12,7 +12,7 @@ import psycopg
 
 from exchange.cluster import ADMIN
 from exchange.compacted import CompactedTopic
-from exchange.errors import ConfigError, GovernanceError
+from exchange.errors import ConfigError, GovernanceError, PlanError
 from exchange.governance.authority import expect_operator
 from exchange.governance.noting import attempt, carried_out
 from exchange.governance.store import Decision, Store
@@ -92,9 +92,42 @@ def order(
     Raises: NotAllowedError unless they run the bus or are steward of the system's department; GovernanceError
     when it cannot be read anew as things stand; PartError or TransientError when Kafka does not take it.
     """
-    about = " ".join(filter(None, ("resnapshot", system, table)))
-    tried = attempt(actor, "resnapshot", 0, now, about=about)
+    tried = _tried(actor, system, table, now)
     return carried_out(store, tried, _given(settings, topology, actor, system, table, now), _noted)
+
+
+def at_once(
+    store: Store,
+    topology: Topology | None,
+    actor: str,
+    system: str,
+    table: str,
+    give_up: Callable[[], None],
+    now: dt.datetime,
+) -> None:
+    """Have a position given up here, in the connector's place, which needs its secrets, and note it.
+
+    topology: as of `order`; None where whoever runs this acts as themselves: no role adds to what those
+    secrets allow anyway.
+
+    Raises: NotAllowedError as `order`; GovernanceError where `give_up` raises PlanError; what else it raises.
+    """
+
+    def give() -> None:
+        if topology is not None:
+            expect_operator(topology, actor, system)
+        try:
+            give_up()
+        except PlanError as error:
+            raise GovernanceError(str(error)) from None
+
+    tried = _tried(actor, system, table, now)
+    carried_out(store, tried, give, lambda before, _: before.model_copy(update={"outcome": "done"}))
+
+
+def _tried(actor: str, system: str, table: str, now: dt.datetime) -> Decision:
+    about = " ".join(filter(None, ("resnapshot", system, table)))
+    return attempt(actor, "resnapshot", 0, now, about=about)
 
 
 def _given(

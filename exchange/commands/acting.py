@@ -41,6 +41,12 @@ def acting(settings: Settings, store: Store, topology: Topology, actor: str) -> 
     return topology
 
 
+def oneself(store: Store) -> str:
+    """Return the operating system's name of who runs this command; each decision in the store says so."""
+    store.by = os_user()
+    return store.by
+
+
 def _administrator(topology: Topology, actor: str) -> str:
     user = os_user()
     person = topology.people.get(user)

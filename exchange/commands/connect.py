@@ -62,26 +62,58 @@ def resnapshot(
         str | None, typer.Option("--table", help="<schema>.<table> alone; the others go on undisturbed.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    actor: Annotated[
+        str | None, typer.Option("--as", help="Who does it: one of `people`; else who runs it.")
+    ] = None,
 ) -> None:
     """Give up a system's position in Kafka, so that its connector reads all tables anew.
 
     For a connector that halted because changes are missing. Every view of the system is emptied (an operation
     `t`), then filled again; changes between the gap and the new snapshot are seen by their result only.
 
-    With --table this is done for one table that was halted because changes of it are missing.
+    With --table this is done for one table that was halted because changes of it are missing. Who did it, or
+    was refused, stands with the decisions.
 
     Examples:
       exchange resnapshot population
-      exchange resnapshot population --table public.person
+      exchange resnapshot population --table public.person --as chen-hao
     """
-    from connectors.runner import Connector
-    from exchange.settings import Settings
-
     tables = "all tables" if table is None else f"table {table}"
     if not yes:
         typer.confirm(f"{system}: empty the views of {tables} and read anew?", abort=True, err=True)
-    Connector(Settings(), system).begin_anew(table)
+    _begin_anew(system, table, actor)
     typer.echo(f"{system}: the next start of its connector reads {tables} anew")
+
+
+def _begin_anew(system: str, table: str | None, actor: str | None) -> None:
+    """Give up a position and note it, in the person's name or in that of who runs this."""
+    import datetime as dt
+
+    from connectors.runner import Connector
+    from exchange import resnapshot_desk
+    from exchange.cluster import ADMIN
+    from exchange.commands.acting import acting, oneself
+    from exchange.commands.topology import load
+    from exchange.governance.relay import relay
+    from exchange.governance.store import Store
+    from exchange.settings import Settings
+
+    settings = Settings()
+    admin = settings.kafka_client(ADMIN)  # first: nothing is done that could not be told
+    with Store.of(settings) as store:
+        topology = None
+        if actor is not None:
+            declared = load(settings, settings.topology)[0].topology
+            topology = acting(settings, store, declared, actor)
+
+        def give_up() -> None:
+            Connector(settings, system).begin_anew(table)
+
+        try:
+            now, name = dt.datetime.now().astimezone(), oneself(store) if actor is None else actor
+            resnapshot_desk.at_once(store, topology, name, system, table or "", give_up, now)
+        finally:
+            relay(store, admin)
 
 
 def _connect_all(settings: Settings) -> None:

@@ -56,8 +56,8 @@ class Decision(Model):
 
     about: what it is about where it is no request, like `entry population.person`; request is 0 then.
     outcome: done, refused, or failed where a part did not answer, so that some of it may be done; state: of
-    it afterwards; reason: why refused, returned or revoked; by: the administrator who acted in the actor's
-    name without a token, as the operating system knows them.
+    it afterwards; reason: why refused, returned or revoked; by: who sat at the keyboard without a token, as
+    the operating system knows them: an administrator in the actor's name, or the actor.
     """
 
     sequence: int = 0

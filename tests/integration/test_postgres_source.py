@@ -16,6 +16,9 @@ from connectors.sources.postgres.frames import Frames
 from connectors.sources.postgres.replication import Replication
 from exchange import pauses
 from exchange.change import Op, Reason
+from exchange.commands.acting import os_user
+from exchange.governance.export import decisions_after
+from exchange.governance.store import Store
 from exchange.pauses import PAUSES, Pause, Wish
 from exchange.resnapshots import RESNAPSHOTS, Resnapshot, Resnapshots, State
 from tests.conformance import story
@@ -236,6 +239,22 @@ def test_dropped_slot_halts_and_resnapshot_mends_it(make: Callable[..., System])
         records = system.wait_for_records(TABLE, has_mark(3), "the change after the new snapshot")
     assert final_state(records) == source_state(system)
     assert_nothing_twice_and_in_order(records)
+
+
+def test_giving_up_a_position_is_noted_in_the_name_of_who_ran_it(make: Callable[..., System]) -> None:
+    system = make()
+    assert system.result("resnapshot", system.name, "--yes").returncode == 1
+    mark(system, 1)
+    with system.connector():
+        system.wait_for_records(TABLE, has_mark(1), "the row")
+    system.run("resnapshot", system.name, "--table", TABLE, "--yes")
+    user, about = os_user(), f"resnapshot {system.name}"
+    with Store.of(system.stack.settings) as store:
+        told = [one for one in decisions_after(store, 0) if one.about.startswith(about)]
+    assert [(one.actor, one.by, one.outcome, one.about) for one in told] == [
+        (user, user, "refused", about),
+        (user, user, "done", f"{about} {TABLE}"),
+    ]
 
 
 def test_recreated_slot_halts(make: Callable[..., System]) -> None:

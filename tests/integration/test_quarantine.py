@@ -20,9 +20,10 @@ from exchange import pause_desk, resnapshot_desk, snapshot_desk
 from exchange.demo.figures import MonitorApi, Totals
 from exchange.errors import ConfigError, GovernanceError
 from exchange.governance.export import decisions_after
-from exchange.governance.store import Store
+from exchange.governance.store import Decision, Store
 from exchange.identity.accounts import Accounts
 from exchange.keys import generate_steward_keys
+from exchange.plan import DECISIONS_TOPIC
 from exchange.quarantine import desk as quarantine_desk
 from exchange.quarantine.entries import Topics, entries
 from exchange.settings import Secrets, Settings
@@ -710,6 +711,33 @@ def test_a_source_is_read_anew_by_order_after_a_dry_run_and_it_is_noted(online: 
         ("chen-hao", "resnapshot", "refused", "resnapshot trial public.none"),
         ("wang-wei", "resnapshot", "done", f"resnapshot trial {TABLE} {operation}"),
     ]
+
+
+def test_the_command_that_takes_a_connectors_place_is_noted_too(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+
+    def run(who: str, *words: str) -> subprocess.CompletedProcess[str]:
+        named = ("--as", who, "--yes", *words)
+        return bus.cli("resnapshot", "trial", *named, check=False, EXCHANGE_TOKEN=online.tokens[who])
+
+    bus.stop("connector")
+    stranger = run("he-jing")
+    assert (stranger.returncode, "neither operations" in stranger.stderr) == (1, True), stranger.stderr
+    assert run("chen-hao", "--table", "public.none").returncode == 1
+    done = run("wang-wei", "--table", TABLE)
+    assert (done.returncode, f"reads table {TABLE} anew" in done.stdout) == (0, True), done.stderr
+    noted = [
+        ("he-jing", "resnapshot", "refused", "resnapshot trial"),
+        ("chen-hao", "resnapshot", "refused", "resnapshot trial public.none"),
+        ("wang-wei", "resnapshot", "done", f"resnapshot trial {TABLE}"),
+    ]
+    assert online.noted()[known:] == noted
+    with closing(CommittedReader(bus.client(), [DECISIONS_TOPIC])) as reader:
+        told = [Decision.model_validate_json(message.value() or b"") for message in reader.read_to_end()]
+    assert [(one.actor, one.event, one.outcome, one.about) for one in told][known:] == noted
+    wait_for(lambda: connector_of(online)["anew"]["state"] == "reading", "the position is given up", 120)
+    bus.start("connector")
+    wait_for(lambda: connector_of(online)["anew"]["state"] == "complete", "it is read anew", 240)
 
 
 def test_a_connector_tells_of_its_last_change_and_of_what_its_source_keeps(online: Online) -> None:
