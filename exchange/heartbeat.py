@@ -19,6 +19,8 @@ from exchange import log
 from exchange.settings import REDIS_PASSWORD, Settings
 
 TTL_S: Final = 15
+PULL: Final = "pull"
+"""What the writers of all servers of pull begin with, each going on with its own machine and port."""
 _PREFIX: Final = "exchange:heartbeat:"
 _TIMEOUT_S: Final = 0.5
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from exchange.heartbeat import TTL_S
+from exchange.heartbeat import PULL, TTL_S
 from exchange.model import Model
 from exchange.plan import PublishedPlan
 from exchange.position import writer_id
@@ -41,8 +41,15 @@ def expected_of(plan: PublishedPlan) -> dict[tuple[str, str], str]:
             command = f"exchange deliver {delivery.subscriber}"
             found["deliver", f"deliver-{delivery.subscriber}"] = command
     if plan.pulls:
-        found["deliver", "pull"] = "exchange serve-pull"
+        found["deliver", PULL] = "exchange serve-pull"
     return found
+
+
+def _place(beat: Mapping[str, Any]) -> tuple[str, str]:
+    """Return stage and writer as a plan needs them: of pull any server will do."""
+    stage, writer = beat["stage"], beat["writer"]
+    is_pull = stage == "deliver" and writer.partition("-")[0] == PULL
+    return stage, PULL if is_pull else writer
 
 
 class Watch:
@@ -57,11 +64,12 @@ class Watch:
         """Return who is missing now, by stage and writer.
 
         Missing is whom the plan needs and nobody hears; and a worker, of which there may be any number, that
-        was heard of within an hour and went without saying that it stops.
+        was heard of within an hour and went without saying that it stops. Of servers of pull one is enough.
         """
         with self._lock:
-            alive = {(beat["stage"], beat["writer"]) for beat in beats}
-            self._heard |= {(beat["stage"], beat["writer"]): (beat["at_ms"], beat["state"]) for beat in beats}
+            heard = {_place(beat): (beat["at_ms"], beat["state"]) for beat in beats}
+            alive = heard.keys()
+            self._heard |= heard
             if now_ms - self._since_ms < _GRACE_MS:
                 return ()
             wanted = expected_of(plan) if plan is not None else {}

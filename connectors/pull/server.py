@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import Final
@@ -49,6 +50,7 @@ class PullServer:
         self._client = settings.kafka_client(PRINCIPAL)
         self._stopping = threading.Event()
         self._beat_at = -_BEAT_EVERY_S
+        self._writer = heartbeat.PULL
 
     def stop(self) -> None:
         """Ask `run` to return; safe in a signal handler."""
@@ -63,6 +65,7 @@ class PullServer:
         selfcheck.check_certificate(self._settings)
         secrets = self._settings.secrets
         listening = listen(self._address, "pull", "--listen")
+        self._writer = writer_id(listening)
         with Registry(self._settings.endpoints().registry) as registry:
             decoder = WireDecoder(registry)
             pool = Pool(lambda name: Puller(self._settings.kafka_client(name), name, decoder))
@@ -119,4 +122,9 @@ class PullServer:
         now = time.monotonic()
         if now - self._beat_at >= _BEAT_EVERY_S:
             self._beat_at = now
-            heartbeat.publish(redis, _STAGE, PRINCIPAL, "serving", door.tally.figures(), [])
+            heartbeat.publish(redis, _STAGE, self._writer, "serving", door.tally.figures(), [])
+
+
+def writer_id(listening: socket.socket) -> str:
+    """Return how a server's heartbeat names it, the same after a restart: by its machine and port."""
+    return f"{heartbeat.PULL}-{socket.gethostname()}:{listening.getsockname()[1]}"

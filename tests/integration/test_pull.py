@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -517,9 +518,8 @@ def test_figures_are_told_and_no_value_is_logged(bus: PullBus, server: Running, 
     pull(tax, view=CANARY)
 
     def beat() -> Any:
-        beats = heartbeat.read_all(heartbeat.connect(bus.stack.settings))
-        found = [one for one in beats if one["stage"] == "deliver"]
-        return found[0]["figures"] if found and found[0]["figures"]["records"] > RECORDS else None
+        figures = heard(bus).get(writer_of(bus.address))
+        return figures if figures is not None and figures["records"] > RECORDS else None
 
     figures = wait_for(beat, "a heartbeat with what was pulled")
     reader = figures["readers"]["tax health.case.all"]
@@ -528,6 +528,25 @@ def test_figures_are_told_and_no_value_is_logged(bus: PullBus, server: Running, 
     assert "pulled" in server.text()
     assert CANARY not in server.text()
     assert bus.keys["tax"] not in server.text()
+
+
+def heard(bus: PullBus) -> dict[str, Any]:
+    """Return the figures of each server whose heartbeat is there."""
+    beats = heartbeat.read_all(heartbeat.connect(bus.stack.settings))
+    return {one["writer"]: one["figures"] for one in beats if one["stage"] == "deliver"}
+
+
+def writer_of(address: str) -> str:
+    return f"pull-{socket.gethostname()}:{address.rpartition(':')[2]}"
+
+
+def test_each_of_several_servers_is_heard_of_until_it_is_gone(bus: PullBus, server: Running) -> None:
+    other = f"127.0.0.1:{free_ports(1)[0]}"
+    first, second = writer_of(bus.address), writer_of(other)
+    with bus.running([*COMMAND, "serve-pull", "--listen", other]):
+        wait_for(lambda: {first, second} <= heard(bus).keys(), "both servers' heartbeats", 120)
+    wait_for(lambda: second not in heard(bus), "the one that was killed is forgotten", 120)
+    assert first in heard(bus)
 
 
 def test_an_answer_leaves_once_its_account_is_in_kafka(bus: PullBus, tax: httpx.Client) -> None:

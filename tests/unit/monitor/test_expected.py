@@ -16,6 +16,13 @@ def beat(stage: str, writer: str, at_ms: int = NOW_MS, state: str = "running") -
     return {"stage": stage, "writer": writer, "at_ms": at_ms, "state": state}
 
 
+PULLED = changed(
+    (
+        "    department: tax\n    label: {zh: 税务局, en: Tax}\ngrants",
+        "    department: tax\n    label: {zh: 税务局, en: Tax}\n    pull_keys_env: TAX_KEYS\n"
+        "    delivery: {kind: files, folder: /tmp/tax}\ngrants",
+    )
+)
 BOTH = [beat("capture", "cdc-population"), beat("process", "stream-0")]
 
 
@@ -72,14 +79,19 @@ def test_nobody_is_missed_before_heartbeats_can_have_come() -> None:
 
 
 def test_deliveries_and_pull_of_the_plan_are_expected() -> None:
-    text = changed(
-        (
-            "    department: tax\n    label: {zh: 税务局, en: Tax}\ngrants",
-            "    department: tax\n    label: {zh: 税务局, en: Tax}\n    pull_keys_env: TAX_KEYS\n"
-            "    delivery: {kind: files, folder: /tmp/tax}\ngrants",
-        )
-    )
-
-    assert set(expected_of(plan(text)).values()) == {
+    assert set(expected_of(plan(PULLED)).values()) == {
         "exchange connect population", "exchange deliver tax", "exchange serve-pull",
     }  # fmt: skip
+
+
+def test_pull_is_missed_when_the_last_of_its_servers_is_gone() -> None:
+    watch = Watch(NOW_MS - LONG_MS)
+    others = [*BOTH, beat("deliver", "deliver-tax")]
+    servers = [beat("deliver", "pull-a:8490"), beat("deliver", "pull-b:8490")]
+    never = watch.silent(plan(PULLED), others, NOW_MS)
+    both = watch.silent(plan(PULLED), others + servers, NOW_MS)
+    one = watch.silent(plan(PULLED), others + servers[1:], NOW_MS)
+    [none] = watch.silent(plan(PULLED), others, NOW_MS)
+
+    assert (named(never), both, one) == ([("pull", "exchange serve-pull")], (), ())
+    assert (none.writer, none.command, none.last_at_ms) == ("pull", "exchange serve-pull", NOW_MS)
