@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import xlsxwriter
@@ -20,12 +17,11 @@ from python_calamine import CalamineError, CalamineWorkbook
 from exchange.catalogue.exchanged import RESOURCE, Row, row_of
 from exchange.catalogue.sheet import Sheet, fields_of
 from exchange.errors import ConfigError
+from exchange.files import packed
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "'")
 _MOST_BYTES: Final = 32 * 1_048_576
 _MOST_CELLS: Final = 2_000_000
-_PLACE: Final = re.compile(rb"""\br\s*=\s*["']([A-Za-z]{0,8})([0-9]{0,18})["']""")
-"""Where a row or a cell of a sheet says that it stands: 7, C7. Source: ECMA-376, attribute r of row and c."""
 _WORKBOOK: Final = "xl/workbook.xml"
 _ENTRIES, _FIELDS = "catalogue", "fields"
 
@@ -80,12 +76,13 @@ def read_excel(name: str, content: bytes) -> list[Row]:
     if _WORKBOOK not in parts:
         msg = f"{name}: not an Excel file (.xlsx); save it anew as one"
         raise ConfigError(msg)
-    for part in parts.values():
-        _expect_near(name, part)
     try:
-        book = CalamineWorkbook.from_filelike(_stored(parts))
+        book = CalamineWorkbook.from_filelike(packed.workbook(parts.items(), _MOST_CELLS))
         sheet = _ENTRIES if _ENTRIES in book.sheet_names else book.sheet_names[0]
         cells = book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+    except packed.PackedError as error:
+        msg = f"{name}: {error}"
+        raise ConfigError(msg) from None
     except (CalamineError, IndexError):
         msg = f"{name}: not an Excel file (.xlsx); save it anew as one"
         raise ConfigError(msg) from None
@@ -93,53 +90,15 @@ def read_excel(name: str, content: bytes) -> list[Row]:
 
 
 def unpacked(name: str, content: bytes, wanted: str) -> dict[str, bytes]:
-    """Return the parts of a ZIP file, MOST_BYTES in all at most.
-
-    What the file says of its sizes is not believed: a small one may unpack to any size.
+    """Return the parts of a ZIP file, 32 MiB in all at most: no catalogue is so large.
 
     Raises: ConfigError when it is larger, or is none; `wanted` says what it should be.
     """
-    parts: dict[str, bytes] = {}
-    left = _MOST_BYTES
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            for part in packed.infolist():
-                with packed.open(part) as opened:
-                    parts[part.filename] = opened.read(left + 1)
-                left -= len(parts[part.filename])
-                if left < 0:
-                    most = f"{_MOST_BYTES // 1_048_576} MiB"
-                    msg = f"{name}: unpacks to more than {most}; no catalogue is so large"
-                    raise ConfigError(msg)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        msg = f"{name}: not {wanted}, or damaged, or locked with a password"
+        return dict(packed.unpacked(io.BytesIO(content), wanted, _MOST_BYTES))
+    except packed.PackedError as error:
+        msg = f"{name}: {error}"
         raise ConfigError(msg) from None
-    return parts
-
-
-def _stored(parts: Mapping[str, bytes]) -> io.BytesIO:
-    """Return the parts as a ZIP file that is not compressed: as large as it says."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as packed:
-        for part, content in parts.items():
-            packed.writestr(part, content)
-    made.seek(0)
-    return made
-
-
-def _expect_near(name: str, part: bytes) -> None:
-    """Raise ConfigError where cells stand so far apart that the cells between them would fill the memory."""
-    rows = columns = 1
-    for letters, digits in _PLACE.findall(part):
-        column = 0
-        for letter in letters.upper():
-            column = 26 * column + letter - 64
-        rows, columns = max(rows, int(digits or 1)), max(columns, column)
-        if rows * columns > _MOST_CELLS:
-            msg = (
-                f"{name}: its cells reach to row {rows}, column {columns}; delete what is empty between them"
-            )
-            raise ConfigError(msg)
 
 
 def _rows(name: str, rows: list[tuple[str, list[Any]]]) -> Iterator[Row]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,10 +12,13 @@ from python_calamine import CalamineError, CalamineWorkbook
 from connectors.sources.files.encoding import detect
 from connectors.sources.files.problem import FileProblem
 from exchange import strictjson
+from exchange.files.packed import PackedError, unpacked, workbook
 
 SUFFIXES: Final = (".csv", ".tsv", ".xlsx", ".jsonl", ".ndjson")
 MOST_SHEET_BYTES: Final = 512 * 1_048_576
 """Of an Excel file once unpacked: it is read whole, and a small one may unpack to any size."""
+MOST_SHEET_CELLS: Final = 32 * 1_048_576
+"""All of Excel's rows in 32 columns, empty cells too; a sheet full of cells has MOST_SHEET_BYTES before."""
 
 
 class Row(NamedTuple):
@@ -82,15 +83,14 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _excel(path: Path) -> Iterator[Row]:
     try:
-        with zipfile.ZipFile(path) as packed:
-            size_bytes = sum(part.file_size for part in packed.infolist())
-        if size_bytes > MOST_SHEET_BYTES:
-            msg = f"{size_bytes} bytes once unpacked; {MOST_SHEET_BYTES} are taken, hand over CSV instead"
-            raise FileProblem(msg)
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(path.read_bytes()))
-        sheets = [workbook.get_sheet_by_index(at) for at in range(len(workbook.sheet_names))]
+        parts = unpacked(path, "an Excel file", MOST_SHEET_BYTES)
+        book = CalamineWorkbook.from_filelike(workbook(parts, MOST_SHEET_CELLS))
+        sheets = [book.get_sheet_by_index(at) for at in range(len(book.sheet_names))]
         filled = [sheet for sheet in sheets if sheet.to_python(skip_empty_area=True)]
-    except (zipfile.BadZipFile, CalamineError, OSError) as error:
+    except PackedError as error:
+        msg = f"{error}; save it anew as .xlsx, or hand over CSV"
+        raise FileProblem(msg) from None
+    except (CalamineError, OSError) as error:
         msg = f"not an Excel file that can be read ({type(error).__name__}); save it anew as .xlsx"
         raise FileProblem(msg) from None
     if len(filled) != 1:

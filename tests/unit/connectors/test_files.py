@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import zipfile
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -13,9 +15,11 @@ from typing import Any
 import pytest
 import xlsxwriter
 from pydantic import SecretStr
+from python_calamine import CalamineError, CalamineWorkbook
 
 from connectors.receipts import Digests
 from connectors.rowrecord import RowRecords
+from connectors.sources.files import sheet
 from connectors.sources.files.encoding import GB18030, UTF_8, detect
 from connectors.sources.files.folder import FileLock, Folder
 from connectors.sources.files.header import read_mapping
@@ -218,6 +222,92 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     for path, told in cases.items():
         with pytest.raises(FileProblem, match=told):
             judged(path)
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+def padded(path: Path, size_bytes: int) -> bytes:
+    """Return an Excel file with so many spaces between its cells."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(path) as packed, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as copy:
+        for name in packed.namelist():
+            content = packed.read(name)
+            if name == SHEET:
+                content = content.replace(b"</sheetData>", bytes(size_bytes) + b"</sheetData>")
+                content = content.replace(b"\0", b" ")
+            copy.writestr(name, content)
+    return made.getvalue()
+
+
+def lying(content: bytes, declared_bytes: int) -> bytes:
+    """Return an Excel file that declares another size of its sheet, in both places where it does."""
+    with zipfile.ZipFile(io.BytesIO(content)) as packed:
+        local = packed.getinfo(SHEET).header_offset
+    central = content.rindex(SHEET.encode()) - 46
+    told = bytearray(content)
+    for size in (local + 22, central + 24):
+        told[size : size + 4] = declared_bytes.to_bytes(4, "little")
+    return bytes(told)
+
+
+def with_another_directory(content: bytes) -> bytes:
+    """Return an Excel file in whose comment another ZIP file lies, which Python takes for the whole.
+
+    Its end names a second disk, at which the other reader turns back to the first directory.
+    """
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("a.txt", "x")
+    inner = bytearray(other.getvalue())
+    end = inner.rindex(b"PK\5\6")
+    inner[end + 4 : end + 6] = b"\1\0"
+    outer = bytearray(content)
+    end = outer.rindex(b"PK\5\6")
+    outer[end + 20 : end + 22] = len(inner).to_bytes(2, "little")
+    return bytes(outer + inner)
+
+
+def cells_of(content: bytes) -> list[list[Any]]:
+    """Return what the reader of workbooks finds in a file that nobody has looked at."""
+    return CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0).to_python()
+
+
+def test_excel_files_unpack_to_no_more_than_is_taken_whatever_they_declare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_excel(tmp_path / "a.xlsx", [FIELDS, ["a-1", 1]])
+    honest = padded(path, 2 * 1_048_576)
+    path.write_bytes(honest)
+    assert len(list(sheet.rows(path))) == 2
+    monkeypatch.setattr(sheet, "MOST_SHEET_BYTES", 1_048_576)
+    with pytest.raises(FileProblem, match="unpacks to more than 1 MiB"):
+        list(sheet.rows(path))
+
+    path.write_bytes(lying(honest, 1000))
+    with zipfile.ZipFile(path) as packed:
+        assert sum(part.file_size for part in packed.infolist()) < 1_048_576
+    with pytest.raises(CalamineError, match="larger than its declared"):  # so this lie alone does not work
+        cells_of(path.read_bytes())
+    with pytest.raises(FileProblem, match="not an Excel file"):
+        list(sheet.rows(path))
+
+    path.write_bytes(with_another_directory(honest))
+    with zipfile.ZipFile(path) as packed:
+        assert packed.namelist() == ["a.txt"]
+    assert len(cells_of(path.read_bytes())) == 2, "this one does: two readers, two directories"
+    with pytest.raises(FileProblem, match="not an Excel file"):
+        list(sheet.rows(path))
+
+
+def test_cells_of_excel_that_stand_too_far_apart_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        page = book.add_worksheet()
+        page.write_row(0, 0, FIELDS)
+        page.write(1_048_575, 16_383, "far")
+    with pytest.raises(FileProblem, match="reach to row 1048576, column 16384"):
+        judged(path)
 
 
 def test_a_mapping_names_fields_of_the_contract(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from exchange.catalogue.search import search
 from exchange.catalogue.sheet import Sheet, sheets
 from exchange.contract import Contract
 from exchange.errors import ConfigError, ContractError, GovernanceError
+from exchange.files import packed as files_packed
 from exchange.governance import clock
 from exchange.governance.clock import Notice
 from exchange.governance.request import Who
@@ -497,7 +498,7 @@ def test_cells_so_far_apart_that_what_lies_between_fills_the_memory_are_refused(
         page.write_string(3999, 999, "far")
     with pytest.raises(ConfigError, match="reach to row 4000, column 1000"):
         formats.read(tmp_path / "a.xlsx")
-    monkeypatch.setattr(table, "_expect_near", lambda *_: None)  # planted: nobody looks
+    monkeypatch.setattr(files_packed, "_expect_near", lambda *_: None)  # planted: nobody looks
     with pytest.raises(ConfigError, match="first row must name"):
         formats.read(tmp_path / "a.xlsx")
 
