@@ -63,7 +63,7 @@ from monitor.service import listen
 from tests.checkers.committed import CommittedReader
 from tests.integration.test_monitor import pair
 from tests.integration.test_objection import header
-from tests.stack import Stack, wait_for
+from tests.stack import Stack, running_stack, wait_for
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -95,8 +95,27 @@ PAGES = tuple(SEEN)
 HALT = "<img src=x onerror=document.title='ran'> was dropped and made anew"
 MANY = 2_000
 SECRET = "Canary-7f31 of a refused row"
+BOTH_ROLES = """\
+  he-jing:
+    label: {zh: 何静, en: He Jing}
+    roles: {steward: [public_security], operations: [public_security]}
+"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium in PATH (Debian: apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Yield a stack with the repository's topology, in which one person more is steward and operations."""
+    topology = tmp_path_factory.mktemp("declared") / "topology.yaml"
+    declared = (ROOT / "topology.yaml").read_text()
+    assert "\npeople:\n" in declared
+    topology.write_text(declared.replace("\npeople:\n", "\npeople:\n" + BOTH_ROLES))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("EXCHANGE_TOPOLOGY", str(topology))
+        environment.setenv("EXCHANGE_CONTRACTS", str(ROOT / "avro"))
+        with running_stack() as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -475,7 +494,7 @@ def sessions(stack: Stack, console: str) -> dict[str, str]:
     with Store.of(stack.settings) as store:
         accounts = Accounts(store, now)
         accounts.new_token("li-na", ("requester",), "so that there is somebody", 3600)
-        names = ("li-na", "wang-wei", "zhao-min", "sun-li")
+        names = ("li-na", "wang-wei", "zhao-min", "sun-li", "he-jing")
         return {name: accounts.open_session(name, None, 3600) for name in names}
 
 
@@ -674,20 +693,33 @@ def test_view_is_asked_for_granted_and_ended_with_a_certificate(
 def refuse_one(stack: Stack) -> str:
     """Have a record in the raw topic and sealed in the quarantine; return the private key that opens it."""
     private, public = generate_steward_keys()
-    raw, quarantine = TOPIC, "quarantine.population.person"
-    stack.admin.ensure_topics([TopicSpec(raw, 1), TopicSpec(quarantine, 1), TopicSpec(ACCOUNTS_TOPIC, 1)])
-    stack.admin.ensure_scram_user("redrive-public_security")
+    stack.admin.ensure_topics([TopicSpec(TOPIC, 1)])
     header = RecordHeader(Position(7, 1000, 0), Op.CREATE, 1_800_000_000_000).pack()
     sealed = seal_payload(read_key(public, "test"), "population.person", header, b"key", SECRET.encode())
-    record = QuarantineRecord(
-        "population.person", "process", raw, 0, 0, header, Reason.RANGE, "version", 1,
-        1_800_000_000_000, 9, sealed,
-    )  # fmt: skip
     producer = Producer({**stack.settings.kafka_client("admin"), "acks": "all"})
-    producer.produce(raw, SECRET.encode(), b"key", headers=[(HEADER, header)], partition=0)
-    producer.produce(quarantine, record.encode(), partition=0)
+    producer.produce(TOPIC, SECRET.encode(), b"key", headers=[(HEADER, header)], partition=0)
     assert producer.flush(60) == 0
+    quarantine(stack, 0, header, Reason.RANGE, "version", 1_800_000_000_000, sealed)
     return private
+
+
+def quarantine(
+    stack: Stack, offset: int, header: bytes, reason: Reason, field: str, at_ms: int, sealed: bytes
+) -> str:
+    """Put a record, which lies at an offset of the raw topic, in the quarantine; return its place there."""
+    topic = "quarantine.population.person"
+    stack.admin.ensure_topics([TopicSpec(topic, 1), TopicSpec(ACCOUNTS_TOPIC, 1)])
+    stack.admin.ensure_scram_user("redrive-public_security")
+    record = QuarantineRecord(
+        "population.person", "process", TOPIC, 0, offset, header, reason, field, 1, at_ms, 9, sealed
+    )
+    places: list[str] = []
+    producer = Producer({**stack.settings.kafka_client("admin"), "acks": "all"})
+    producer.produce(
+        topic, record.encode(), partition=0, on_delivery=lambda _, m: places.append(f"0:{m.offset()}")
+    )
+    assert producer.flush(60) == 0
+    return places[0]
 
 
 def test_steward_opens_a_refused_record_and_sends_it_again_by_keyboard(
@@ -737,6 +769,32 @@ def test_steward_opens_a_refused_record_and_sends_it_again_by_keyboard(
         wang_wei.check("quarantine-sent-zh")
     assert SECRET not in stack.log("monitor")
     assert key.read_text().strip() not in stack.log("monitor")
+
+
+def test_quality_leads_from_its_worst_rules_to_the_records_last_refused(
+    browser: Browser, console: str, stack: Stack, sessions: dict[str, str]
+) -> None:
+    at_ms = time.time_ns() // 1_000_000
+    places = [quarantine(stack, 41 + n, b"", Reason.LENGTH, "name", at_ms + n, b"") for n in range(2)]
+    month = f"/api/quality?month={time.strftime('%Y-%m', time.gmtime())}"
+    with speaking(console, sessions["sun-li"]) as sun_li:
+        wait_for(lambda: f'"place":"{places[1]}"' in sun_li.get(month).text, "the examples in the API", 120)
+    shown = [f"{TOPIC} 0:{41 + n}, in quarantine at {places[n]}" for n in range(2)]
+    with visiting(browser, console, sessions["he-jing"]) as he_jing:
+        page = he_jing.go("quality", "Quality")
+        rule = page.locator("main .rules > li").filter(has_text="length, field name (process)")
+        expect(rule.get_by_role("list", name="Last refused").get_by_role("link")).to_contain_text(shown[::-1])
+        he_jing.check("quality-examples-en")
+        rule.get_by_role("link").filter(has_text=shown[1]).press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Quarantine")
+        row = page.locator("main tbody tr[aria-current]")
+        expect(row).to_contain_text(places[1])
+        expect(row).to_contain_text(f"{TOPIC} 0:42")
+        expect(page.locator("[data-test=from]")).to_contain_text(f"From {places[1]} on")
+    with visiting(browser, console, sessions["sun-li"]) as sun_li_page:
+        page = sun_li_page.go("quality", "Quality")
+        expect(page.locator("main .rules .rules").first).to_contain_text(shown[1])
+        expect(page.locator("main .rules .rules a")).to_have_count(0)  # an auditor reads no quarantine
 
 
 def speaking(console: str, session: str) -> httpx.Client:
