@@ -52,7 +52,7 @@ def publish(
 ) -> None:
     """Write one heartbeat; a Redis that does not answer is no error.
 
-    stage: "capture", "process" or "deliver"; writer: transactional.id, or the user of several; halted: topic,
+    stage: "capture", "process" or "deliver"; writer: transactional.id, or the server of pull; halted: topic,
     partition, offset and reason of what cannot go on; alarms: what goes on, but not for long unless a person
     acts.
     """

@@ -81,12 +81,11 @@ def resnapshot(
     tables = "all tables" if table is None else f"table {table}"
     if not yes:
         typer.confirm(f"{system}: empty the views of {tables} and read anew?", abort=True, err=True)
-    _begin_anew(system, table, actor)
-    typer.echo(f"{system}: the next start of its connector reads {tables} anew")
+    _begin_anew(system, table, actor, f"{system}: the next start of its connector reads {tables} anew")
 
 
-def _begin_anew(system: str, table: str | None, actor: str | None) -> None:
-    """Give up a position and note it, in the person's name or in that of who runs this."""
+def _begin_anew(system: str, table: str | None, actor: str | None, done: str) -> None:
+    """Give up a position, say so and note it, in the person's name or in that of who runs this."""
     import datetime as dt
 
     from connectors.runner import Connector
@@ -112,6 +111,7 @@ def _begin_anew(system: str, table: str | None, actor: str | None) -> None:
         try:
             now, name = dt.datetime.now().astimezone(), oneself(store) if actor is None else actor
             resnapshot_desk.at_once(store, topology, name, system, table or "", give_up, now)
+            typer.echo(done)
         finally:
             relay(store, admin)
 
