@@ -62,11 +62,20 @@ class LibrdkafkaProducer:
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._producer = confluent_kafka.Producer({**client, **QUIET, **_TUNED})
         self._writer: BlockProducer | None = None
-        self.init_transactions = self._producer.init_transactions
-        self.begin_transaction = self._producer.begin_transaction
-        self.send_offsets_to_transaction = self._producer.send_offsets_to_transaction
-        self.commit_transaction = self._producer.commit_transaction
-        self.abort_transaction = self._producer.abort_transaction
+
+    def init_transactions(self, timeout_s: float) -> None:
+        """Fence any earlier producer of this transactional.id and end what it left open."""
+        self._producer.init_transactions(timeout_s)
+
+    def begin_transaction(self) -> None:
+        """Open a transaction."""
+        self._producer.begin_transaction()
+
+    def send_offsets_to_transaction(
+        self, positions: Sequence[TopicPartition], metadata: Any, timeout_s: float
+    ) -> None:
+        """Add a consumer's next offsets."""
+        self._producer.send_offsets_to_transaction(list(positions), metadata, timeout_s)
 
     def write(self, block: WriteBlock, first: int) -> int:
         """Queue records; when the queue is full, wait a little.
@@ -88,15 +97,23 @@ class LibrdkafkaProducer:
         """
         self._producer.flush(timeout_s)
 
+    def commit_transaction(self, timeout_s: float) -> None:
+        """Commit what was sent and written, or nothing."""
+        self._producer.commit_transaction(timeout_s)
+
+    def abort_transaction(self, timeout_s: float) -> None:
+        """Take it back."""
+        self._producer.abort_transaction(timeout_s)
+
     def purge(self) -> None:
         """Drop what is not sent yet."""
         self._producer.purge(blocking=False)
 
 
-def first_choice() -> Callable[[Mapping[str, Any]], Producer]:
+Maker = Callable[[Mapping[str, Any]], Producer]
+"""What makes a producer, given librdkafka's properties."""
+
+
+def first_choice() -> Maker:
     """Return what makes the producer that is tried first; one that Kafka is too old for says so itself."""
-    return (
-        LibrdkafkaProducer
-        if native_client() is None
-        else BatchProducer
-    )
+    return LibrdkafkaProducer if native_client() is None else BatchProducer

@@ -31,7 +31,7 @@ from exchange.block import Outgoing, WriteBlock
 from exchange.errors import ExchangeError
 from exchange.plan import ACCOUNTS_TOPIC
 from exchange.wire.connection import NotSpokenError
-from streams.producers import LibrdkafkaProducer, Producer, first_choice
+from streams.producers import LibrdkafkaProducer, Maker, Producer, first_choice
 
 TRANSACTION_TIMEOUT_S: Final = 30
 """After this Kafka aborts by itself; until then a dead worker's open transaction holds up readers."""
@@ -70,7 +70,7 @@ class Outbox:
             "client.id": transactional_id,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
         }
-        self._made_by: Callable[[dict[str, Any]], Producer] = first_choice()
+        self._made_by: Maker = first_choice()
         self._producer: Producer | None = None
 
     def start(self) -> None:

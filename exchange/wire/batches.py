@@ -41,15 +41,14 @@ class Records:
         """
         now_ms = time.time_ns() // 1_000_000
         attributes = _TRANSACTIONAL
-        body = lz4.frame.compress(  # Kafka reads no linked blocks, and has buffers of 64 KB at hand
+        body: bytes = lz4.frame.compress(  # Kafka reads no linked blocks, and has buffers of 64 KB at hand
             self.encoded, block_size=lz4.frame.BLOCKSIZE_MAX64KB, block_linked=False, store_size=False
         )
         if len(body) < len(self.encoded):
             attributes |= _LZ4
         else:
             body = bytes(self.encoded)
-        checked = (
-            _REST.pack(attributes, self.count - 1, now_ms, now_ms, producer_id, epoch, sequence, self.count)
-            + body
-        )
-        return _FRONT.pack(0, _AFTER_LENGTH + len(checked), -1, _MAGIC, calc_crc32c(checked)) + checked
+        numbers = (self.count - 1, now_ms, now_ms, producer_id, epoch, sequence, self.count)
+        checked = _REST.pack(attributes, *numbers) + body
+        front = _FRONT.pack(0, _AFTER_LENGTH + len(checked), -1, _MAGIC, calc_crc32c(checked))
+        return b"".join((front, checked))

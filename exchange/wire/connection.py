@@ -7,6 +7,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from struct import Struct
@@ -41,6 +42,8 @@ _RENEWED_AFTER: Final = 0.5
 _IDLE_S: Final = 60.0
 """A connection that was idle for longer may have been ended by the broker, or by something between."""
 _TRANSACTION_VERSION: Final = "transaction.version"
+_AN_EPOCH_EACH: Final = 2
+"""The version from which on each transaction has an epoch of its own."""
 
 
 class NotSpokenError(Exception):
@@ -78,8 +81,8 @@ class Login:
 class Connection:
     """One connection, for one thread at a time; `close` may be called from any.
 
-    Whatever goes wrong on the way is a KafkaException: a retriable `_TIMED_OUT` of `receive` when the answer may
-    still come, and can be waited for again; `_TRANSPORT` when the connection is lost.
+    Whatever goes wrong on the way is a KafkaException: a retriable `_TIMED_OUT` of `receive` when the answer
+    may still come, and can be waited for again; `_TRANSPORT` when the connection is lost.
     """
 
     def __init__(self, address: tuple[str, int], login: Login, client_id: str, timeout_s: float) -> None:
@@ -156,10 +159,8 @@ class Connection:
 
     def close(self) -> None:
         """End it; who waits for an answer is told that the connection is lost."""
-        try:
+        with suppress(OSError):  # it may not be connected any more
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is not connected any more
         self._socket.close()
 
     def _frame(self, deadline_s: float) -> bytes:
@@ -209,8 +210,8 @@ class Connection:
                 raise NotSpokenError(msg)
         features = FEATURES.decode(BytesIO(tags.get(FINALIZED_FEATURES, b"\x01"))) or ()
         levels = {name: level for name, level, _, _ in features}
-        if levels.get(_TRANSACTION_VERSION, 0) < 2:  # noqa: PLR2004
-            msg = f"{_TRANSACTION_VERSION} 2"
+        if levels.get(_TRANSACTION_VERSION, 0) < _AN_EPOCH_EACH:
+            msg = f"{_TRANSACTION_VERSION} {_AN_EPOCH_EACH}"
             raise NotSpokenError(msg)
 
     def _log_in(self, login: Login, deadline_s: float) -> None:

@@ -37,8 +37,8 @@ class Encoder:
     """Encodes blocks one after the other, in room that is used again."""
 
     room: bytearray
-    owners: object
-    slots: object
+    owners: array[int]
+    slots: array[int]
 
     def __init__(self) -> None:
         self.room = bytearray(1)

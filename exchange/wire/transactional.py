@@ -34,9 +34,9 @@ _PRODUCE_MS: Final = 10_000
 _CONNECT_S: Final = 5.0
 _NEW: Final = (-1, -1)
 _SENT_FROM_BYTES: Final = 512 * 1024
-"""Less than that waits for more, or for the commit: for each request Kafka notes once what partitions are new."""
+"""Less waits for more, or for the commit: with each request Kafka notes anew what partitions take part."""
 _PAUSE_S: Final = 0.002
-"""Between two tries while Kafka is still at the end of the transaction before, which takes some milliseconds."""
+"""Between two tries while Kafka is at the end of the transaction before: some milliseconds."""
 _LONG_PAUSE_S: Final = 0.05
 _FENCED: Final = frozenset({KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})
 _PASSING: Final = COORDINATOR_MOVED | {KafkaError.CONCURRENT_TRANSACTIONS}
@@ -86,9 +86,9 @@ class Member(NamedTuple):
 class BatchProducer:
     """One transaction at a time, of one transactional.id; for one thread at a time, but for `purge`.
 
-    Every call raises KafkaException: fatal where another producer of the same transactional.id has taken over,
-    or the transaction lasted too long; retriable where the call has to be made again for the answer; anything
-    else leaves the transaction to the next producer's init_transactions.
+    Every call raises KafkaException: fatal where another producer of the same transactional.id has taken
+    over, or the transaction lasted too long; retriable where the call has to be made again for the answer;
+    anything else leaves the transaction to the next producer's init_transactions.
     """
 
     def __init__(self, client: Mapping[str, Any]) -> None:
@@ -98,7 +98,17 @@ class BatchProducer:
         self._brokers = Brokers(client, client.get("client.id", self._id), _CONNECT_S)
         self._encoder = Encoder()
         self._producer_id, self._epoch = _NEW
-        self._forget()
+        self._sequences: Counter[_Place] = Counter()
+        """Next sequence number of each partition in this transaction."""
+        self._unsent: list[_Batch] = []
+        self._unsent_bytes = 0
+        self._sent: dict[Connection, deque[list[_Batch]]] = defaultdict(deque)
+        """Requests whose answers are to come, by connection."""
+        self._refused: dict[_Place, list[_Batch]] = {}
+        """To be sent again."""
+        self._is_begun = False
+        self._ending: Connection | None = None
+        """Where the answer to the end of the transaction is to come from."""
 
     def init_transactions(self, timeout_s: float) -> None:
         """Become the only producer of this transactional.id; what an earlier one left open is aborted.
@@ -151,7 +161,7 @@ class BatchProducer:
         return block.count
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until Kafka has all that was written. Raises: KafkaException; when it is retriable, call again."""
+        """Wait until Kafka has all that was written. Raises: KafkaException; retriable: call again."""
         self._settle(_deadline_s(timeout_s))
 
     def commit_transaction(self, timeout_s: float) -> None:
@@ -178,13 +188,10 @@ class BatchProducer:
 
     def _forget(self) -> None:
         """Begin anew, with nothing under way."""
-        self._is_begun = False
-        self._ending: Connection | None = None
-        self._sequences: Counter[_Place] = Counter()
-        self._unsent: list[_Batch] = []
-        self._unsent_bytes = 0
-        self._sent: dict[Connection, deque[list[_Batch]]] = defaultdict(deque)
-        self._refused: dict[_Place, list[_Batch]] = {}
+        self._is_begun, self._ending = False, None
+        self._unsent, self._unsent_bytes = [], 0
+        for kept in (self._sequences, self._sent, self._refused):
+            kept.clear()
 
     # Batches, to the leaders of their partitions
 

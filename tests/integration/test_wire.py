@@ -110,15 +110,15 @@ class Rig:
                 assert message is not None, "an open transaction holds the reader up"
                 error = message.error()
                 if error is None:
-                    found[message.partition()].append(record_of(message))
+                    found[message.partition() or 0].append(record_of(message))
                 else:
                     assert error.code() == KafkaError._PARTITION_EOF
-                    ended.add(message.partition())
+                    ended.add(message.partition() or 0)
         finally:
             consumer.close()
         return found
 
-    def keys(self) -> list[bytes | None]:
+    def keys(self) -> list[bytes]:
         return sorted(record.key or b"" for records in self.read().values() for record in records)
 
 
