@@ -9,9 +9,9 @@
 
 The last row stands where an abort by the same producer would do, were it sure that nothing of the failed
 transaction is still on its way. With librdkafka a late EndTxn ends the next transaction of the same epoch
-(KAFKA-17754), and a late TxnOffsetCommit takes back the offsets that the next one sent: it has no epoch for each
-transaction (KIP-890 part 2). A new producer has a new epoch, and what the old one sent is refused. Our own
-producer has such epochs (docs/adr/0039), and is replaced all the same: one way for both.
+(KAFKA-17754), and a late TxnOffsetCommit takes back the offsets that the next one sent: it has no epoch for
+each transaction (KIP-890 part 2). A new producer has a new epoch, and what the old one sent is refused. Our
+own producer has such epochs (docs/adr/0039), and is replaced all the same: one way for both.
 """
 
 from __future__ import annotations

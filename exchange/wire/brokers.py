@@ -53,7 +53,7 @@ class Brokers:
         Raises: KafkaException; NotSpokenError.
         """
         while missing := {topic for topic, number in partitions if (topic, number) not in self._leaders}:
-            code = self._look_up(missing, deadline_s)
+            code = self._look_up(missing)
             if code is None:
                 continue
             if time.monotonic() + _PAUSE_S > deadline_s:
@@ -111,10 +111,11 @@ class Brokers:
         for connection in (*self.open(), *([self._any] if self._any is not None else ())):
             connection.close()
 
-    def _look_up(self, topics: Collection[str], deadline_s: float) -> int | None:
+    def _look_up(self, topics: Collection[str]) -> int | None:
         """Ask who leads the partitions of topics; return the first error of one that nobody leads."""
         named = [(0, 0, topic, NO_TAGS) for topic in sorted(topics)]
-        _, brokers, _, _, found, _ = self._ask_any(METADATA, (named, False, False, NO_TAGS), deadline_s)
+        within_s = time.monotonic() + self._connect_s
+        _, brokers, _, _, found, _ = self._ask_any(METADATA, (named, False, False, NO_TAGS), within_s)
         for node, host, port, _, _ in brokers:
             self._addresses[node] = (host, port)
         problem: int | None = None
