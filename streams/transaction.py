@@ -1,6 +1,6 @@
 """The transactional producer of a worker, and what its errors mean for the round.
 
-| what librdkafka says                 | what is done                                                     |
+| what the producer says               | what is done                                                     |
 | ------------------------------------ | ---------------------------------------------------------------- |
 | fatal, or fenced by another producer | `Fatal`: the process ends and is started anew                    |
 | retriable, but for the offsets       | the same call again, for as long as Kafka keeps a transaction    |
@@ -8,9 +8,10 @@
 |                                      | and ends its transaction, then `Replay`                          |
 
 The last row stands where an abort by the same producer would do, were it sure that nothing of the failed
-transaction is still on its way. A late EndTxn ends the next transaction of the same epoch (KAFKA-17754), and
-a late TxnOffsetCommit takes back the offsets that the next one sent. librdkafka has no server-side epoch bump
-per transaction (KIP-890 part 2); a new producer has a new epoch, and what the old one sent is refused.
+transaction is still on its way. With librdkafka a late EndTxn ends the next transaction of the same epoch
+(KAFKA-17754), and a late TxnOffsetCommit takes back the offsets that the next one sent: it has no epoch for
+each transaction (KIP-890 part 2). A new producer has a new epoch, and what the old one sent is refused. Our
+own producer has such epochs (docs/adr/0039), and is replaced all the same: one way for both.
 """
 
 from __future__ import annotations
@@ -21,23 +22,22 @@ from concurrent.futures import Future
 from threading import Event, Thread
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
 from exchange import log
 from exchange.account import Account
 from exchange.block import Outgoing, WriteBlock
-from exchange.blockio import BlockProducer
 from exchange.errors import ExchangeError
 from exchange.plan import ACCOUNTS_TOPIC
-from streams.client import QUIET
+from exchange.wire.connection import NotSpokenError
+from streams.producers import LibrdkafkaProducer, Maker, Producer, first_choice
 
 TRANSACTION_TIMEOUT_S: Final = 30
 """After this Kafka aborts by itself; until then a dead worker's open transaction holds up readers."""
 _CALL_S: Final = 5.0
 _HUNG_S: Final = 15.0
 """librdkafka 2.16 may keep a repeated send_offsets_to_transaction for ever after its broker was away."""
-_QUEUE_FULL_POLL_S: Final = 0.05
 _RETRY_INIT_S: Final = 1.0
 
 _log = log.get(__name__)
@@ -65,25 +65,13 @@ class Outbox:
         self.transactional_id = transactional_id
         self.is_open = False
         self._stopping = stopping
-        self._client = (
-            client
-            | QUIET
-            | {
-                "transactional.id": transactional_id,
-                "client.id": transactional_id,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
-                "linger.ms": 5,
-                "retry.backoff.ms": 5,  # so long waits a transaction until Kafka is done with the last one
-                "compression.type": "lz4",  # spares the broker more than it costs: docs/adr/0022
-                "batch.size": 1_000_000,
-                "message.max.bytes": 1_040_000,
-                "delivery.report.only.error": True,  # those fail the commit; see write()
-                "queue.buffering.max.messages": 200_000,
-                "queue.buffering.max.kbytes": 65_536,
-            }
-        )
+        self._client = client | {
+            "transactional.id": transactional_id,
+            "client.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
+        }
+        self._made_by: Maker = first_choice()
         self._producer: Producer | None = None
-        self._writer: BlockProducer | None = None
 
     def start(self) -> None:
         """Connect, fence any earlier producer of this transactional.id and end what it left open.
@@ -94,14 +82,14 @@ class Outbox:
         """
         while not self._stopping.is_set():
             # A producer whose init_transactions failed for good cannot be asked again: one for each try.
-            self._producer, self._writer = Producer(self._client), None
             try:
-                self._ask("init_transactions", self._producer.init_transactions)
+                self._producer = self._made_by(self._client)
+                return self._ask("init_transactions", self._producer.init_transactions)
+            except NotSpokenError as reason:
+                _log.info("librdkafka_writes", worker=self.transactional_id, reason=str(reason))
+                self._made_by = LibrdkafkaProducer
             except _Unknown:
                 self._stopping.wait(_RETRY_INIT_S)
-            else:
-                self._writer = BlockProducer(self._producer)
-                return
         msg = "stopped while waiting for Kafka to accept the transactional producer"
         raise Fatal(msg)
 
@@ -142,10 +130,9 @@ class Outbox:
         Raises: Replay, Fatal.
         """
         producer, written = self._in_use, 0
-        writer = self._writer or BlockProducer(producer)
         try:
-            while (written := writer.write(block, written)) < block.count:
-                producer.poll(_QUEUE_FULL_POLL_S)
+            while (written := producer.write(block, written)) < block.count:
+                pass  # its queue is full: it has waited a little
         except KafkaException as error:
             self._give_up(_judge("produce", error))
 
@@ -164,8 +151,11 @@ class Outbox:
 
         Raises: Replay when it was not committed, or nobody knows; Fatal.
         """
-        # What is delivered is freed by the thread that waits for it: cheapest by the one that queued it.
-        self._in_use.flush(_CALL_S)
+        try:
+            self._in_use.flush(_CALL_S)
+        except KafkaException as error:
+            if not error.args[0].retriable():  # else the commit goes on waiting
+                self._give_up(_judge("flush", error))
         self._attempt("commit_transaction", self._in_use.commit_transaction)
         self.is_open = False
 
@@ -186,7 +176,8 @@ class Outbox:
         """Abort what is open and let the producer go."""
         if self._producer is not None:
             self.abort()
-            self._producer = self._writer = None
+            self._producer.purge()
+            self._producer = None
 
     @property
     def _in_use(self) -> Producer:
@@ -226,9 +217,9 @@ class Outbox:
 
     def _replace(self) -> None:
         self.is_open = False
-        old, self._producer, self._writer = self._producer, None, None
+        old, self._producer = self._producer, None
         if old is not None:
-            old.purge(blocking=False)
+            old.purge()
         _log.warning("producer_replaced", worker=self.transactional_id, reason="transaction outcome unknown")
         self.start()
 

@@ -24,6 +24,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from exchange import cli
+from exchange.block import Outgoing, WriteBlock
 from exchange.cluster import Acl, TopicSpec
 from exchange.errors import ConfigError, PartError
 from exchange.local import kafka, kafka_tls, probe
@@ -35,6 +36,8 @@ from exchange.settings import KAFKA_RISKS, Settings, kafka_secret
 from exchange.subscriber.client_config import client_config, render
 from exchange.tls import authority, handshake
 from exchange.tls.files import LOCAL_HOSTS, TlsFiles, split, write_private
+from exchange.wire import connection
+from exchange.wire.transactional import BatchProducer
 from tests.stack import Stack, remove, running_stack
 
 SESSION_MS = "8000"
@@ -147,6 +150,45 @@ def test_a_login_that_is_changed_or_taken_away_ends_with_its_session(secured: St
     assert not _reads(readers["gone"], 1, 3)
     for reader in readers.values():
         reader.close()
+
+
+def test_transactions_of_our_own_producer_go_on_over_the_life_of_a_login(
+    secured: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, connected = "share.lasting.v", 0
+    secured.admin.ensure_topics([TopicSpec(topic, 1, {})])
+    made = connection.Connection.__init__
+
+    def counted(self: connection.Connection, *given: Any) -> None:
+        nonlocal connected
+        connected += 1
+        made(self, *given)
+
+    monkeypatch.setattr(connection.Connection, "__init__", counted)
+    producer = BatchProducer(
+        secured.settings.kafka_client("admin")
+        | {"transactional.id": "stream-lasting", "transaction.timeout.ms": 30_000}
+    )
+    producer.init_transactions(20)
+    block = WriteBlock()
+    block.add(Outgoing(topic, 0, b"k", b"v", None))
+    transactions, until = 0, time.monotonic() + 1.2 * int(SESSION_MS) / 1000
+    while time.monotonic() < until:
+        producer.begin_transaction()
+        producer.write(block)
+        producer.commit_transaction(20)
+        transactions += 1
+        time.sleep(0.2)
+    producer.purge()
+    assert connected > 2, "two connections, the one that is in use made anew within the life of a login"
+    consumer = Consumer(
+        secured.settings.kafka_client("admin")
+        | {"group.id": "lasting", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    found = consumer.consume(transactions, 20)
+    consumer.close()
+    assert [message.value() for message in found] == [b"v"] * transactions
 
 
 def test_what_a_subscriber_is_given_names_the_authority_and_no_key(secured: Stack) -> None:

@@ -8,8 +8,8 @@ import json
 import struct
 import urllib.parse
 
-import lz4.block  # type: ignore[import-untyped]
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.block
+import lz4.frame
 import pytest
 from backports import zstd
 

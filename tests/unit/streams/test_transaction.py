@@ -1,4 +1,4 @@
-"""What each kind of librdkafka error does to the open transaction and its producer."""
+"""What each kind of error does to the open transaction and its producer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from exchange.block import Outgoing, WriteBlock
+from exchange.wire.connection import NotSpokenError
 from streams import transaction
 from streams.transaction import Fatal, Outbox, Replay
 
@@ -32,7 +33,7 @@ class FakeProducer:
         FakeProducer.made.append(self)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        def call(*_arguments: Any, **_named: Any) -> None:
+        def call(*_arguments: Any) -> None:
             self.calls.append(name)
             errors = FakeProducer.plan.get(name, [])
             if errors:
@@ -44,10 +45,15 @@ class FakeProducer:
 
         return call
 
+    def write(self, block: WriteBlock, first: int) -> int:
+        """Take one record each time."""
+        self.__getattr__("write")()
+        return min(first + 1, block.count)
+
 
 @pytest.fixture
 def outbox(monkeypatch: pytest.MonkeyPatch) -> Outbox:
-    monkeypatch.setattr(transaction, "Producer", FakeProducer)
+    monkeypatch.setattr(transaction, "first_choice", lambda: FakeProducer)
     monkeypatch.setattr(transaction, "_RETRY_INIT_S", 0)
     FakeProducer.plan, FakeProducer.made = {}, []
     made = Outbox({}, "stream-0", threading.Event())
@@ -68,7 +74,7 @@ def calls() -> list[list[str]]:
 
 def test_a_transaction_takes_the_offsets_along_before_it_commits(outbox: Outbox) -> None:
     one_round(outbox)
-    whole = ["begin_transaction", "send_offsets_to_transaction", "produce", "flush", "commit_transaction"]
+    whole = ["begin_transaction", "send_offsets_to_transaction", "write", "flush", "commit_transaction"]
     assert calls() == [["init_transactions", *whole]]
 
 
@@ -78,7 +84,7 @@ def test_a_retriable_commit_is_asked_again(outbox: Outbox) -> None:
     assert calls()[0].count("commit_transaction") == 3
 
 
-@pytest.mark.parametrize("step", ["produce", "send_offsets_to_transaction", "commit_transaction"])
+@pytest.mark.parametrize("step", ["write", "send_offsets_to_transaction", "commit_transaction"])
 @pytest.mark.parametrize("error", [ABORT, UNKNOWN])
 def test_after_a_failed_step_a_new_producer_replays_the_round(
     outbox: Outbox, step: str, error: KafkaException
@@ -138,11 +144,23 @@ def test_a_fenced_producer_is_fatal(outbox: Outbox) -> None:
     assert len(calls()) == 1, "a fenced producer is not replaced: that would fence the other one back"
 
 
-def test_a_full_queue_is_waited_for(outbox: Outbox) -> None:
-    FakeProducer.plan = {"produce": [BufferError(), BufferError(), None]}
+def test_what_found_no_room_is_written_in_turn(outbox: Outbox) -> None:
+    outbox.begin()
+    block = WriteBlock()
+    for _ in range(3):
+        block.add(Outgoing("share.a.v", 0, None, b"v", b""))
+    outbox.write(block)
+    assert calls()[0].count("write") == 3
+
+
+def test_a_kafka_that_is_too_old_is_left_to_librdkafka(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "LibrdkafkaProducer", FakeProducer)
+    FakeProducer.plan = {"init_transactions": [NotSpokenError("EndTxn version 5")]}
+    outbox.start()
     one_round(outbox)
-    assert calls()[0].count("produce") == 3
-    assert calls()[0].count("poll") == 2
+    assert calls()[2][-1] == "commit_transaction"
 
 
 def test_starting_goes_on_until_kafka_accepts_the_producer(outbox: Outbox) -> None:
