@@ -5,7 +5,7 @@ complete alone: each job has a START and a COMPLETE of one run for each plan ver
 whenever that version is told again. Names, types and masks of fields are told; no value, no source's address.
 
 Source: OpenLineage specification, object model 2-0-2; facets Schema 1-2-0, ColumnLineage 1-2-0,
-Ownership 1-0-1, JobType 2-0-4; naming of Kafka and PostgreSQL datasets.
+Ownership 1-0-1, JobType 2-0-4, ProcessingEngine 1-1-1; naming of Kafka and PostgreSQL datasets.
 """
 
 from __future__ import annotations
@@ -66,11 +66,17 @@ def _run(
         ),
         "ownership": _facet("OwnershipJobFacet", "1-0-1", owners=_owners(resource)),
     }
+    # without an engine's name, older converters of DataHub's take no event of a producer they do not know
+    engine = _facet("ProcessingEngineRunFacet", "1-1-1", version=__version__, name="exchange-bus")
+    run = {
+        "runId": str(uuid.uuid5(_RUNS, f"{job}@{plan.version}")),
+        "facets": {"processing_engine": engine},
+    }
     for state in ("START", "COMPLETE"):
         yield {
             "eventType": state,
             "eventTime": now.astimezone(dt.UTC).isoformat(timespec="milliseconds"),
-            "run": {"runId": str(uuid.uuid5(_RUNS, f"{job}@{plan.version}"))},
+            "run": run,
             "job": {"namespace": NAMESPACE, "name": job, "facets": facets},
             "inputs": inputs,
             "outputs": outputs,
@@ -169,6 +175,6 @@ def _owners(resource: PlannedResource) -> list[dict[str, str]]:
     return [{"name": f"department:{resource.department}", "type": "STEWARD"}]
 
 
-def _facet(name: str, version: str, **content: Any) -> dict[str, Any]:
+def _facet(name: str, version: str, /, **content: Any) -> dict[str, Any]:
     url = f"{_SPEC}/facets/{version}/{name}.json#/$defs/{name}"
     return {"_producer": _PRODUCER, "_schemaURL": url, **content}

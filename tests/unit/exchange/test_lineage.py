@@ -18,6 +18,7 @@ from openlineage.client.generated.column_lineage_dataset import ColumnLineageDat
 from openlineage.client.generated.job_type_job import JobTypeJobFacet
 from openlineage.client.generated.ownership_dataset import OwnershipDatasetFacet
 from openlineage.client.generated.ownership_job import OwnershipJobFacet
+from openlineage.client.generated.processing_engine_run import ProcessingEngineRunFacet
 from openlineage.client.generated.schema_dataset import SchemaDatasetFacet
 
 from exchange.errors import ConfigError, TransientError
@@ -33,6 +34,7 @@ FACETS: dict[tuple[str, str], Any] = {
     ("dataset", "columnLineage"): ColumnLineageDatasetFacet,
     ("job", "jobType"): JobTypeJobFacet,
     ("job", "ownership"): OwnershipJobFacet,
+    ("run", "processing_engine"): ProcessingEngineRunFacet,
 }
 
 
@@ -75,7 +77,7 @@ def _misfits_of_type(type_: Any, given: Any, place: str) -> list[str]:
 
 def facet_misfits(event: dict[str, Any]) -> list[str]:
     """Return where facets are not what their models take, and where a schema's address is another's."""
-    holders = [("job", event["job"])]
+    holders = [("run", event["run"]), ("job", event["job"])]
     holders += [("dataset", dataset) for dataset in [*event["inputs"], *event["outputs"]]]
     wrong = []
     for kind, holder in holders:
