@@ -52,12 +52,12 @@ class Brokers:
 
         Raises: KafkaException; NotSpokenError.
         """
-        while missing := {topic for topic, number in partitions if (topic, number) not in self._leaders}:
-            code = self._look_up(missing)
-            if code is None:
-                continue
+        while missing := {place for place in partitions if place not in self._leaders}:
+            code = self._look_up({topic for topic, _ in missing})
+            if missing <= self._leaders.keys():
+                break
             if time.monotonic() + _PAUSE_S > deadline_s:
-                raise failed(code)
+                raise failed(code or KafkaError.UNKNOWN_TOPIC_OR_PART)
             time.sleep(_PAUSE_S)
         return {partition: self._leaders[partition] for partition in partitions}
 

@@ -310,6 +310,17 @@ def test_a_topic_that_is_not_there_is_named_by_its_error(rig: Rig, monkeypatch: 
     assert code_of(refused) == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
+def test_a_partition_that_is_not_there_is_named_by_its_error(rig: Rig) -> None:
+    producer = rig.started()
+    producer.begin_transaction()
+    block = WriteBlock()
+    block.add(Outgoing(rig.topic, PARTITIONS, b"k", b"v", None))
+    producer.write(block, 0)
+    with pytest.raises(KafkaException) as refused:
+        producer.commit_transaction(1)
+    assert code_of(refused) == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
 def test_a_lost_connection_leaves_the_end_to_the_next_producer(rig: Rig) -> None:
     producer = rig.started()
     producer.begin_transaction()
@@ -352,7 +363,8 @@ def test_an_answer_that_is_late_is_waited_for_and_asked_for_once(
 
     monkeypatch.setattr(connection.Connection, "send", noticing)
     timeouts = 0
-    while timeouts < 100_000:
+    until = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < until:
         try:
             producer.commit_transaction(0.0005)
         except KafkaException as error:
@@ -361,7 +373,7 @@ def test_an_answer_that_is_late_is_waited_for_and_asked_for_once(
             timeouts += 1
         else:
             break
-    assert 0 < timeouts < 100_000
+    assert timeouts, "Kafka had answered within half a millisecond"
     assert sent.count("EndTxn") == sent.count("Produce") == 1
     assert len(rig.keys()) == 6
 
