@@ -39,6 +39,7 @@ _CALL_S: Final = 5.0
 _HUNG_S: Final = 15.0
 """librdkafka 2.16 may keep a repeated send_offsets_to_transaction for ever after its broker was away."""
 _RETRY_INIT_S: Final = 1.0
+_ERRORS: Final = (KafkaException, NotSpokenError)
 
 _log = log.get(__name__)
 
@@ -86,9 +87,9 @@ class Outbox:
                 self._producer = self._made_by(self._client)
                 return self._ask("init_transactions", self._producer.init_transactions)
             except NotSpokenError as reason:
-                _log.info("librdkafka_writes", worker=self.transactional_id, reason=str(reason))
-                self._made_by = LibrdkafkaProducer
+                self._leave_to_librdkafka(reason)
             except _Unknown:
+                self._in_use.purge()
                 self._stopping.wait(_RETRY_INIT_S)
         msg = "stopped while waiting for Kafka to accept the transactional producer"
         raise Fatal(msg)
@@ -100,8 +101,8 @@ class Outbox:
         """
         try:
             self._in_use.begin_transaction()
-        except KafkaException as error:
-            self._give_up(_judge("begin_transaction", error))
+        except _ERRORS as error:
+            self._give_up(self._judge("begin_transaction", error))
         self.is_open = True
 
     def send_offsets(self, offsets: dict[TP, int], group_metadata: Any) -> None:
@@ -133,8 +134,8 @@ class Outbox:
         try:
             while (written := producer.write(block, written)) < block.count:
                 pass  # its queue is full: it has waited a little
-        except KafkaException as error:
-            self._give_up(_judge("produce", error))
+        except _ERRORS as error:
+            self._give_up(self._judge("produce", error))
 
     def write_accounts(self, accounts: Iterable[Account]) -> None:
         """Add accounts to the open transaction.
@@ -153,9 +154,9 @@ class Outbox:
         """
         try:
             self._in_use.flush(_CALL_S)
-        except KafkaException as error:
-            if not error.args[0].retriable():  # else the commit goes on waiting
-                self._give_up(_judge("flush", error))
+        except _ERRORS as error:
+            if not _is_retriable(error):  # else the commit goes on waiting
+                self._give_up(self._judge("flush", error))
         self._attempt("commit_transaction", self._in_use.commit_transaction)
         self.is_open = False
 
@@ -169,6 +170,9 @@ class Outbox:
         self.is_open = False
         try:
             self._ask("abort_transaction", self._in_use.abort_transaction)
+        except NotSpokenError as reason:
+            self._leave_to_librdkafka(reason)
+            self._replace()
         except _Unknown:
             self._replace()
 
@@ -189,6 +193,8 @@ class Outbox:
     def _attempt(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
         try:
             self._ask(step, call, again=again)
+        except NotSpokenError as reason:
+            self._give_up(self._judge(step, reason))
         except _Unknown as problem:
             self._give_up(problem)
 
@@ -202,15 +208,15 @@ class Outbox:
     def _ask(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
         """Call until answered; `again` says whether to repeat what is retriable.
 
-        Raises: _Unknown, Fatal.
+        Raises: _Unknown, Fatal; NotSpokenError.
         """
         give_up_at = time.monotonic() + TRANSACTION_TIMEOUT_S
         while True:
             try:
                 return _within(_HUNG_S, step, call)
             except KafkaException as error:
-                problem = _judge(step, error)
-                if not again or isinstance(problem, Fatal) or not error.args[0].retriable():
+                problem = self._judge(step, error)
+                if not again or isinstance(problem, Fatal) or not _is_retriable(error):
                     raise problem from None
                 if time.monotonic() > give_up_at or self._stopping.is_set():
                     raise problem from None
@@ -223,17 +229,28 @@ class Outbox:
         _log.warning("producer_replaced", worker=self.transactional_id, reason="transaction outcome unknown")
         self.start()
 
+    def _judge(self, step: str, error: KafkaException | NotSpokenError) -> Fatal | _Unknown:
+        """Return what a producer's error means."""
+        if isinstance(error, NotSpokenError):
+            self._leave_to_librdkafka(error)
+            return _Unknown()
+        reason: KafkaError = error.args[0]
+        _log.warning("transaction_step_failed", command=step, error=reason.name())
+        if reason.fatal():
+            return Fatal(
+                f"Kafka ended this producer in {step}: {reason.name()}. Another process may run with the "
+                "same worker id, or the broker was away longer than a transaction lasts; start the worker "
+                "again."
+            )
+        return _Unknown()
 
-def _judge(step: str, error: KafkaException) -> Fatal | _Unknown:
-    """Return what an error of librdkafka means."""
-    reason: KafkaError = error.args[0]
-    _log.warning("transaction_step_failed", command=step, error=reason.name())
-    if reason.fatal():
-        return Fatal(
-            f"Kafka ended this producer in {step}: {reason.name()}. Another process may run with the same "
-            "worker id, or the broker was away longer than a transaction lasts; start the worker again."
-        )
-    return _Unknown()
+    def _leave_to_librdkafka(self, reason: NotSpokenError) -> None:
+        _log.info("librdkafka_writes", worker=self.transactional_id, reason=str(reason))
+        self._made_by = LibrdkafkaProducer
+
+
+def _is_retriable(error: KafkaException | NotSpokenError) -> bool:
+    return isinstance(error, KafkaException) and bool(error.args[0].retriable())
 
 
 def _within(limit_s: float, step: str, call: Callable[[float], None]) -> None:

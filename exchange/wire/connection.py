@@ -31,6 +31,8 @@ from exchange.wire.messages import (
 _SIZE: Final = Struct(">i")
 _LONGEST_ANSWER_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
+_SEND_S: Final = 10.0
+"""After so long without room for a request the broker counts as gone."""
 _SECURE: Final = frozenset({"SSL", "SASL_SSL"})
 _WITH_LOGIN: Final = frozenset({"SASL_PLAINTEXT", "SASL_SSL"})
 _SCRAM: Final = frozenset({"SCRAM-SHA-256", "SCRAM-SHA-512"})
@@ -135,6 +137,7 @@ class Connection:
         self._number += 1
         frame = kind.encode(self._number, self._client_id, fields)
         try:
+            self._socket.settimeout(_SEND_S)
             self._socket.sendall(_SIZE.pack(len(frame)) + frame)
         except OSError as error:  # part of it may be on its way: nothing else can follow
             self.close()

@@ -85,10 +85,11 @@ def test_a_retriable_commit_is_asked_again(outbox: Outbox) -> None:
 
 
 @pytest.mark.parametrize("step", ["write", "send_offsets_to_transaction", "commit_transaction"])
-@pytest.mark.parametrize("error", [ABORT, UNKNOWN])
+@pytest.mark.parametrize("error", [ABORT, UNKNOWN, NotSpokenError("CGMDv2")])
 def test_after_a_failed_step_a_new_producer_replays_the_round(
-    outbox: Outbox, step: str, error: KafkaException
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
 ) -> None:
+    monkeypatch.setattr(transaction, "LibrdkafkaProducer", FakeProducer)
     FakeProducer.plan = {step: [error]}
     with pytest.raises(Replay):
         one_round(outbox)
