@@ -53,7 +53,11 @@ class Fatal(ExchangeError):
 
 
 class _Unknown(Exception):
-    pass
+    """What became of a call is not known, or it failed."""
+
+
+class _LeftError(_Unknown):
+    """It is librdkafka that has to write from now on."""
 
 
 class Outbox:
@@ -83,14 +87,13 @@ class Outbox:
         """
         while not self._stopping.is_set():
             # A producer whose init_transactions failed for good cannot be asked again: one for each try.
+            self._producer = self._made_by(self._client)
             try:
-                self._producer = self._made_by(self._client)
                 return self._ask("init_transactions", self._producer.init_transactions)
-            except NotSpokenError as reason:
-                self._leave_to_librdkafka(reason)
-            except _Unknown:
-                self._in_use.purge()
-                self._stopping.wait(_RETRY_INIT_S)
+            except _Unknown as problem:
+                self._producer.purge()
+                if not isinstance(problem, _LeftError):
+                    self._stopping.wait(_RETRY_INIT_S)
         msg = "stopped while waiting for Kafka to accept the transactional producer"
         raise Fatal(msg)
 
@@ -101,7 +104,7 @@ class Outbox:
         """
         try:
             self._in_use.begin_transaction()
-        except _ERRORS as error:
+        except KafkaException as error:
             self._give_up(self._judge("begin_transaction", error))
         self.is_open = True
 
@@ -125,8 +128,7 @@ class Outbox:
     def write(self, block: WriteBlock) -> None:
         """Add records to the open transaction, in order; waits while the producer's queue is full.
 
-        A record that cannot be delivered later on makes the commit fail: librdkafka counts those.
-        Source: librdkafka 2.15.0, src/rdkafka_txnmgr.c, `txn_dr_fails`
+        A record that cannot be delivered later on makes the commit fail.
 
         Raises: Replay, Fatal.
         """
@@ -170,9 +172,6 @@ class Outbox:
         self.is_open = False
         try:
             self._ask("abort_transaction", self._in_use.abort_transaction)
-        except NotSpokenError as reason:
-            self._leave_to_librdkafka(reason)
-            self._replace()
         except _Unknown:
             self._replace()
 
@@ -193,8 +192,6 @@ class Outbox:
     def _attempt(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
         try:
             self._ask(step, call, again=again)
-        except NotSpokenError as reason:
-            self._give_up(self._judge(step, reason))
         except _Unknown as problem:
             self._give_up(problem)
 
@@ -208,13 +205,13 @@ class Outbox:
     def _ask(self, step: str, call: Callable[[float], None], *, again: bool = True) -> None:
         """Call until answered; `again` says whether to repeat what is retriable.
 
-        Raises: _Unknown, Fatal; NotSpokenError.
+        Raises: _Unknown, Fatal.
         """
         give_up_at = time.monotonic() + TRANSACTION_TIMEOUT_S
         while True:
             try:
                 return _within(_HUNG_S, step, call)
-            except KafkaException as error:
+            except _ERRORS as error:
                 problem = self._judge(step, error)
                 if not again or isinstance(problem, Fatal) or not _is_retriable(error):
                     raise problem from None
@@ -232,8 +229,9 @@ class Outbox:
     def _judge(self, step: str, error: KafkaException | NotSpokenError) -> Fatal | _Unknown:
         """Return what a producer's error means."""
         if isinstance(error, NotSpokenError):
-            self._leave_to_librdkafka(error)
-            return _Unknown()
+            _log.info("librdkafka_writes", worker=self.transactional_id, reason=str(error))
+            self._made_by = LibrdkafkaProducer
+            return _LeftError()
         reason: KafkaError = error.args[0]
         _log.warning("transaction_step_failed", command=step, error=reason.name())
         if reason.fatal():
@@ -243,10 +241,6 @@ class Outbox:
                 "again."
             )
         return _Unknown()
-
-    def _leave_to_librdkafka(self, reason: NotSpokenError) -> None:
-        _log.info("librdkafka_writes", worker=self.transactional_id, reason=str(reason))
-        self._made_by = LibrdkafkaProducer
 
 
 def _is_retriable(error: KafkaException | NotSpokenError) -> bool:

@@ -16,6 +16,7 @@ def unzigzag(zigzag: ulonglong) -> longlong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def write_long(o: p_uchar, j: Py_ssize_t, value: longlong) -> Py_ssize_t:
     zigzag: ulonglong = (cython.cast(ulonglong, value) << 1) ^ cython.cast(ulonglong, value >> 63)

@@ -15,6 +15,7 @@ U32 = cython.declare(ulonglong, 0xFFFF_FFFF)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def copy(
     o: p_uchar,

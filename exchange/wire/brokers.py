@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import Any, Final
 
@@ -34,9 +34,9 @@ class Brokers:
     """Connections to the brokers of one cluster. For one thread at a time, but for `close`."""
 
     def __init__(self, client: Mapping[str, Any], client_id: str, connect_s: float) -> None:
-        """Nothing is connected yet. Raises: NotSpokenError."""
+        """Nothing is connected yet."""
         self._bootstrap = [_address(one) for one in client["bootstrap.servers"].split(",")]
-        self._login = Login.of(client)
+        self._client = client
         self._client_id = client_id
         self._connect_s = connect_s
         self._any: Connection | None = None
@@ -52,13 +52,10 @@ class Brokers:
 
         Raises: KafkaException; NotSpokenError.
         """
-        while missing := {place for place in partitions if place not in self._leaders}:
-            code = self._look_up({topic for topic, _ in missing})
-            if missing <= self._leaders.keys():
-                break
-            if time.monotonic() + _PAUSE_S > deadline_s:
-                raise failed(code or KafkaError.UNKNOWN_TOPIC_OR_PART)
-            time.sleep(_PAUSE_S)
+        code = self._look_up_missing(partitions)
+        while code is not None:
+            pause(_PAUSE_S, deadline_s, failed(code))
+            code = self._look_up_missing(partitions)
         return {partition: self._leaders[partition] for partition in partitions}
 
     def forget_leaders(self) -> None:
@@ -85,19 +82,17 @@ class Brokers:
                 self._coordinators[of, key] = node
             elif code not in COORDINATOR_MOVED:
                 raise failed(code)
-            elif time.monotonic() + _PAUSE_S > deadline_s:
-                raise timed_out()
             else:
-                time.sleep(_PAUSE_S)
+                pause(_PAUSE_S, deadline_s, timed_out())
         return self.to(self._coordinators[of, key])
 
     def forget_coordinator(self, of: Of, key: str) -> None:
         """Look for it again the next time: it has moved."""
         self._coordinators.pop((of, key), None)
 
-    def open(self) -> Iterator[Connection]:
+    def open(self) -> tuple[Connection, ...]:
         """Return the connections to leaders and coordinators."""
-        return iter(tuple(self._connections.values()))
+        return tuple(self._connections.values())
 
     def refresh(self) -> None:
         """Let go of connections that may not live much longer; nothing may be under way on them."""
@@ -110,6 +105,14 @@ class Brokers:
         """End all connections; a call that waits in another thread fails."""
         for connection in (*self.open(), *([self._any] if self._any is not None else ())):
             connection.close()
+
+    def _look_up_missing(self, partitions: Collection[tuple[str, int]]) -> int | None:
+        """Ask for leaders that are not known; return why there is none of one, None when all are known."""
+        missing = {place for place in partitions if place not in self._leaders}
+        problem = self._look_up({topic for topic, _ in missing}) if missing else None
+        if missing <= self._leaders.keys():
+            return None
+        return problem or int(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def _look_up(self, topics: Collection[str]) -> int | None:
         """Ask who leads the partitions of topics; return the first error of one that nobody leads."""
@@ -150,9 +153,16 @@ class Brokers:
         raise problem or failed(KafkaError._TRANSPORT)  # noqa: SLF001 - librdkafka's own code
 
     def _connect(self, address: tuple[str, int]) -> Connection:
-        return Connection(address, self._login, self._client_id, self._connect_s)
+        return Connection(address, Login.of(self._client), self._client_id, self._connect_s)
+
+
+def pause(pause_s: float, deadline_s: float, otherwise: KafkaException) -> None:
+    """Wait before something is tried again. Raises: `otherwise`, at once where that would be too late."""
+    if time.monotonic() + pause_s > deadline_s:
+        raise otherwise
+    time.sleep(pause_s)
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.strip().removeprefix("PLAINTEXT://").rpartition(":")
+    host, _, port = text.strip().rpartition("://")[2].rpartition(":")
     return host.strip("[]"), int(port)

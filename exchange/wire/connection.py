@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 from struct import Struct
 from struct import error as StructError
 from typing import Any, Final, Self
@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from confluent_kafka import KafkaError, KafkaException
 from scramp import ScramClient, ScramException
 
+from exchange.tls.handshake import client_context
 from exchange.wire.messages import (
     API_VERSIONS,
     FEATURES,
@@ -60,7 +61,7 @@ class Login:
     mechanism: str = ""
     user: str = ""
     password: str = field(default="", repr=False)
-    ca_file: str | None = None
+    ca_file: Path | None = None
 
     @classmethod
     def of(cls, client: Mapping[str, Any]) -> Self:
@@ -68,12 +69,13 @@ class Login:
         for name in client:
             if name.startswith(("sasl.", "ssl.", "security.")) and name not in _UNDERSTOOD:
                 raise NotSpokenError(name)
+        ca_file = client.get("ssl.ca.location")
         login = cls(
             client.get("security.protocol", "PLAINTEXT").upper(),
             client.get("sasl.mechanism", ""),
             client.get("sasl.username", ""),
             client.get("sasl.password", ""),
-            client.get("ssl.ca.location"),
+            Path(ca_file) if ca_file is not None else None,
         )
         if login.protocol in _WITH_LOGIN and login.mechanism not in _SCRAM:
             raise NotSpokenError(login.mechanism)
@@ -91,7 +93,7 @@ class Connection:
         """Connect and log in.
 
         Raises: KafkaException; NotSpokenError when the broker is too old, or of a transaction.version
-            before 2.
+            before 2; ConfigError when the authority's file holds no certificate.
         """
         self.used_s = self._born_s = time.monotonic()
         self._life_s = float("inf")
@@ -139,9 +141,9 @@ class Connection:
         try:
             self._socket.settimeout(_SEND_S)
             self._socket.sendall(_SIZE.pack(len(frame)) + frame)
-        except OSError as error:  # part of it may be on its way: nothing else can follow
+        except OSError:  # part of it may be on its way: nothing else can follow
             self.close()
-            raise _lost(error) from None
+            raise _lost() from None
         self._asked.append((self._number, kind))
         self.used_s = time.monotonic()
 
@@ -151,12 +153,12 @@ class Connection:
         number, kind = self._asked.popleft()
         try:
             answered, fields = kind.decode(frame)
-        except (ValueError, StructError) as error:
+        except (ValueError, StructError):
             self.close()
-            raise _lost(error) from None
+            raise _lost() from None
         if answered != number:
             self.close()
-            raise _lost(ValueError())
+            raise _lost()
         self.used_s = time.monotonic()
         return fields
 
@@ -169,21 +171,20 @@ class Connection:
     def _frame(self, deadline_s: float) -> bytes:
         """Return the next answer's bytes; what came of it before the deadline is kept for the next call."""
         received = self._received
-        wanted = _SIZE.size
-        while True:
-            if len(received) >= wanted:
-                if wanted > _SIZE.size:
-                    break
-                [size] = _SIZE.unpack_from(received)
-                if not 0 < size <= _LONGEST_ANSWER_BYTES:
-                    self.close()
-                    raise _lost(ValueError())
-                wanted += size
-                continue
-            received += self._more(deadline_s)
-        frame = bytes(received[_SIZE.size : wanted])
-        del received[:wanted]
+        self._have(_SIZE.size, deadline_s)
+        [size] = _SIZE.unpack_from(received)
+        if not 0 < size <= _LONGEST_ANSWER_BYTES:
+            self.close()
+            raise _lost()
+        end = _SIZE.size + size
+        self._have(end, deadline_s)
+        frame = bytes(received[_SIZE.size : end])
+        del received[:end]
         return frame
+
+    def _have(self, size_bytes: int, deadline_s: float) -> None:
+        while len(self._received) < size_bytes:
+            self._received += self._more(deadline_s)
 
     def _more(self, deadline_s: float) -> bytes:
         left_s = deadline_s - time.monotonic()
@@ -194,11 +195,11 @@ class Connection:
             found = self._socket.recv(_CHUNK_BYTES)
         except TimeoutError:
             raise timed_out() from None
-        except (OSError, ValueError) as error:
-            raise _lost(error) from None
+        except (OSError, ValueError):
+            raise _lost() from None
         if not found:
             self.close()
-            raise _lost(EOFError())
+            raise _lost()
         return found
 
     def _find_versions(self, deadline_s: float) -> None:
@@ -247,22 +248,19 @@ def timed_out() -> KafkaException:
     return failed(KafkaError._TIMED_OUT, retriable=True)  # noqa: SLF001 - librdkafka's own code
 
 
-def _lost(_error: Exception) -> KafkaException:
+def _lost() -> KafkaException:
     return failed(KafkaError._TRANSPORT)  # noqa: SLF001 - librdkafka's own code
 
 
 def _connected(address: tuple[str, int], login: Login, timeout_s: float) -> socket.socket:
+    context = client_context(login.ca_file) if login.protocol in _SECURE else None
     try:
         plain = socket.create_connection(address, timeout_s)
-    except OSError as error:
-        raise _lost(error) from None
+    except OSError:
+        raise _lost() from None
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if login.protocol not in _SECURE:
-            return plain
-        context = ssl.create_default_context(cafile=login.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context.wrap_socket(plain, server_hostname=address[0])
-    except OSError as error:
+        return plain if context is None else context.wrap_socket(plain, server_hostname=address[0])
+    except OSError:
         plain.close()
-        raise _lost(error) from None
+        raise _lost() from None

@@ -17,7 +17,11 @@ from exchange.change import HEADER
 from exchange.wire.batches import MAX_BATCH_BYTES, Records
 
 if cython.compiled:
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.exchange.native.number import write_long
+    from cython.cimports.exchange.native.span import copy
+else:
+    from exchange.native.number import write_long
+    from exchange.native.span import copy
 
 COLUMNS = cython.declare(Py_ssize_t, 8)
 SLOT_COLUMNS = cython.declare(Py_ssize_t, 5)
@@ -64,21 +68,22 @@ class Encoder:
             self.owners = array("q", bytes(8 * count))
         index: longlong[::1] = block.index
         owners: longlong[::1] = self.owners
-        slots: longlong[::1] = self.slots
         data: p_uchar = block.data
         name: p_uchar = _NAME
         size: Py_ssize_t = len(block.data)
         topics: Py_ssize_t = len(block.topics)
         name_bytes: Py_ssize_t = len(_NAME)
-        most: Py_ssize_t = len(self.slots)
+        slots: longlong[::1]
+        most: Py_ssize_t
         used: Py_ssize_t
-        with cython.nogil:
-            used = measured(index, owners, slots, most, first, count, size, topics, name_bytes, max_bytes)
-        while used == SLOTS_FULL:
-            self.slots = array("q", bytes(2 * 8 * len(self.slots)))
+        while True:
             slots = self.slots
             most = len(self.slots)
-            used = measured(index, owners, slots, most, first, count, size, topics, name_bytes, max_bytes)
+            with cython.nogil:
+                used = measured(index, owners, slots, most, first, count, size, topics, name_bytes, max_bytes)
+            if used != SLOTS_FULL:
+                break
+            self.slots = array("q", bytes(2 * 8 * len(self.slots)))
         if used == OUTSIDE:
             msg = "the index points outside the block"
             raise ValueError(msg)
@@ -196,9 +201,9 @@ def write(
         row = number * COLUMNS
         slot = owners[number]
         begin = at = slots[slot + 4] + slots[slot + 3]
-        at = put(room, at, doubled(body_bytes(index, row, slots[slot + 2], name_bytes)))
+        at = write_long(room, at, body_bytes(index, row, slots[slot + 2], name_bytes))
         room[at] = room[at + 1] = 0  # attributes, and the time after the first record's
-        at = put(room, at + 2, doubled(slots[slot + 2]))
+        at = write_long(room, at + 2, slots[slot + 2])
         at = put_part(room, at, index, row + 2, data)
         at = put_part(room, at, index, row + 4, data)
         if index[row + 7] < 0:
@@ -228,7 +233,7 @@ def record_bytes(
     index: longlong[::1], row: Py_ssize_t, delta: longlong, name_bytes: Py_ssize_t
 ) -> Py_ssize_t:
     body: Py_ssize_t = body_bytes(index, row, delta, name_bytes)
-    return varint_bytes(doubled(body)) + body
+    return long_bytes(body) + body
 
 
 @cython.cfunc
@@ -236,7 +241,7 @@ def record_bytes(
 @cython.inline
 @cython.exceptval(check=False)
 def body_bytes(index: longlong[::1], row: Py_ssize_t, delta: longlong, name_bytes: Py_ssize_t) -> Py_ssize_t:
-    size: Py_ssize_t = 3 + varint_bytes(doubled(delta))
+    size: Py_ssize_t = 3 + long_bytes(delta)
     size += part_bytes(index[row + 3]) + part_bytes(index[row + 5])
     return size if index[row + 7] < 0 else size + name_bytes + part_bytes(index[row + 7])
 
@@ -246,41 +251,21 @@ def body_bytes(index: longlong[::1], row: Py_ssize_t, delta: longlong, name_byte
 @cython.inline
 @cython.exceptval(check=False)
 def part_bytes(length: longlong) -> Py_ssize_t:
-    return 1 if length < 0 else varint_bytes(doubled(length)) + length
+    return 1 if length < 0 else long_bytes(length) + length
 
 
 @cython.cfunc
 @cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
-def doubled(value: longlong) -> ulonglong:
-    """Return how a number of no sign, or -1, is written: zigzag."""
-    return 1 if value < 0 else 2 * value
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def varint_bytes(value: ulonglong) -> Py_ssize_t:
+def long_bytes(value: longlong) -> Py_ssize_t:
+    """Return how long a number of no sign is as `write_long` writes it; Kafka's varints are Avro's."""
+    doubled: ulonglong = 2 * value
     size: Py_ssize_t = 1
-    while value >= 0x80:
-        value >>= 7
+    while doubled >= 0x80:
+        doubled >>= 7
         size += 1
     return size
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def put(room: p_uchar, at: Py_ssize_t, value: ulonglong) -> Py_ssize_t:
-    while value >= 0x80:
-        room[at] = (value & 0x7F) | 0x80
-        value >>= 7
-        at += 1
-    room[at] = value
-    return at + 1
 
 
 @cython.cfunc
@@ -292,19 +277,8 @@ def put_part(
 ) -> Py_ssize_t:
     """Write a key, a value or a header's value, which may be null."""
     length: longlong = index[column + 1]
-    at = put(room, at, doubled(length))
+    at = write_long(room, at, length)
     if length <= 0:
         return at
     copy(room, at, data, index[column], length)
     return at + length
-
-
-@cython.cfunc
-@cython.nogil
-@cython.inline
-@cython.exceptval(check=False)
-def copy(o: p_uchar, j: Py_ssize_t, p: p_uchar, at: Py_ssize_t, size: Py_ssize_t) -> cython.void:
-    if cython.compiled:
-        memcpy(o + j, p + at, size)
-    else:
-        o[j : j + size] = p[at : at + size]

@@ -28,6 +28,14 @@ from aiokafka.protocol.types import (
 
 _TEXT: Final = CompactString("utf-8")
 _TAGS: Final = ("tags", TaggedFields)
+_NEXT_EPOCH: Final = Schema(
+    ("throttle_time_ms", Int32),
+    ("error_code", Int16),
+    ("producer_id", Int64),
+    ("producer_epoch", Int16),
+    _TAGS,
+)
+"""As whom the next transaction is written."""
 
 NO_TAGS: Final[dict[int, bytes]] = {}
 """Ends each structure that is sent."""
@@ -190,13 +198,7 @@ INIT_PRODUCER_ID: Final = Kind(
         ("producer_epoch", Int16),
         _TAGS,
     ),
-    Schema(
-        ("throttle_time_ms", Int32),
-        ("error_code", Int16),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        _TAGS,
-    ),
+    _NEXT_EPOCH,
 )
 
 TXN_OFFSET_COMMIT: Final = Kind(
@@ -299,13 +301,7 @@ END_TXN: Final = Kind(
         ("is_committed", Boolean),
         _TAGS,
     ),
-    Schema(
-        ("throttle_time_ms", Int32),
-        ("error_code", Int16),
-        ("producer_id", Int64),
-        ("producer_epoch", Int16),
-        _TAGS,
-    ),
+    _NEXT_EPOCH,
 )
 
 SPOKEN: Final = (

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, Self
 from confluent_kafka import KafkaError, TopicPartition
 
 from exchange.block import WriteBlock
-from exchange.wire.brokers import COORDINATOR_MOVED, Brokers, Of
+from exchange.wire.brokers import COORDINATOR_MOVED, Brokers, Of, pause
 from exchange.wire.connection import Connection, NotSpokenError, failed, timed_out
 from exchange.wire.encoder import Encoder
 from exchange.wire.messages import END_TXN, INIT_PRODUCER_ID, NO_TAGS, PRODUCE, TXN_OFFSET_COMMIT, Kind
@@ -92,7 +92,7 @@ class BatchProducer:
     """
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        """client: librdkafka's properties. Nothing is connected yet. Raises: NotSpokenError."""
+        """client: librdkafka's properties. Nothing is connected yet."""
         self._id: str = client["transactional.id"]
         self._timeout_ms: int = client["transaction.timeout.ms"]
         self._brokers = Brokers(client, client.get("client.id", self._id), _CONNECT_S)
@@ -227,7 +227,7 @@ class BatchProducer:
                     self._judge(sent.popleft(), answer)
             if not self._refused:
                 return
-            _pause(_LONG_PAUSE_S, deadline_s)
+            pause(_LONG_PAUSE_S, deadline_s, timed_out())
             self._brokers.forget_leaders()
             refused, self._refused = self._refused, {}
             for batches in _rounds([batch for of_place in refused.values() for batch in of_place]):
@@ -281,18 +281,13 @@ class BatchProducer:
         is_moved = code in COORDINATOR_MOVED
         if is_moved:
             self._brokers.forget_coordinator(of, key)
-        _pause(_PAUSE_S if kind is TXN_OFFSET_COMMIT and not is_moved else _LONG_PAUSE_S, deadline_s)
+        is_soon = kind is TXN_OFFSET_COMMIT and not is_moved
+        pause(_PAUSE_S if is_soon else _LONG_PAUSE_S, deadline_s, timed_out())
         return True
 
 
 def _deadline_s(timeout_s: float) -> float:
     return time.monotonic() + timeout_s
-
-
-def _pause(pause_s: float, deadline_s: float) -> None:
-    if time.monotonic() + pause_s > deadline_s:
-        raise timed_out()
-    time.sleep(pause_s)
 
 
 def _code(kind: Kind, answer: tuple[Any, ...]) -> int:

@@ -299,22 +299,14 @@ def test_a_record_that_kafka_does_not_take_ends_the_transaction(rig: Rig) -> Non
     assert not refused.value.args[0].fatal()
 
 
-def test_a_topic_that_is_not_there_is_named_by_its_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("topic", "partition"), [("share.nowhere.v", 0), ("", PARTITIONS)])
+def test_a_topic_or_partition_that_is_not_there_is_named_by_its_error(
+    rig: Rig, topic: str, partition: int
+) -> None:
     producer = rig.started()
     producer.begin_transaction()
     block = WriteBlock()
-    block.add(Outgoing("share.nowhere.v", 0, b"k", b"v", None))
-    producer.write(block, 0)
-    with pytest.raises(KafkaException) as refused:
-        producer.commit_transaction(1)
-    assert code_of(refused) == KafkaError.UNKNOWN_TOPIC_OR_PART
-
-
-def test_a_partition_that_is_not_there_is_named_by_its_error(rig: Rig) -> None:
-    producer = rig.started()
-    producer.begin_transaction()
-    block = WriteBlock()
-    block.add(Outgoing(rig.topic, PARTITIONS, b"k", b"v", None))
+    block.add(Outgoing(topic or rig.topic, partition, b"k", b"v", None))
     producer.write(block, 0)
     with pytest.raises(KafkaException) as refused:
         producer.commit_transaction(1)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import lz4.frame
 import pytest
 from aiokafka.record.util import calc_crc32c, decode_varint
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from exchange.change import HEADER
 from exchange.wire import messages
 from exchange.wire.batches import Records
 from exchange.wire.connection import Login, NotSpokenError
-from exchange.wire.transactional import Member
+from exchange.wire.transactional import BatchProducer, Member, _Batch
 from tests.unit.exchange.natively import both
 
 FORMS = both("exchange.wire.encoder")
@@ -168,6 +169,28 @@ def test_a_password_is_not_shown() -> None:
         {"security.protocol": "sasl_ssl", "sasl.mechanism": "SCRAM-SHA-512", "sasl.password": "secret"}
     )
     assert "secret" not in repr(login)
+
+
+def answered(place: tuple[str, int], code: int) -> Any:
+    topic, partition = place
+    return [(topic, [(partition, code, 0, 0, 0, [], None, {})], {})], 0, {}
+
+
+def test_what_followed_a_batch_refused_in_passing_goes_again_behind_it() -> None:
+    place = ("share.a.one", 1)
+    first, second, other = (_Batch(place, encoded) for encoded in (b"1", b"2", b"3"))
+    server = {"bootstrap.servers": "127.0.0.1:1"}
+    producer = BatchProducer(server | {"transactional.id": "t", "transaction.timeout.ms": 1})
+
+    with pytest.raises(KafkaException):
+        producer._judge([second], answered(place, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER))
+    producer._judge([first], answered(place, KafkaError.CONCURRENT_TRANSACTIONS))
+    producer._judge([second], answered(place, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER))
+    producer._judge([other], answered(place, KafkaError.DUPLICATE_SEQUENCE_NUMBER))
+    with pytest.raises(KafkaException):
+        producer._judge([other], answered(place, KafkaError.MSG_SIZE_TOO_LARGE))
+
+    assert producer._refused == {place: [first, second]}
 
 
 @pytest.mark.parametrize(
