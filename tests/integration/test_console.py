@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -449,9 +450,9 @@ def test_list_of_two_thousand_routes_answers_within_300_ms(many: str, path: str)
         assert get(many + path).status_code == 200
         return 1000 * (time.monotonic() - began)
 
-    times = [taken() for _ in range(9)]
+    times = sorted(taken() for _ in range(9))
 
-    assert min(times) <= 300, times  # the others may have waited for tests that run beside this one
+    assert statistics.median(times) <= 300, times
 
 
 def test_pages_of_a_long_list_are_turned(page: Page, console: str, many: str) -> None:
