@@ -200,7 +200,8 @@ class Kernel:
     calls: list[Callable[[bytes], bytes | None]]
     judges: list[Callable[[bytes], bool]]
     results: list[Any]
-    pool: bytearray
+    pool: p_uchar
+    owned: bytearray
     nodes: longlong[::1]
     kids: longlong[::1]
     envelope: longlong[::1]
@@ -249,7 +250,8 @@ class Kernel:
         self.objects = layout.objects
         self.calls = layout.calls
         self.judges = layout.judges
-        self.pool = layout.pool
+        self.owned = layout.pool
+        self.pool = self.owned
         self.nodes = layout.table("nodes")
         self.kids = layout.table("kids")
         self.envelope = layout.table("envelope")
@@ -316,6 +318,7 @@ class Kernel:
             filtered.reserve(64 * self.view_count, 64 * 40 * self.view_count)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def bound(self, index: longlong[::1], row: Py_ssize_t) -> Py_ssize_t:
         """Return how many bytes a record can become in all views together, parts made by Python aside.
@@ -364,63 +367,64 @@ class Kernel:
         key_at: Py_ssize_t
         key_size: Py_ssize_t
         value_at: Py_ssize_t
-        while row < last:
-            self.bound_bytes = self.bound(index, row)
-            if (
-                used + self.bound_bytes > room
-                or out_row + 2 * self.view_count > rows_room
-                or dropped_used + 40 * self.view_count > dropped_room
-                or dropped_row + self.view_count > dropped_rows_room
-            ):
-                self.full = True
-                self.wanted = 2 * self.bound_bytes
-                break
-            head = index[row * 8 + 6]
-            if index[row * 8 + 7] != 40 or not self.read(p, index, row, head):
-                break
-            j = used
-            made = out_row
-            dropped = dropped_row
-            for view in range(self.view_count):
-                operation = self.move(p, view)
-                if operation < 0:
+        with cython.nogil:
+            while row < last:
+                self.bound_bytes = self.bound(index, row)
+                if (
+                    used + self.bound_bytes > room
+                    or out_row + 2 * self.view_count > rows_room
+                    or dropped_used + 40 * self.view_count > dropped_room
+                    or dropped_row + self.view_count > dropped_rows_room
+                ):
+                    self.full = True
+                    self.wanted = 2 * self.bound_bytes
                     break
-                if operation == 0:
-                    copy(d, dropped_used + 40 * (dropped - dropped_row), p, head, 40)
-                    fill(dropped_index, dropped, self.numbers[self.view_count + view], partition)
-                    dropped_index[dropped * 8 + 6] = dropped_used + 40 * (dropped - dropped_row)
-                    dropped_index[dropped * 8 + 7] = 40
-                    dropped += 1
-                    continue
-                key_at = j
-                j = self.write_key(p, o, j, room, view)
-                if j < 0:
+                head = index[row * 8 + 6]
+                if index[row * 8 + 7] != 40 or not self.read(p, index, row, head):
                     break
-                key_size = j - key_at
-                value_at = j
-                j = self.write_value(p, o, j, room, view, operation)
-                if j < 0:
-                    break
-                if j - key_at > self.max_record_bytes or not self.is_clean(o, key_at, j, view):
-                    j = -1
-                    break
-                fill(out_index, made, self.numbers[view], partition)
-                place(out_index, made, key_at, key_size, value_at, j - value_at, j)
-                j = header(o, j, p, head, operation, plan_version, 0)
-                made += 1
-                if operation == DELETE:
+                j = used
+                made = out_row
+                dropped = dropped_row
+                for view in range(self.view_count):
+                    operation = self.move(p, view)
+                    if operation < 0:
+                        break
+                    if operation == 0:
+                        copy(d, dropped_used + 40 * (dropped - dropped_row), p, head, 40)
+                        fill(dropped_index, dropped, self.numbers[self.view_count + view], partition)
+                        dropped_index[dropped * 8 + 6] = dropped_used + 40 * (dropped - dropped_row)
+                        dropped_index[dropped * 8 + 7] = 40
+                        dropped += 1
+                        continue
+                    key_at = j
+                    j = self.write_key(p, o, j, room, view)
+                    if j < 0:
+                        break
+                    key_size = j - key_at
+                    value_at = j
+                    j = self.write_value(p, o, j, room, view, operation)
+                    if j < 0:
+                        break
+                    if j - key_at > self.max_record_bytes or not self.is_clean(o, key_at, j, view):
+                        j = -1
+                        break
                     fill(out_index, made, self.numbers[view], partition)
-                    place(out_index, made, key_at, key_size, j, -1, j)
-                    j = header(o, j, p, head, operation, plan_version, 1)
+                    place(out_index, made, key_at, key_size, value_at, j - value_at, j)
+                    j = header(o, j, p, head, operation, plan_version, 0)
                     made += 1
-            else:
-                used = j
-                out_row = made
-                dropped_used += 40 * (dropped - dropped_row)
-                dropped_row = dropped
-                row += 1
-                continue
-            break
+                    if operation == DELETE:
+                        fill(out_index, made, self.numbers[view], partition)
+                        place(out_index, made, key_at, key_size, j, -1, j)
+                        j = header(o, j, p, head, operation, plan_version, 1)
+                        made += 1
+                else:
+                    used = j
+                    out_row = made
+                    dropped_used += 40 * (dropped - dropped_row)
+                    dropped_row = dropped
+                    row += 1
+                    continue
+                break
         outgoing.count = out_row
         outgoing.used_bytes = used
         filtered.count = dropped_row
@@ -430,6 +434,7 @@ class Kernel:
     # Reading
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def read(
         self,
@@ -469,6 +474,7 @@ class Kernel:
         )
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def is_consistent(self, operation: longlong, source_ms: longlong) -> bint:
         """Whether header and envelope tell the same story."""
@@ -481,6 +487,7 @@ class Kernel:
         return operation == DELETE and not self.has_new
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def read_envelope(self, p: p_uchar, at: Py_ssize_t) -> Py_ssize_t:
         """Walk the envelope; return where it ends, -1 when it is broken."""
@@ -507,6 +514,7 @@ class Kernel:
         return at
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def read_source(self, p: p_uchar, at: Py_ssize_t) -> Py_ssize_t:
         step: Py_ssize_t
@@ -519,6 +527,7 @@ class Kernel:
         return at
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def read_number(
         self,
@@ -545,6 +554,7 @@ class Kernel:
         return at
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def read_image(self, p: p_uchar, at: Py_ssize_t, form: longlong, is_new: bint) -> Py_ssize_t:
         if at >= self.limit or (p[at] != 0 and p[at] != 2):
@@ -559,6 +569,7 @@ class Kernel:
         return self.read_columns(p, at + 1, self.columns, self.column_count, cells)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def read_columns(
         self,
@@ -594,6 +605,7 @@ class Kernel:
         return at
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def skip(self, p: p_uchar, node: Py_ssize_t, at: Py_ssize_t) -> Py_ssize_t:
         """Return where a value of a schema ends, -1 when it is not one.
@@ -632,6 +644,7 @@ class Kernel:
         return self.skip_compound(p, kind, node, at)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def skip_compound(self, p: p_uchar, kind: longlong, node: Py_ssize_t, at: Py_ssize_t) -> Py_ssize_t:
         first: longlong = self.nodes[node * 3 + 1]
@@ -658,6 +671,7 @@ class Kernel:
         return at
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def skip_blocks(self, p: p_uchar, is_map: bint, item: Py_ssize_t, at: Py_ssize_t) -> Py_ssize_t:
         """Walk the blocks of an array or map. A block takes at least as many bytes as it has items."""
@@ -692,6 +706,7 @@ class Kernel:
                 count -= 1
 
     @cython.cfunc
+    @cython.nogil
     @cython.inline
     @cython.exceptval(check=False)
     def read_long(self, p: p_uchar, at: Py_ssize_t) -> Py_ssize_t:
@@ -716,6 +731,7 @@ class Kernel:
     # Judging
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def judge(self, p: p_uchar, image: longlong) -> bint:
         """Whether every field of an image keeps the contract."""
@@ -729,8 +745,9 @@ class Kernel:
                 continue
             cell: Py_ssize_t = self.cell(image, column)
             if self.fields[base + KIND] == OBJECT:
-                if not self.judge_object(p, image, field, cell):
-                    return False
+                with cython.gil:
+                    if not self.judge_object(p, image, field, cell):
+                        return False
             elif self.cells[cell + IS_NULL]:
                 if self.fields[base + REQUIRED]:
                     return False
@@ -739,6 +756,7 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.nogil
     @cython.inline
     @cython.exceptval(check=False)
     def cell(self, image: longlong, column: Py_ssize_t) -> Py_ssize_t:
@@ -756,6 +774,7 @@ class Kernel:
         return result is not None
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def keeps(self, p: p_uchar, base: Py_ssize_t, cell: Py_ssize_t) -> bint:
         """Whether a value that is there keeps its field's type and rules."""
@@ -787,6 +806,7 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def is_not_future(self, value: longlong, is_days: bint) -> bint:
         """Days or microseconds, at most a day after the commit; both are known to be of years 1 to 9999."""
@@ -797,6 +817,7 @@ class Kernel:
         return value <= (self.source_ms + MS_PER_DAY) * 1000
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def text_keeps(
         self,
@@ -822,9 +843,13 @@ class Kernel:
             return False
         if tests & CREDIT_CODE and not is_credit_code(p, at, end):
             return False
-        return not tests & CALL or bool(self.judges[self.fields[base + PYTHON]](span(p, at, end)))
+        if not tests & CALL:
+            return True
+        with cython.gil:
+            return bool(self.judges[self.fields[base + PYTHON]](span(p, at, end)))
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def look_up(self, table: Py_ssize_t, p: p_uchar, at: Py_ssize_t, size: Py_ssize_t) -> longlong:
         """Return the number of a code in a table, -1 when it is not there."""
@@ -842,6 +867,7 @@ class Kernel:
             slot = (slot + 1) & mask
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def has_shape(self, shape: Py_ssize_t, p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
         """Whether a text is a sequence of runs of ASCII characters, of which only the last varies in length.
@@ -865,6 +891,7 @@ class Kernel:
         return at == end
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def keys_agree(self, p: p_uchar) -> bint:
         """Whether both images have the key that the record has."""
@@ -883,6 +910,7 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def is_same_cell(self, p: p_uchar, one: Py_ssize_t, other: Py_ssize_t) -> bint:
         if self.cells[one + IS_NULL] or self.cells[other + IS_NULL]:
@@ -895,6 +923,7 @@ class Kernel:
     # Scope
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def move(self, p: p_uchar, view: Py_ssize_t) -> longlong:
         """Return what the change is to a view: an operation, 0 for nothing; see exchange/reference.py."""
@@ -907,6 +936,7 @@ class Kernel:
         return 0 if was_out else DELETE
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def in_scope(self, p: p_uchar, view: Py_ssize_t, image: longlong) -> bint:
         first: Py_ssize_t = self.views[view * VIEW_WIDTH + CONDITIONS]
@@ -917,13 +947,15 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def holds(self, p: p_uchar, condition: Py_ssize_t, image: longlong) -> bint:
         field: Py_ssize_t = self.conditions[condition]
         table: longlong = self.conditions[condition + 1]
         first: Py_ssize_t = self.conditions[condition + 2]
         if table == -2:
-            return bool(self.results[image * self.field_count + field].scopes[first])
+            with cython.gil:
+                return bool(self.results[image * self.field_count + field].scopes[first])
         cell: Py_ssize_t = self.cell(image, self.fields[field * FIELD_WIDTH + COLUMN])
         if self.cells[cell + IS_NULL]:
             return False
@@ -942,6 +974,7 @@ class Kernel:
     # Writing. Each returns where it stopped, -1 when it could not.
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def write_key(
         self,
@@ -959,6 +992,7 @@ class Kernel:
         )
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def write_value(
         self,
@@ -990,6 +1024,7 @@ class Kernel:
         return write_long(o, j + 4, self.captured_ms) if self.has_captured_ms else j + 4
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def write_image(
         self,
@@ -1007,6 +1042,7 @@ class Kernel:
         return self.write_ops(p, o, j + 1, room, self.views[base + OPS], self.views[base + OP_COUNT], image)
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def write_ops(
         self,
@@ -1032,9 +1068,10 @@ class Kernel:
                 j += self.ops[base + 3]
                 continue
             if code == OBJECT_PART:
-                j = self.write_made(
-                    o, j, room, self.results[image * self.field_count + field].parts[self.ops[base + 2]]
-                )
+                with cython.gil:
+                    j = self.write_made(
+                        o, j, room, self.results[image * self.field_count + field].parts[self.ops[base + 2]]
+                    )
                 if j < 0:
                     return -1
                 continue
@@ -1054,6 +1091,7 @@ class Kernel:
         return j
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def write_op(
         self,
@@ -1081,8 +1119,8 @@ class Kernel:
             return write_calendar(o, j, self.cells[cell + VALUE], self.ops[base + 2], self.ops[base + 3] != 0)
         if code == BUCKET:
             return write_bucket(o, j, self.cells[cell + VALUE], self.ops[base + 2])
-        masked: Any = self.calls[self.ops[base + 2]](span(p, content, end))
-        return self.write_made(o, j, room, masked)
+        with cython.gil:
+            return self.write_made(o, j, room, self.calls[self.ops[base + 2]](span(p, content, end)))
 
     @cython.cfunc
     @cython.exceptval(-2, check=False)
@@ -1103,6 +1141,7 @@ class Kernel:
         return j + size
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def take_needles(self, p: p_uchar) -> bint:
         """Collect the sensitive texts of the change; return whether the gate can handle them."""
@@ -1118,6 +1157,7 @@ class Kernel:
         return True
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def take_needle(self, p: p_uchar, number: Py_ssize_t, image: longlong) -> bint:
         field: Py_ssize_t = self.watched[2 * number]
@@ -1126,17 +1166,24 @@ class Kernel:
         if column < 0:
             return True
         if slot >= 0:
-            for text in self.results[image * self.field_count + field].texts[slot]:
-                held: bytearray = bytearray(text)
-                if not self.gate.add(held, 0, len(held), number):
-                    return False
-            return True
+            with cython.gil:
+                return self.take_texts(self.results[image * self.field_count + field].texts[slot], number)
         cell: Py_ssize_t = self.cell(image, column)
         if self.cells[cell + IS_NULL]:
             return True
         return self.gate.add(p, self.cells[cell + CONTENT], self.cells[cell + END], number)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def take_texts(self, texts: object, number: Py_ssize_t) -> bint:
+        for text in cython.cast(tuple, texts):
+            held: bytearray = bytearray(text)
+            if not self.gate.add(held, 0, len(held), number):
+                return False
+        return True
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def is_clean(self, o: p_uchar, start: Py_ssize_t, end: Py_ssize_t, view: Py_ssize_t) -> bint:
         """Whether a finished record passes the gate."""

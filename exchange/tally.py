@@ -8,6 +8,7 @@ Uncompiled, the same code runs on Python's integers, which is why sums and hashe
 from __future__ import annotations
 
 import zlib
+from array import array
 from typing import NamedTuple
 
 import cython
@@ -46,7 +47,12 @@ class Sums(NamedTuple):
 
 
 def tally(
-    block: Block, first: int, last: int, now_ms: int, *, reads_count_delay: bool = True
+    block: Block,
+    first: cython.Py_ssize_t,
+    last: cython.Py_ssize_t,
+    now_ms: int,
+    *,
+    reads_count_delay: bool = True,
 ) -> dict[tuple[int, int], Sums]:
     """Return the sums of records `first` to before `last`, by (number of the topic, source minute).
 
@@ -54,8 +60,6 @@ def tally(
     now_ms: what delays are counted to, since 1970-01-01 UTC; reads_count_delay: whether a snapshot's rows
     count in `delays`: they have no time of commit.
     """
-    data: bytearray = block.data
-    p: cython.p_uchar = data
     index: cython.longlong[::1] = block.index
     has_topics: cython.bint = isinstance(block, WriteBlock)
     reads: cython.bint = reads_count_delay
@@ -68,7 +72,13 @@ def tally(
     topic: cython.Py_ssize_t = 0
     minute: cython.longlong
     source_ms: cython.longlong
+    position: cython.ulonglong
     group: _Group
+    data: bytearray = block.data
+    p: cython.p_uchar = data
+    hashes: cython.ulonglong[::1] = array("Q", bytes(16 * (last - first)))
+    with cython.nogil:
+        hash_records(p, index, first, last, hashes)
     for row in range(first, last):
         base = row * 8
         if index[base + 7] != 40:
@@ -82,12 +92,10 @@ def tally(
         if group.minute != minute:
             group = groups.setdefault((topic, minute), _Group(minute, row))
             recent[topic] = group
-        position: cython.ulonglong = position_hash(p, at)
-        key_crc: cython.ulonglong = crc32(p, index[base + 2], index[base + 3])
-        value_crc: cython.ulonglong = crc32(p, index[base + 4], index[base + 5])
+        position = hashes[2 * (row - first)]
         group.records += 1
         group.last = row
-        group.content_sum = (group.content_sum + mix64(position ^ (key_crc << 32) ^ value_crc)) & _U64
+        group.content_sum = (group.content_sum + hashes[2 * (row - first) + 1]) & _U64
         if p[at + 2] & _TOMBSTONE:
             continue
         group.changes += 1
@@ -95,6 +103,33 @@ def tally(
         if reads or p[at + 1] != _READ:
             group.took(now - source_ms)
     return {key: found.sums() for key, found in groups.items()}
+
+
+@cython.cfunc
+@cython.nogil
+@cython.exceptval(check=False)
+def hash_records(
+    p: cython.p_uchar,
+    index: cython.longlong[::1],
+    first: cython.Py_ssize_t,
+    last: cython.Py_ssize_t,
+    hashes: cython.ulonglong[::1],
+) -> cython.void:
+    """Write the hashes of each record's position and content, of those that have a header of ours."""
+    row: cython.Py_ssize_t
+    base: cython.Py_ssize_t
+    position: cython.ulonglong
+    key_crc: cython.ulonglong
+    value_crc: cython.ulonglong
+    for row in range(first, last):
+        base = row * 8
+        if index[base + 7] != 40:
+            continue
+        position = position_hash(p, index[base + 6])
+        key_crc = crc32(p, index[base + 2], index[base + 3])
+        value_crc = crc32(p, index[base + 4], index[base + 5])
+        hashes[2 * (row - first)] = position
+        hashes[2 * (row - first) + 1] = mix64(position ^ (key_crc << 32) ^ value_crc)
 
 
 @cython.cclass
@@ -145,6 +180,7 @@ class _Group:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def big_endian(p: cython.p_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
@@ -157,6 +193,7 @@ def big_endian(p: cython.p_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def mix64(value: cython.ulonglong) -> cython.ulonglong:
@@ -168,6 +205,7 @@ def mix64(value: cython.ulonglong) -> cython.ulonglong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.inline
 @cython.exceptval(check=False)
 def position_hash(p: cython.p_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
@@ -182,6 +220,7 @@ def position_hash(p: cython.p_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def crc32(p: cython.p_uchar, at: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.uint:
     """Return zlib's CRC-32 of so many bytes; 0 where there are none (size -1: no key, a tombstone).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -16,15 +15,15 @@ from exchange.block import WriteBlock
 from exchange.process import Processed
 from streams.breaker import Breaker
 from streams.rounds import Batch, Halted, Round
+from streams.spare import SpareBlocks
 from streams.transaction import Fatal, Outbox, Replay
 
 HALT_RETRY_S: Final = 5.0
 _MAX_FAILURES: Final = 5
 """Rounds that may fail to commit one after the other before the process ends, to be started anew."""
 _FAILURE_PAUSE_S: Final = 0.2
-_MAX_SPARE: Final = 8
-_MAX_SPARE_BYTES: Final = 8 * 1024 * 1024
-"""Two rounds of four partitions; what they may become is bounded by the poller's _MAX_WRITTEN_BYTES."""
+_MAX_SPARE_BYTES: Final = 64 * 1024 * 1024
+"""Two rounds, of which either may become the poller's _MAX_WRITTEN_BYTES, and some room that is too much."""
 
 _log = log.get(__name__)
 
@@ -109,8 +108,7 @@ class Stage:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._work: _Work | None = None
         self._failures = 0
-        self._spare: deque[WriteBlock] = deque(maxlen=_MAX_SPARE)
-        """Written blocks, whose room the next batches use: new memory is a tenth of what processing costs."""
+        self._spare = SpareBlocks(_MAX_SPARE_BYTES)
 
     @property
     def plan_version(self) -> int:
@@ -198,7 +196,7 @@ class Stage:
     def _process(self, batch: Batch) -> Processed | None:
         """Process a batch; a failure of our own halts its partition and leaves the others alone."""
         try:
-            return self._pipeline.process(batch, self._spare.pop() if self._spare else WriteBlock())
+            return self._pipeline.process(batch, self._spare.take())
         except Exception as error:
             _log.error("batch_failed", topic=batch.tp.topic, partition=batch.tp.partition, exc_info=error)
             reason = f"processing failed: {log.describe(error)} at {log.where(error)}"
@@ -228,18 +226,13 @@ class Stage:
             self._outbox.send_offsets(rnd.offsets, rnd.group_metadata)
             for block in work.outgoing:
                 self._outbox.write(block)
-                self._keep(block)
+                self._spare.keep(block)
             self._outbox.write_accounts(work.accounts)
             self._outbox.commit()
             if rnd.batches:
                 self.figures.add(work)
         self._failures = 0
         rnd.settle(committed=True)
-
-    def _keep(self, block: WriteBlock) -> None:
-        if len(block.data) <= _MAX_SPARE_BYTES:
-            block.clear()
-            self._spare.append(block)
 
     def _abort_and_fail(self, rnd: Round, error: Exception) -> None:
         try:

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The last gate, compiled: no finished record may hold a sensitive value that its view does not show.
 
-The same as exchange/engine/leak.py, which says what it looks for. Texts and outputs are loosened into
-buffers; then one pass looks only where a text could end, or an ID number.
+The same as exchange/engine/leak.py, which says what it looks for. Nearly every output is found clean by a
+glance at its bytes as they stand, which only looks where a text could end, or an ID number. The others are
+loosened into a buffer, and looked at again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ else:
     from exchange.native.span import copy, copy_bytes, is_same, occurs
     from exchange.native.text import characters, code_point, is_id_number, utf8_width
 
-# Needles: texts that the gate looks for. Watched field, raw text, loosened text, characters of either.
+# Needles: texts that the gate looks for. Watched field, place and size of the raw text, and of the loosened
+# one, how many characters that has, and whether it is a number of at least LONG_NUMBER digits.
 NEEDLE_WIDTH = cython.declare(longlong, 7)
 MAX_NEEDLES = cython.declare(longlong, 64)
 SCRATCH_BYTES = cython.declare(Py_ssize_t, 1 << 17)
@@ -32,6 +34,19 @@ LONGEST_LOOSE = cython.declare(Py_ssize_t, 128)
 IS_DIGIT = cython.declare(longlong, 1)
 IS_X = cython.declare(longlong, 2)
 IS_END = cython.declare(longlong, 4)
+# For the glance: a digit, a digit or what may stand between digits, a byte of no ASCII character; and IS_END.
+COUNTS = cython.declare(longlong, 1)
+CONTINUES = cython.declare(longlong, 2)
+IS_WIDE = cython.declare(longlong, 8)
+LONG_NUMBER = cython.declare(longlong, 11)
+"""Digits: those of a mobile number. So many in a row are rare where none is shown."""
+ID_DIGITS = cython.declare(longlong, 17)
+FIRST_LEAD = cython.declare(longlong, 0xC2)
+"""Bytes from 0x80 to before this one begin no character."""
+IN_ASCII = cython.declare(longlong, 1)
+"""In place of the last byte of what a character counts as, where that is not all above ASCII."""
+LAST_OF_BROKEN = cython.declare(longlong, 0xBD)
+"""What is not UTF-8 counts as U+FFFD, of which this is the last byte."""
 MIN_NEEDLE = cython.declare(longlong, MIN_CHARACTERS)
 
 
@@ -45,29 +60,47 @@ class Gate:
     used: Py_ssize_t
     needles: longlong[::1]
     ends: ulonglong[::1]
-    marks: bytearray
-    folded: bytearray
-    kept: bytearray
+    fewest_digits: Py_ssize_t
     loose_at: longlong[::1]
     loose_pool: bytearray
-    scratch: bytearray
-    text: bytearray
+    loose: p_uchar
+    owned: tuple[bytearray, ...]
+    marks: p_uchar
+    glanced: p_uchar
+    lower: p_uchar
+    last_bytes: p_uchar
+    folded: p_uchar
+    kept: p_uchar
+    scratch: p_uchar
+    text: p_uchar
 
     def __init__(self) -> None:
         self.count = self.used = 0
+        self.fewest_digits = ID_DIGITS
         self.needles = array("q", bytes(8 * MAX_NEEDLES * NEEDLE_WIDTH))
         self.ends = array("Q", bytes(8 * 256))
-        self.marks = bytearray(IS_DIGIT if 48 <= byte < 58 else 0 for byte in range(256))
-        self.marks[ord("X")] = IS_X
+        marks = bytearray(IS_DIGIT if 48 <= byte < 58 else 0 for byte in range(256))
+        marks[ord("X")] = IS_X
         ascii_text = [loosened(chr(byte)) for byte in range(128)]
-        self.kept = bytearray(len(text) for text in ascii_text)
-        self.folded = bytearray(ord(text or "-") for text in ascii_text)
+        kept = bytearray(len(text) for text in ascii_text)
+        folded = bytearray(ord(text or "-") for text in ascii_text)
+        lower = bytearray(ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256))
+        glanced = bytearray(
+            COUNTS | CONTINUES if text.isdigit() else 0 if text else CONTINUES for text in ascii_text
+        )
+        glanced += bytearray([IS_WIDE] * 128)
+        last_bytes = bytearray(1 << 16)
+        scratch = bytearray(SCRATCH_BYTES)
+        text = bytearray(SCRATCH_BYTES)
+        self.owned = (marks, glanced, lower, last_bytes, folded, kept, scratch, text)
+        self.marks, self.glanced, self.lower, self.last_bytes = marks, glanced, lower, last_bytes
+        self.folded, self.kept, self.scratch, self.text = folded, kept, scratch, text
         self.loose_at = array("q", bytes(8 << 16))
         self.loose_pool = bytearray(1)
-        self.scratch = bytearray(SCRATCH_BYTES)
-        self.text = bytearray(SCRATCH_BYTES)
+        self.loose = self.loose_pool
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def reset(self) -> void:
         """Forget the texts of the change before."""
@@ -75,6 +108,7 @@ class Gate:
         self.used = 0
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def add(
         self,
@@ -112,11 +146,26 @@ class Gate:
         self.needles[base + 3] = loose
         self.needles[base + 4] = used - loose
         self.needles[base + 5] = characters(held, loose, used)
+        self.needles[base + 6] = self.is_long_number(loose, used)
         self.used = used
         self.count += 1
         return True
 
     @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def is_long_number(self, at: Py_ssize_t, end: Py_ssize_t) -> bint:
+        """Whether a loosened text is nothing but digits, of which the last may be an X."""
+        held: p_uchar = self.text
+        number: Py_ssize_t
+        for number in range(at, end - 1):
+            if not 48 <= held[number] < 58:
+                return False
+        last: longlong = held[end - 1]
+        return end - at >= LONG_NUMBER and (48 <= last < 58 or last == 88)
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def is_clean(
         self, o: p_uchar, start: Py_ssize_t, end: Py_ssize_t, hidden: ulonglong, approved: ulonglong
@@ -128,12 +177,11 @@ class Gate:
         if end - start > MAX_GATED_BYTES:
             return False
         held: p_uchar = self.text
-        marks: p_uchar = self.marks
         number: Py_ssize_t
         base: Py_ssize_t
-        last: longlong
         sought: ulonglong = 0
         one: ulonglong = 1
+        self.fewest_digits = ID_DIGITS
         for number in range(self.count):
             base = number * NEEDLE_WIDTH
             if not (hidden >> self.needles[base]) & 1 or self.is_approved(
@@ -144,20 +192,42 @@ class Gate:
                 if occurs(held, self.needles[base + 1], self.needles[base + 2], o, start, end):
                     return False
                 continue
-            last = held[self.needles[base + 3] + self.needles[base + 4] - 1]
-            self.ends[last] |= one << number
-            marks[last] |= IS_END
+            self.seek(number, one << number)
             sought |= one << number
-        clean: bint = self.holds_none(o, start, end, approved)
+        clean: bint = self.is_clean_at_a_glance(o, start, end) or self.holds_none(o, start, end, approved)
         for number in range(self.count):
             if (sought >> number) & 1:
-                base = number * NEEDLE_WIDTH
-                last = held[self.needles[base + 3] + self.needles[base + 4] - 1]
-                self.ends[last] = 0
-                marks[last] &= IS_END ^ 0xFF
+                self.seek(number, 0)
         return clean
 
     @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def seek(self, number: Py_ssize_t, needle: ulonglong) -> void:
+        """Look for one more needle where its last byte stands; for none there, when its bit is 0."""
+        held: p_uchar = self.text
+        marks: p_uchar = self.marks
+        glanced: p_uchar = self.glanced
+        lower: p_uchar = self.lower
+        base: Py_ssize_t = number * NEEDLE_WIDTH
+        size: Py_ssize_t = self.needles[base + 4]
+        last: longlong = held[self.needles[base + 3] + size - 1]
+        if needle == 0:
+            self.ends[last] = 0
+            marks[last] &= IS_END ^ 0xFF
+            glanced[last] &= IS_END ^ 0xFF
+            glanced[lower[last]] &= IS_END ^ 0xFF
+            return
+        self.ends[last] |= needle
+        marks[last] |= IS_END
+        if not self.needles[base + 6]:
+            glanced[last] |= IS_END
+            glanced[lower[last]] |= IS_END
+        elif size - 1 < self.fewest_digits:
+            self.fewest_digits = size - 1
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def is_approved(
         self,
@@ -182,7 +252,105 @@ class Gate:
                 return True
         return False
 
+    # The glance: True is certain, False means that the output must be loosened to know.
+
     @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def is_clean_at_a_glance(self, o: p_uchar, start: Py_ssize_t, end: Py_ssize_t) -> bint:
+        """Look where a text could end, and for so many digits in a row that they may be a hidden number.
+
+        Nearly without branches: most bytes of a record are of no kind that could be foretold.
+        """
+        if self.ends[LAST_OF_BROKEN]:
+            return False
+        glanced: p_uchar = self.glanced
+        fewest_digits: Py_ssize_t = self.fewest_digits
+        at: Py_ssize_t = start
+        run: Py_ssize_t = 0
+        mark: Py_ssize_t
+        width: longlong
+        while at < end:
+            mark = glanced[o[at]]
+            run = (run + (mark & COUNTS)) & -((mark & CONTINUES) >> 1)
+            if run >= fewest_digits:
+                return False
+            if mark < IS_END or (mark & IS_WIDE and o[at] < FIRST_LEAD):
+                at += 1
+                continue
+            if mark & IS_WIDE:
+                width = self.clean_width(o, at, end)
+                if width == 0:
+                    return False
+                at += width
+                continue
+            if self.may_end_here(o, start, at):
+                return False
+            at += 1
+        return True
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def clean_width(self, o: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> longlong:
+        """Return how many bytes a wide character has, or what is no character; 0 where that may matter.
+
+        It matters when it counts as anything in ASCII, as nothing at all, or as what a needle may end with.
+        """
+        width: longlong = utf8_width(o, at, end)
+        if width < 0:
+            return -width
+        if width == 4:
+            return 0
+        character: longlong = code_point(o, at, width)
+        last_bytes: p_uchar = self.last_bytes
+        if last_bytes[character] == 0:
+            with cython.gil:
+                last_bytes[character] = last_byte_above_ascii(character)
+        last: longlong = last_bytes[character]
+        return 0 if last == IN_ASCII or self.ends[last] else width
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def may_end_here(self, o: p_uchar, start: Py_ssize_t, at: Py_ssize_t) -> bint:
+        """Whether one of the needles that end with the ASCII character at `at` may stand before it."""
+        folded: p_uchar = self.folded
+        found: ulonglong = self.ends[folded[o[at]]]
+        number: Py_ssize_t = 0
+        while found:
+            if found & 1 and self.may_stand_before(o, start, at, number):
+                return True
+            found >>= 1
+            number += 1
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def may_stand_before(self, o: p_uchar, start: Py_ssize_t, at: Py_ssize_t, number: Py_ssize_t) -> bint:
+        """Compare backwards, without separators, until a character differs; whether none did."""
+        held: p_uchar = self.text
+        folded: p_uchar = self.folded
+        kept: p_uchar = self.kept
+        first: Py_ssize_t = self.needles[number * NEEDLE_WIDTH + 3]
+        wanted: Py_ssize_t = first + self.needles[number * NEEDLE_WIDTH + 4] - 2
+        while wanted >= first:
+            at -= 1
+            if at < start:
+                return False
+            if o[at] >= 0x80:
+                # Whatever was passed over ends with such a byte when loosened too; no more is known of it.
+                return held[wanted] >= 0x80
+            if kept[o[at]] == 0:
+                continue
+            if folded[o[at]] != held[wanted]:
+                return False
+            wanted -= 1
+        return True
+
+    @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-1, check=False)
     def holds_none(
         self,
@@ -222,6 +390,7 @@ class Gate:
         return True
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(check=False)
     def ends_here(self, held: p_uchar, loose: p_uchar, end: Py_ssize_t) -> bint:
         """Whether one of the needles that end with the byte before `end` stands before it."""
@@ -244,6 +413,7 @@ class Gate:
         return False
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def loosen(
         self,
@@ -291,19 +461,41 @@ class Gate:
         return j
 
     @cython.cfunc
+    @cython.nogil
     @cython.exceptval(-2, check=False)
     def write_loosened(self, loose: p_uchar, j: Py_ssize_t, character: longlong) -> Py_ssize_t:
         """Write what one character counts as; remembered for those of the basic plane."""
         if character >= 0x1_0000:
-            made: bytes = loosened(chr(character)).encode()
-            copy_bytes(loose, j, made, len(made))
-            return j + len(made)
+            with cython.gil:
+                return write_astral(loose, j, character)
         place: longlong = self.loose_at[character]
         if place == 0:
-            encoded: bytes = loosened(chr(character)).encode()
-            place = (len(self.loose_pool) << 8) | len(encoded)
-            self.loose_pool += encoded
-            self.loose_at[character] = place
-        pool: p_uchar = self.loose_pool
-        copy(loose, j, pool, place >> 8, place & 0xFF)
+            with cython.gil:
+                place = self.remember(character)
+        copy(loose, j, self.loose, place >> 8, place & 0xFF)
         return j + (place & 0xFF)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def remember(self, character: longlong) -> longlong:
+        """Note what a character counts as; return its place in the pool, and its size in the last byte."""
+        encoded: bytes = loosened(chr(character)).encode()
+        place: longlong = (len(self.loose_pool) << 8) | len(encoded)
+        self.loose_pool += encoded
+        self.loose = self.loose_pool
+        self.loose_at[character] = place
+        return place
+
+
+@cython.cfunc
+@cython.exceptval(-2, check=False)
+def write_astral(loose: p_uchar, j: Py_ssize_t, character: longlong) -> Py_ssize_t:
+    made: bytes = loosened(chr(character)).encode()
+    copy_bytes(loose, j, made, len(made))
+    return j + len(made)
+
+
+def last_byte_above_ascii(character: int) -> int:
+    """Return the last byte of what a character counts as, IN_ASCII when that is nothing or ASCII in part."""
+    made = loosened(chr(character)).encode()
+    return made[len(made) - 1] if made and min(made) >= 0x80 else int(IN_ASCII)

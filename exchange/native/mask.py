@@ -22,6 +22,7 @@ STAR = cython.declare(longlong, ord("*"))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def write_partial(
     p: p_uchar,
@@ -54,6 +55,7 @@ def write_partial(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def write_prefix(
     p: p_uchar,
@@ -78,6 +80,8 @@ def write_prefix(
 
 
 @cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=True)
 @cython.cdivision(False)
 def write_calendar(
     o: p_uchar,
@@ -112,6 +116,8 @@ def write_calendar(
 
 
 @cython.cfunc
+@cython.nogil
+@cython.exceptval(-1, check=True)
 @cython.cdivision(False)
 def write_bucket(o: p_uchar, j: Py_ssize_t, value: longlong, size: longlong) -> Py_ssize_t:
     """Write the bucket's lower bound, rounded towards less; what could overflow is left to the reference."""

@@ -8,6 +8,7 @@ from cython import Py_ssize_t, bint, longlong, p_uchar, ulonglong
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def unzigzag(zigzag: ulonglong) -> longlong:
     if cython.compiled:
@@ -29,6 +30,7 @@ def write_long(o: p_uchar, j: Py_ssize_t, value: longlong) -> Py_ssize_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_finite(p: p_uchar, at: Py_ssize_t, is_double: bint) -> bint:
     """Whether the exponent is not all ones; numbers are little-endian."""
@@ -38,6 +40,7 @@ def is_finite(p: p_uchar, at: Py_ssize_t, is_double: bint) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_shortest_decimal(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
     """Whether two's complement bytes are as few as can be, and at most eight."""
@@ -49,6 +52,7 @@ def is_shortest_decimal(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def decimal(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> longlong:
     value: longlong = p[at]

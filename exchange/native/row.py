@@ -13,6 +13,7 @@ else:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def fill(index: longlong[::1], row: Py_ssize_t, topic: longlong, partition: longlong) -> void:
     """Write an index row of a record without key and value."""
@@ -23,6 +24,7 @@ def fill(index: longlong[::1], row: Py_ssize_t, topic: longlong, partition: long
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def place(
     index: longlong[::1],
@@ -42,6 +44,7 @@ def place(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def header(
     o: p_uchar,

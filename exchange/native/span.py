@@ -39,6 +39,7 @@ def copy_bytes(o: p_uchar, j: Py_ssize_t, made: bytes, size: Py_ssize_t) -> void
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_same(
     p: p_uchar,
@@ -60,6 +61,7 @@ def span(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bytes:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def occurs(
     q: p_uchar,
@@ -77,6 +79,7 @@ def occurs(
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def starts_with(p: p_uchar, at: Py_ssize_t, size: Py_ssize_t, prefix: ulonglong) -> bint:
     """Whether a record begins with a zero byte and a schema id, together a number of 40 bits."""
@@ -88,6 +91,7 @@ def starts_with(p: p_uchar, at: Py_ssize_t, size: Py_ssize_t, prefix: ulonglong)
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def big_endian(p: p_uchar, at: Py_ssize_t) -> longlong:
     """Return a number of 64 bits whose first bit is not set."""
@@ -99,6 +103,7 @@ def big_endian(p: p_uchar, at: Py_ssize_t) -> longlong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def fnv(p: p_uchar, at: Py_ssize_t, size: Py_ssize_t) -> ulonglong:
     """Return the 32-bit FNV-1a hash, as exchange/engine/flat.py does."""

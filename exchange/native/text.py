@@ -14,6 +14,7 @@ NINE = cython.declare(longlong, ord("9"))
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_utf8(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
     width: longlong
@@ -29,6 +30,7 @@ def is_utf8(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def utf8_width(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> longlong:
     """Return how many bytes a character above ASCII has; less than 0: so many bytes are not one."""
@@ -62,6 +64,7 @@ def utf8_width(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> longlong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def code_point(p: p_uchar, at: Py_ssize_t, width: longlong) -> longlong:
     code_point: longlong = p[at] & (0xFF >> (width + 1))
@@ -72,6 +75,7 @@ def code_point(p: p_uchar, at: Py_ssize_t, width: longlong) -> longlong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def characters(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> Py_ssize_t:
     """Return how many characters valid UTF-8 holds."""
@@ -83,6 +87,7 @@ def characters(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> Py_ssize_t:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def forward(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t, count: longlong) -> Py_ssize_t:
     """Return the place so many characters further on."""
@@ -95,6 +100,7 @@ def forward(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t, count: longlong) -> Py_
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_not_blank(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
     """Whether a text surely holds more than blanks: those above ASCII begin with C2, E1, E2 or E3."""
@@ -111,6 +117,7 @@ def is_not_blank(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_mobile(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
     """Say what exchange.rules.is_mobile says."""
@@ -118,6 +125,7 @@ def is_mobile(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def digits(p: p_uchar, at: Py_ssize_t, count: longlong) -> longlong:
     """Return the number that so many ASCII digits are, -1 when one of them is none."""
@@ -131,6 +139,7 @@ def digits(p: p_uchar, at: Py_ssize_t, count: longlong) -> longlong:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_id_number(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
     """Say what exchange.rules.is_id_number says."""
@@ -152,6 +161,7 @@ def is_id_number(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_province(region: longlong) -> bint:
     return (
@@ -167,6 +177,7 @@ def is_province(region: longlong) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_day(year: longlong, month: longlong, day: longlong) -> bint:
     if month < 1 or month > 12 or day < 1:
@@ -178,6 +189,7 @@ def is_day(year: longlong, month: longlong, day: longlong) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def is_credit_code(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
     """Say what exchange.rules.is_credit_code says."""
@@ -199,6 +211,7 @@ def is_credit_code(p: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> bint:
 
 
 @cython.cfunc
+@cython.nogil
 @cython.exceptval(check=False)
 def credit_value(byte: longlong) -> longlong:
     """Return a character's place in 0-9 A-Z without I, O, S, V and Z; -1 when it has none."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 
 import pytest
 
@@ -11,6 +10,7 @@ from exchange.block import WriteBlock
 from streams import stage as stage_module
 from streams.breaker import Breaker
 from streams.rounds import Round
+from streams.spare import SpareBlocks
 from streams.stage import Stage
 from streams.transaction import Fatal, Replay
 from tests.unit.streams.fakes import A0, A1, B0, FakeOutbox, FakePipeline, a_round
@@ -67,19 +67,35 @@ def test_written_blocks_are_used_again_once_written_and_hold_nothing_of_the_roun
     assert len(set(rooms[:2])) == 2  # never one that is still to be written
 
 
-class TooEarly(deque[WriteBlock]):
+class TooEarly(SpareBlocks):
     """Hands out a block that is still to be written."""
 
-    def pop(self) -> WriteBlock:  # type: ignore[override]
-        return self[0]
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._only = WriteBlock()
+
+    def take(self) -> WriteBlock:
+        return self._only
 
 
 def test_a_block_used_again_too_early_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
-    monkeypatch.setattr(rig.stage, "_spare", TooEarly([WriteBlock()]))
+    monkeypatch.setattr(rig.stage, "_spare", TooEarly())
     rig.run(a_round(A0=range(5), A1=range(1)))
     written = [step[1] for step in rig.outbox.steps if step[0] == "write"]
     assert written != [5, 1]
+
+
+def test_spare_blocks_have_no_more_room_than_they_may() -> None:
+    spare, blocks = SpareBlocks(250), [WriteBlock() for _ in range(3)]
+    for block in blocks:
+        block.reserve(1, 100)
+        spare.keep(block)
+    assert [spare.take() for _ in range(3)][:2] == blocks[:0:-1]
+    huge = WriteBlock()
+    huge.reserve(1, 251)
+    spare.keep(huge)
+    assert spare.take() is not huge
 
 
 def test_a_block_that_was_not_written_is_not_used_again() -> None:
