@@ -116,7 +116,7 @@ class Service:
         dealing.add(app, self._identity)
         quarantine.add(app, self._identity)
         connectors.add(app, self._identity, self.plan, self._workers, self._newest_alerts, self._snapshots)
-        quality_api.add(app, self._clickhouse)
+        quality_api.add(app, self._clickhouse, self._identity)
         corrections_api.add(app, self._online.identity)
         report.add(app, self._clickhouse, self._identity)
         config = uvicorn.Config(

@@ -52,6 +52,7 @@ ACCESS: Final[dict[tuple[str, str], frozenset[Role]]] = {
     ("POST", "/api/connectors/{system}/snapshot/{act}"): EVERY_ROLE,
     ("POST", "/api/connectors/{system}/{act}"): EVERY_ROLE,
     ("POST", "/api/connectors/{system}/resnapshot"): EVERY_ROLE,
+    ("GET", "/api/quality"): SEES_ALL | {"steward"},
     ("GET", "/api/quarantine"): frozenset({"steward"}),
     # Whose steward it takes is judged by exchange/quarantine/desk.py, and a refusal is written down.
     ("POST", "/api/quarantine/open"): EVERY_ROLE,

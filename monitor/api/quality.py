@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from pydantic import Field
 
 from exchange.model import Model
+from monitor.api import sight
 from monitor.clickhouse.client import ClickHouse
+from monitor.identity import Identity
 from monitor.quality import Quality, quality, with_examples
 
 
@@ -28,14 +30,17 @@ class QualityPage(Quality):
     next_offset: int | None = Field(description="For the next page; null on the last one.")
 
 
-def add(app: FastAPI, clickhouse: ClickHouse) -> None:
-    """Serve the quality of months."""
+def add(app: FastAPI, clickhouse: ClickHouse, identity: Identity) -> None:
+    """Serve the quality of months: to a steward that of their own resources."""
 
     @app.get("/api/quality", tags=["monitor"])
-    def of_month(asked: Annotated[QualityParams, Query()]) -> QualityPage:
+    def of_month(asked: Annotated[QualityParams, Query()], call: Request) -> QualityPage:
         """Show indicators, score and broken rules of every resource, and what each view got."""
         month = dt.date.fromisoformat(f"{asked.month}-01")
         found = quality(clickhouse, month)
+        seen = identity.sight(getattr(call.state, "caller", None))
+        if seen is not None:
+            found = sight.of_quality(found, seen)
         ordered = sorted(found.resources, key=lambda one: (one.score is None, one.score, one.topic))
         end = len(ordered) if asked.limit is None else asked.offset + asked.limit
         resources = with_examples(clickhouse, month, ordered[asked.offset : end])

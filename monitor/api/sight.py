@@ -22,6 +22,7 @@ from monitor.api.models import (
 from monitor.balance import Balance, TopicBalance
 from monitor.catalogue import ResourceDetail
 from monitor.glance import Flow, Known, MayRead, summary_of
+from monitor.quality import Quality
 
 
 def of_status(found: Status, balance: Balance | None, seen: Sight) -> Status:
@@ -132,6 +133,16 @@ def of_refusals(found: Refusals, seen: Sight) -> Refusals:
     """Return what was refused of one's own sources; a subscriber is told of none."""
     return found.model_copy(
         update={"refusals": tuple(one for one in found.refusals if one.topic in seen.topics)}
+    )
+
+
+def of_quality(found: Quality, seen: Sight) -> Quality:
+    """Return the quality of one's own sources, and what their views got."""
+    return found.model_copy(
+        update={
+            "resources": tuple(one for one in found.resources if one.topic in seen.topics),
+            "views": tuple(one for one in found.views if one.view_topic in seen.topics),
+        }
     )
 
 

@@ -261,7 +261,7 @@ MATRIX: list[tuple[str, str, Any, dict[str, int]]] = [
     ("GET", "/api/resources", None, {ALL: 200}),
     ("GET", "/api/resource?name=not.there", None, {ALL: 404}),
     ("GET", "/api/alerts", None, {ALL: 200, **OWN_ONLY}),
-    ("GET", "/api/quality?month=2026-11", None, {ALL: 200, **OWN_ONLY}),
+    ("GET", "/api/quality?month=2026-11", None, {ALL: 200, "requester": 403}),
     ("GET", "/api/routes", None, {ALL: 200}),
     ("GET", "/api/route?topic=a&view_topic=b", None, {ALL: 404}),
     ("GET", "/api/accounts/balance", None, {ALL: 200}),

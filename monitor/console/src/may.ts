@@ -5,7 +5,7 @@ import { hasRole, me, nobodyYet } from './me'
 const SEES_ALL = ['authority', 'operations', 'auditor', 'administrator']
 const READERS: Partial<Record<Page, readonly string[]>> = {
   alerts: SEES_ALL,
-  quality: SEES_ALL,
+  quality: [...SEES_ALL, 'steward'],
   report: SEES_ALL,
   audit: ['authority', 'auditor', 'administrator'],
   users: ['auditor', 'administrator'],

@@ -17,6 +17,7 @@ from monitor.api.gate import _is_of_this_machine, allowed_roles, expect_same_ori
 from monitor.api.models import AccountsProgress, Refusal, Refusals, Route, Routes, Status, SubscriberPosition
 from monitor.api.problem import Refused
 from monitor.balance import Balance, TopicBalance, ViewBalance
+from monitor.quality import Indicators, Quality, ResourceQuality, ViewUse
 from tests.unit.exchange.topologies import GOOD, load
 
 PEOPLE = """
@@ -58,6 +59,7 @@ def seen_json(topology: Topology, roles: Roles) -> str:
         sights.of_refusals(refusals, seen),
         sights.of_balance(a_balance(), seen),
         *sights.of_positions(positions, seen),
+        sights.of_quality(a_month(), seen),
     )
     return "\n".join(one.model_dump_json() for one in answers)
 
@@ -80,6 +82,19 @@ def a_position(subscriber: str, topic: str) -> SubscriberPosition:
         subscriber=subscriber, group=subscriber, topic=topic, partition=0, next_offset=0, end_offset=0,
         lag_records=0, at_ms=1,
     )  # fmt: skip
+
+
+def a_month() -> Quality:
+    indicators = dict.fromkeys(Indicators.model_fields, 1.0)
+    resources = tuple(
+        ResourceQuality(
+            topic=topic, resource="r", captured=1, refused=0, indicators=Indicators(**indicators), score=100,
+            score_before=None, worst=(),
+        )
+        for topic in (OWN, OTHER)
+    )  # fmt: skip
+    views = tuple(ViewUse(view_topic=view, resource="r", delivered=1) for view in (OWN_VIEW, OTHER_VIEW))
+    return Quality(month="2026-11", resources=resources, views=views)
 
 
 def a_balance() -> Balance:
