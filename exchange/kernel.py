@@ -34,6 +34,7 @@ from exchange.engine.flat import Layout
 
 if cython.compiled:
     from cython.cimports.exchange.native.gate import Gate
+    from cython.cimports.exchange.native.inline import copy
     from cython.cimports.exchange.native.mask import write_bucket, write_calendar, write_partial, write_prefix
     from cython.cimports.exchange.native.number import (
         decimal,
@@ -45,7 +46,6 @@ if cython.compiled:
     from cython.cimports.exchange.native.row import fill, header, place
     from cython.cimports.exchange.native.span import (
         big_endian,
-        copy,
         copy_bytes,
         fnv,
         is_same,
@@ -1058,6 +1058,7 @@ class Kernel:
         base: Py_ssize_t
         field: Py_ssize_t
         code: longlong
+        at: Py_ssize_t
         pool: p_uchar = self.pool
         for number in range(first, first + count):
             base = number * 5
@@ -1085,6 +1086,11 @@ class Kernel:
             if self.ops[base + 4]:
                 o[j] = 2
                 j += 1
+            if code == COPY:
+                at = self.cells[cell + AT]
+                copy(o, j, p, at, self.cells[cell + END] - at)
+                j += self.cells[cell + END] - at
+                continue
             j = self.write_op(p, o, j, room, base, code, cell)
             if j < 0:
                 return -1
@@ -1103,12 +1109,8 @@ class Kernel:
         code: longlong,
         cell: Py_ssize_t,
     ) -> Py_ssize_t:
-        at: Py_ssize_t = self.cells[cell + AT]
         content: Py_ssize_t = self.cells[cell + CONTENT]
         end: Py_ssize_t = self.cells[cell + END]
-        if code == COPY:
-            copy(o, j, p, at, end - at)
-            return j + end - at
         if code == PARTIAL:
             return write_partial(p, o, j, content, end, self.ops[base + 2], self.ops[base + 3])
         if code == COPY_SYMBOL:

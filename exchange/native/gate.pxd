@@ -9,6 +9,7 @@ cdef class Gate:
     cdef long long[::1] needles
     cdef unsigned long long[::1] ends
     cdef Py_ssize_t fewest_digits
+    cdef bint has_variant
     cdef long long[::1] loose_at
     cdef bytearray loose_pool
     cdef unsigned char* loose

@@ -44,7 +44,8 @@ ID_DIGITS = cython.declare(longlong, 17)
 FIRST_LEAD = cython.declare(longlong, 0xC2)
 """Bytes from 0x80 to before this one begin no character."""
 IN_ASCII = cython.declare(longlong, 1)
-"""In place of the last byte of what a character counts as, where that is not all above ASCII."""
+IS_NOTHING = cython.declare(longlong, 2)
+"""In place of the last byte of what a character counts as: more than a letter in ASCII, or nothing at all."""
 LAST_OF_BROKEN = cython.declare(longlong, 0xBD)
 """What is not UTF-8 counts as U+FFFD, of which this is the last byte."""
 MIN_NEEDLE = cython.declare(longlong, MIN_CHARACTERS)
@@ -61,6 +62,7 @@ class Gate:
     needles: longlong[::1]
     ends: ulonglong[::1]
     fewest_digits: Py_ssize_t
+    has_variant: bint
     loose_at: longlong[::1]
     loose_pool: bytearray
     loose: p_uchar
@@ -77,6 +79,7 @@ class Gate:
     def __init__(self) -> None:
         self.count = self.used = 0
         self.fewest_digits = ID_DIGITS
+        self.has_variant = False
         self.needles = array("q", bytes(8 * MAX_NEEDLES * NEEDLE_WIDTH))
         self.ends = array("Q", bytes(8 * 256))
         marks = bytearray(IS_DIGIT if 48 <= byte < 58 else 0 for byte in range(256))
@@ -268,10 +271,13 @@ class Gate:
         fewest_digits: Py_ssize_t = self.fewest_digits
         at: Py_ssize_t = start
         run: Py_ssize_t = 0
+        before: Py_ssize_t
         mark: Py_ssize_t
         width: longlong
+        self.has_variant = False
         while at < end:
             mark = glanced[o[at]]
+            before = run
             run = (run + (mark & COUNTS)) & -((mark & CONTINUES) >> 1)
             if run >= fewest_digits:
                 return False
@@ -282,6 +288,9 @@ class Gate:
                 width = self.clean_width(o, at, end)
                 if width == 0:
                     return False
+                if width < 0:
+                    width = -width
+                    run = before
                 at += width
                 continue
             if self.may_end_here(o, start, at):
@@ -293,9 +302,9 @@ class Gate:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def clean_width(self, o: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> longlong:
-        """Return how many bytes a wide character has, or what is no character; 0 where that may matter.
+        """Return how many bytes a wide character has, or what is no character; negated: it counts as nothing.
 
-        It matters when it counts as anything in ASCII, as nothing at all, or as what a needle may end with.
+        0 where it may matter: a needle may end with it, or it counts as more than a letter in ASCII.
         """
         width: longlong = utf8_width(o, at, end)
         if width < 0:
@@ -306,9 +315,13 @@ class Gate:
         last_bytes: p_uchar = self.last_bytes
         if last_bytes[character] == 0:
             with cython.gil:
-                last_bytes[character] = last_byte_above_ascii(character)
+                last_bytes[character] = last_byte_of(character)
         last: longlong = last_bytes[character]
-        return 0 if last == IN_ASCII or self.ends[last] else width
+        if last == IN_ASCII or self.ends[last]:
+            return 0
+        if last < 0x80:
+            self.has_variant = True
+        return -width if last == IS_NOTHING else width
 
     @cython.cfunc
     @cython.nogil
@@ -340,8 +353,8 @@ class Gate:
             if at < start:
                 return False
             if o[at] >= 0x80:
-                # Whatever was passed over ends with such a byte when loosened too; no more is known of it.
-                return held[wanted] >= 0x80
+                # It ends with such a byte when loosened too, unless it counts as a letter or as nothing.
+                return held[wanted] >= 0x80 or self.has_variant
             if kept[o[at]] == 0:
                 continue
             if folded[o[at]] != held[wanted]:
@@ -495,7 +508,11 @@ def write_astral(loose: p_uchar, j: Py_ssize_t, character: longlong) -> Py_ssize
     return j + len(made)
 
 
-def last_byte_above_ascii(character: int) -> int:
-    """Return the last byte of what a character counts as, IN_ASCII when that is nothing or ASCII in part."""
+def last_byte_of(character: int) -> int:
+    """Return the last byte of what a character counts as: all of it above ASCII, or one letter."""
     made = loosened(chr(character)).encode()
-    return made[len(made) - 1] if made and min(made) >= 0x80 else int(IN_ASCII)
+    if not made:
+        return int(IS_NOTHING)
+    if min(made) >= 0x80 or (len(made) == 1 and made.isalpha()):
+        return made[len(made) - 1]
+    return int(IN_ASCII)

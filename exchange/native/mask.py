@@ -40,6 +40,8 @@ def write_partial(
     tail: Py_ssize_t = end
     if hidden <= 0:
         hidden = count
+    elif count == end - at:  # each byte is a character
+        head, tail = at + first, end - last
     else:
         head = forward(p, at, end, first)
         tail = forward(p, head, end, hidden)
