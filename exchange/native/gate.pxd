@@ -33,7 +33,8 @@ cdef class Gate:
         self, unsigned char* text, Py_ssize_t at, Py_ssize_t size, unsigned long long approved
     ) noexcept nogil
     cdef bint is_long_number(self, Py_ssize_t at, Py_ssize_t end) noexcept nogil
-    cdef void seek(self, Py_ssize_t number, unsigned long long needle) noexcept nogil
+    cdef void seek(self, unsigned long long needles) noexcept nogil
+    cdef void forget(self, unsigned long long needles) noexcept nogil
     cdef bint is_clean_at_a_glance(self, unsigned char* o, Py_ssize_t start, Py_ssize_t end) except -1 nogil
     cdef long long clean_width(self, unsigned char* o, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef bint may_end_here(self, unsigned char* o, Py_ssize_t start, Py_ssize_t at) noexcept nogil

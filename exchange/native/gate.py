@@ -182,7 +182,8 @@ class Gate:
         held: p_uchar = self.text
         number: Py_ssize_t
         base: Py_ssize_t
-        sought: ulonglong = 0
+        texts: ulonglong = 0
+        numbers: ulonglong = 0
         one: ulonglong = 1
         self.fewest_digits = ID_DIGITS
         for number in range(self.count):
@@ -195,39 +196,55 @@ class Gate:
                 if occurs(held, self.needles[base + 1], self.needles[base + 2], o, start, end):
                     return False
                 continue
-            self.seek(number, one << number)
-            sought |= one << number
-        clean: bint = self.is_clean_at_a_glance(o, start, end) or self.holds_none(o, start, end, approved)
-        for number in range(self.count):
-            if (sought >> number) & 1:
-                self.seek(number, 0)
+            if not self.needles[base + 6]:
+                texts |= one << number
+                continue
+            numbers |= one << number
+            if self.needles[base + 4] - 1 < self.fewest_digits:
+                self.fewest_digits = self.needles[base + 4] - 1
+        if texts:
+            self.seek(texts)
+        clean: bint = self.is_clean_at_a_glance(o, start, end)
+        if not clean:
+            self.seek(numbers)
+            clean = self.holds_none(o, start, end, approved)
+            self.forget(numbers)
+        if texts:
+            self.forget(texts)
         return clean
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def seek(self, number: Py_ssize_t, needle: ulonglong) -> void:
-        """Look for one more needle where its last byte stands; for none there, when its bit is 0."""
+    def seek(self, needles: ulonglong) -> void:
+        """Look for needles, given as bits, where their last bytes stand."""
         held: p_uchar = self.text
-        marks: p_uchar = self.marks
-        glanced: p_uchar = self.glanced
-        lower: p_uchar = self.lower
-        base: Py_ssize_t = number * NEEDLE_WIDTH
-        size: Py_ssize_t = self.needles[base + 4]
-        last: longlong = held[self.needles[base + 3] + size - 1]
-        if needle == 0:
-            self.ends[last] = 0
-            marks[last] &= IS_END ^ 0xFF
-            glanced[last] &= IS_END ^ 0xFF
-            glanced[lower[last]] &= IS_END ^ 0xFF
-            return
-        self.ends[last] |= needle
-        marks[last] |= IS_END
-        if not self.needles[base + 6]:
-            glanced[last] |= IS_END
-            glanced[lower[last]] |= IS_END
-        elif size - 1 < self.fewest_digits:
-            self.fewest_digits = size - 1
+        one: ulonglong = 1
+        number: Py_ssize_t
+        for number in range(self.count):
+            if (needles >> number) & 1:
+                base: Py_ssize_t = number * NEEDLE_WIDTH
+                last: longlong = held[self.needles[base + 3] + self.needles[base + 4] - 1]
+                self.ends[last] |= one << number
+                self.marks[last] |= IS_END
+                self.glanced[last] |= IS_END
+                self.glanced[self.lower[last]] |= IS_END
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def forget(self, needles: ulonglong) -> void:
+        """Look no more where needles end, nor for others that end alike."""
+        held: p_uchar = self.text
+        number: Py_ssize_t
+        for number in range(self.count):
+            if (needles >> number) & 1:
+                base: Py_ssize_t = number * NEEDLE_WIDTH
+                last: longlong = held[self.needles[base + 3] + self.needles[base + 4] - 1]
+                self.ends[last] = 0
+                self.marks[last] &= IS_END ^ 0xFF
+                self.glanced[last] &= IS_END ^ 0xFF
+                self.glanced[self.lower[last]] &= IS_END ^ 0xFF
 
     @cython.cfunc
     @cython.nogil

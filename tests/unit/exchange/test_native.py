@@ -251,14 +251,14 @@ def test_the_gate_holds_back_a_text_in_all_its_forms(text: str) -> None:
         assert not gate.is_clean(output, 0, len(output), 1, 0), form
 
 
-def test_what_is_masked_is_found_clean_at_a_glance() -> None:
+def test_what_is_masked_is_found_clean_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the gate would be as right, and slow."""
     gate = GATE.Gate()
-    shown = "王*明,330106********001X,138****2345,2026-11,西湖区,я".encode() + bytes(range(128, 256))
+    monkeypatch.setattr(gate, "holds_none", lambda *_: pytest.fail("loosened and looked at again"))
+    shown = "王*明,330106********001X,138****2345,2026-11,西湖区,é,я".encode() + bytes(range(128, 256))
     for number, text in enumerate((id_number(), "13857112345", "xm.wang@mail.cn")):
         gate.add(text.encode(), 0, len(text), number)
-        gate.seek(number, 1 << number)
-    assert gate.is_clean_at_a_glance(shown, 0, len(shown))
+    assert gate.is_clean(shown, 0, len(shown), 0b111, 0)
 
 
 @given(st.binary(max_size=200), st.integers(0, 20))
