@@ -61,7 +61,8 @@ def offered_otherwise(words: str) -> list[str]:
     table = words.partition("READERS")[2].partition("\n}")[0]
     wrong = []
     for page, roles in re.findall(r"^  (\w+): (\w+|\[.*?\]),$", table, re.MULTILINE):
-        offered = frozenset(re.findall(r"'(\w+)'", named.get(roles, roles)))
+        spread = re.sub(r"\.\.\.(\w+)", lambda found: named[found[1]], named.get(roles, roles))
+        offered = frozenset(re.findall(r"'(\w+)'", spread))
         if offered != gate.allowed_roles("GET", ASKS[page]):
             wrong.append(page)
     return wrong
