@@ -1177,8 +1177,8 @@ class Kernel:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def take_texts(self, texts: object, number: Py_ssize_t) -> bint:
-        for text in cython.cast(tuple, texts):
+    def take_texts(self, texts: tuple[bytes, ...], number: Py_ssize_t) -> bint:
+        for text in texts:
             held: bytearray = bytearray(text)
             if not self.gate.add(held, 0, len(held), number):
                 return False

@@ -33,18 +33,19 @@ cdef class Gate:
         self, unsigned char* text, Py_ssize_t at, Py_ssize_t size, unsigned long long approved
     ) noexcept nogil
     cdef bint is_long_number(self, Py_ssize_t at, Py_ssize_t end) noexcept nogil
+    cdef long long last_byte(self, Py_ssize_t number) noexcept nogil
     cdef void seek(self, unsigned long long needles) noexcept nogil
     cdef void forget(self, unsigned long long needles) noexcept nogil
     cdef bint is_clean_at_a_glance(self, unsigned char* o, Py_ssize_t start, Py_ssize_t end) except -1 nogil
     cdef long long clean_width(self, unsigned char* o, Py_ssize_t at, Py_ssize_t end) except -1 nogil
-    cdef bint may_end_here(self, unsigned char* o, Py_ssize_t start, Py_ssize_t at) noexcept nogil
+    cdef bint ends_here(self, unsigned char* p, Py_ssize_t start, Py_ssize_t at, bint is_loose) noexcept nogil
     cdef bint may_stand_before(
         self, unsigned char* o, Py_ssize_t start, Py_ssize_t at, Py_ssize_t number
     ) noexcept nogil
     cdef bint holds_none(
         self, unsigned char* o, Py_ssize_t start, Py_ssize_t end, unsigned long long approved
     ) except -1 nogil
-    cdef bint ends_here(self, unsigned char* held, unsigned char* loose, Py_ssize_t end) noexcept nogil
+    cdef bint stands_before(self, unsigned char* loose, Py_ssize_t end, Py_ssize_t number) noexcept nogil
     cdef Py_ssize_t loosen(
         self, unsigned char* p, Py_ssize_t at, Py_ssize_t end,
         unsigned char* loose, Py_ssize_t j, Py_ssize_t room

@@ -43,9 +43,9 @@ LONG_NUMBER = cython.declare(longlong, 11)
 ID_DIGITS = cython.declare(longlong, 17)
 FIRST_LEAD = cython.declare(longlong, 0xC2)
 """Bytes from 0x80 to before this one begin no character."""
-IN_ASCII = cython.declare(longlong, 1)
+IN_DOUBT = cython.declare(longlong, 1)
 IS_NOTHING = cython.declare(longlong, 2)
-"""In place of the last byte of what a character counts as: more than a letter in ASCII, or nothing at all."""
+"""In place of the last byte of what a character counts as: several, or a digit; or nothing at all."""
 LAST_OF_BROKEN = cython.declare(longlong, 0xBD)
 """What is not UTF-8 counts as U+FFFD, of which this is the last byte."""
 MIN_NEEDLE = cython.declare(longlong, MIN_CHARACTERS)
@@ -160,12 +160,12 @@ class Gate:
     def is_long_number(self, at: Py_ssize_t, end: Py_ssize_t) -> bint:
         """Whether a loosened text is nothing but digits, of which the last may be an X."""
         held: p_uchar = self.text
+        marks: p_uchar = self.marks
         number: Py_ssize_t
         for number in range(at, end - 1):
-            if not 48 <= held[number] < 58:
+            if not marks[held[number]] & IS_DIGIT:
                 return False
-        last: longlong = held[end - 1]
-        return end - at >= LONG_NUMBER and (48 <= last < 58 or last == 88)
+        return end - at >= LONG_NUMBER and marks[held[end - 1]] & (IS_DIGIT | IS_X) != 0
 
     @cython.cfunc
     @cython.nogil
@@ -218,13 +218,11 @@ class Gate:
     @cython.exceptval(check=False)
     def seek(self, needles: ulonglong) -> void:
         """Look for needles, given as bits, where their last bytes stand."""
-        held: p_uchar = self.text
         one: ulonglong = 1
         number: Py_ssize_t
         for number in range(self.count):
             if (needles >> number) & 1:
-                base: Py_ssize_t = number * NEEDLE_WIDTH
-                last: longlong = held[self.needles[base + 3] + self.needles[base + 4] - 1]
+                last: longlong = self.last_byte(number)
                 self.ends[last] |= one << number
                 self.marks[last] |= IS_END
                 self.glanced[last] |= IS_END
@@ -235,16 +233,22 @@ class Gate:
     @cython.exceptval(check=False)
     def forget(self, needles: ulonglong) -> void:
         """Look no more where needles end, nor for others that end alike."""
-        held: p_uchar = self.text
         number: Py_ssize_t
         for number in range(self.count):
             if (needles >> number) & 1:
-                base: Py_ssize_t = number * NEEDLE_WIDTH
-                last: longlong = held[self.needles[base + 3] + self.needles[base + 4] - 1]
+                last: longlong = self.last_byte(number)
                 self.ends[last] = 0
                 self.marks[last] &= IS_END ^ 0xFF
                 self.glanced[last] &= IS_END ^ 0xFF
                 self.glanced[self.lower[last]] &= IS_END ^ 0xFF
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def last_byte(self, number: Py_ssize_t) -> longlong:
+        held: p_uchar = self.text
+        base: Py_ssize_t = number * NEEDLE_WIDTH
+        return held[self.needles[base + 3] + self.needles[base + 4] - 1]
 
     @cython.cfunc
     @cython.nogil
@@ -310,7 +314,7 @@ class Gate:
                     run = before
                 at += width
                 continue
-            if self.may_end_here(o, start, at):
+            if self.ends_here(o, start, at, False):
                 return False
             at += 1
         return True
@@ -321,7 +325,7 @@ class Gate:
     def clean_width(self, o: p_uchar, at: Py_ssize_t, end: Py_ssize_t) -> longlong:
         """Return how many bytes a wide character has, or what is no character; negated: it counts as nothing.
 
-        0 where it may matter: a needle may end with it, or it counts as more than a letter in ASCII.
+        0 where it may matter: a needle may end with it, or within what it counts as, or it counts as a digit.
         """
         width: longlong = utf8_width(o, at, end)
         if width < 0:
@@ -334,7 +338,7 @@ class Gate:
             with cython.gil:
                 last_bytes[character] = last_byte_of(character)
         last: longlong = last_bytes[character]
-        if last == IN_ASCII or self.ends[last]:
+        if last == IN_DOUBT or self.ends[last]:
             return 0
         if last < 0x80:
             self.has_variant = True
@@ -343,13 +347,16 @@ class Gate:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def may_end_here(self, o: p_uchar, start: Py_ssize_t, at: Py_ssize_t) -> bint:
-        """Whether one of the needles that end with the ASCII character at `at` may stand before it."""
-        folded: p_uchar = self.folded
-        found: ulonglong = self.ends[folded[o[at]]]
+    def ends_here(self, p: p_uchar, start: Py_ssize_t, at: Py_ssize_t, is_loose: bint) -> bint:
+        """Whether a needle ends with the byte at `at`; where the text is not loosened, whether one may."""
+        found: ulonglong = self.ends[p[at] if is_loose else self.folded[p[at]]]
         number: Py_ssize_t = 0
         while found:
-            if found & 1 and self.may_stand_before(o, start, at, number):
+            if found & 1 and (
+                self.stands_before(p, at + 1, number)
+                if is_loose
+                else self.may_stand_before(p, start, at, number)
+            ):
                 return True
             found >>= 1
             number += 1
@@ -391,7 +398,6 @@ class Gate:
     ) -> bint:
         """Loosen an output; look where a text could end, and at runs of digits that may be an ID number."""
         loose: p_uchar = self.scratch
-        held: p_uchar = self.text
         used: Py_ssize_t = self.loosen(o, start, end, loose, 0, SCRATCH_BYTES)
         if used < 0:
             return False
@@ -404,7 +410,7 @@ class Gate:
             if mark == 0:
                 run = 0
                 continue
-            if mark & IS_END and self.ends_here(held, loose, at + 1):
+            if mark & IS_END and self.ends_here(loose, 0, at, True):
                 return False
             if mark & IS_DIGIT:
                 run += 1
@@ -422,25 +428,17 @@ class Gate:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def ends_here(self, held: p_uchar, loose: p_uchar, end: Py_ssize_t) -> bint:
-        """Whether one of the needles that end with the byte before `end` stands before it."""
-        found: ulonglong = self.ends[loose[end - 1]]
-        number: Py_ssize_t = 0
-        while found:
-            if found & 1:
-                base: Py_ssize_t = number * NEEDLE_WIDTH
-                size: Py_ssize_t = self.needles[base + 4]
-                at: Py_ssize_t = self.needles[base + 3]
-                # The byte before the last tells most of them apart.
-                if (
-                    size <= end
-                    and held[at + size - 2] == loose[end - 2]
-                    and is_same(held, at, loose, end - size, size)
-                ):
-                    return True
-            found >>= 1
-            number += 1
-        return False
+    def stands_before(self, loose: p_uchar, end: Py_ssize_t, number: Py_ssize_t) -> bint:
+        """Whether a needle stands before `end`, with whose last byte the text before it ends."""
+        held: p_uchar = self.text
+        size: Py_ssize_t = self.needles[number * NEEDLE_WIDTH + 4]
+        at: Py_ssize_t = self.needles[number * NEEDLE_WIDTH + 3]
+        # The byte before the last tells most of them apart.
+        return (
+            size <= end
+            and held[at + size - 2] == loose[end - 2]
+            and is_same(held, at, loose, end - size, size)
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -526,10 +524,11 @@ def write_astral(loose: p_uchar, j: Py_ssize_t, character: longlong) -> Py_ssize
 
 
 def last_byte_of(character: int) -> int:
-    """Return the last byte of what a character counts as: all of it above ASCII, or one letter."""
-    made = loosened(chr(character)).encode()
-    if not made:
+    """Return the last byte of what a character counts as, where that is one character and no digit."""
+    text = loosened(chr(character))
+    if not text:
         return int(IS_NOTHING)
-    if min(made) >= 0x80 or (len(made) == 1 and made.isalpha()):
-        return made[len(made) - 1]
-    return int(IN_ASCII)
+    if len(text) > 1 or (text.isascii() and not text.isalpha()):
+        return int(IN_DOUBT)
+    made = text.encode()
+    return made[len(made) - 1]

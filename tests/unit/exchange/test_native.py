@@ -251,6 +251,15 @@ def test_the_gate_holds_back_a_text_in_all_its_forms(text: str) -> None:
         assert not gate.is_clean(output, 0, len(output), 1, 0), form
 
 
+def test_the_gate_holds_back_a_text_that_ends_within_what_a_character_counts_as() -> None:
+    """U+3318 counts as three: a text may end with the first of them."""
+    gate, hidden = GATE.Gate(), "西溪街道文三ク".encode()
+    gate.add(hidden, 0, len(hidden), 0)
+    output = "西溪街道文三\u3318".encode()
+    assert find_leak(output, {hidden.decode(): "field"}, set()) == "field"
+    assert not gate.is_clean(output, 0, len(output), 1, 0)
+
+
 def test_what_is_masked_is_found_clean_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the gate would be as right, and slow."""
     gate = GATE.Gate()
