@@ -21,6 +21,7 @@ from bench.progress import say
 from exchange.errors import PartError
 from monitor.clickhouse.client import ClickHouse
 from monitor.clickhouse.rollups import DAY_S, GROWTH, HOUR_S, MINUTE_S, Rollups
+from monitor.figures import window_steps
 from monitor.suspects import steps_of
 
 HEAD: Final = ("query", "window", "p50 ms", "p95 ms")
@@ -79,12 +80,11 @@ def answer(
 
 def questions(now_s: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield query, window in words, and parameters, as the monitor's API asks them."""
-    since_15_min = {"step_s": MINUTE_S, "since_s": now_s - 900}
-    since_day = {"step_s": MINUTE_S, "since_s": now_s - DAY_S}
-    since_week = {"step_s": HOUR_S, "since_s": now_s - 7 * DAY_S}
-    since_month = {"step_s": HOUR_S, "since_s": now_s - 31 * DAY_S}
-    route = {"topic": "raw.bench.public.t7", "view_topic": "share.bench.t7.v1"}
     now_ms = now_s * 1000
+    since_15_min, since_day, since_week, since_month = (
+        window_steps(now_ms, window_s) for window_s in (900, DAY_S, 7 * DAY_S, 31 * DAY_S)
+    )
+    route = {"topic": "raw.bench.public.t7", "view_topic": "share.bench.t7.v1"}
     yield "routes", "15 min", {"since_ms": now_ms - 900_000, "recent_ms": now_ms - 60_000}
     yield "delays", "15 min", {"since_ms": now_ms - 900_000, "growth": GROWTH}
     yield "planned_routes", "now", {}

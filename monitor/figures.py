@@ -173,7 +173,7 @@ class Figures:
 
     def _routes(self, window_s: int) -> Routes:
         now, ask = self._now_ms(), self._clickhouse.query
-        since, step = now - window_s * 1000, _step(now, window_s)
+        since, step = now - window_s * 1000, window_steps(now, window_s)
         recent = now - RATE_WINDOW_MS
         exact = window_s <= _EXACT_WINDOW_S
         flowed = ask("routes", since_ms=since if exact else recent, recent_ms=recent)
@@ -214,7 +214,7 @@ class Figures:
 
     def _balance(self, minutes: int) -> Balance:
         now = self._now_ms()
-        step = _step(now, (minutes - 1) * MINUTE_S)
+        step = window_steps(now, (minutes - 1) * MINUTE_S)
         settled = self._settled()  # before the figures that it is compared with
         unknown = self._unknown_to_kafka()
         as_of_ms = min(now, self._as_of_ms())
@@ -249,7 +249,7 @@ class Figures:
         now = self._now_ms()
         rows = self._clickhouse.query(
             "refusals",
-            **_step(now, asked.window_s),
+            **window_steps(now, asked.window_s),
             topic=asked.topic,
             limit=asked.limit + 1,  # to know whether there is more
             offset=asked.offset,
@@ -285,10 +285,16 @@ def _places(ask: Ask, uneven: list[dict[str, Any]], settled: Mapping[str, int]) 
     )
 
 
-def _step(now_ms: int, window_s: int) -> dict[str, int]:
-    """Return the step and start of the rollups for a window; it begins with a whole step."""
+def window_steps(now_ms: int, window_s: int) -> dict[str, int]:
+    """Return the step and start of the rollups for a window; it begins with a whole step.
+
+    A long one goes by the hour up to the hour before this one, and on by the minute: those are newer.
+    """
+    now_s = now_ms // 1000
     step_s = MINUTE_S if window_s <= _BY_MINUTE_S else HOUR_S
-    return {"step_s": step_s, "since_s": max(now_ms // 1000 - window_s, 0) // step_s * step_s}
+    since_s = max(now_s - window_s, 0) // step_s * step_s
+    by_minute_s = since_s if step_s == MINUTE_S else (now_s // HOUR_S - 1) * HOUR_S
+    return {"step_s": step_s, "since_s": since_s, "by_minute_s": by_minute_s}
 
 
 def _stage_point(row: dict[str, Any]) -> StagePoint:

@@ -1,6 +1,7 @@
 -- Every query that the monitor asks, each with its name, the unit of its figures and what they mean.
 -- Parameters are bound by ClickHouse ({name:Type}). Minutes count from 1970-01-01 UTC, times are milliseconds.
--- Windows of up to 15 minutes are read from the accounts, longer ones (…_long) from the rollups of {step_s}.
+-- Windows of up to 15 minutes are read from the accounts, longer ones (…_long) from the rollups of {step_s} up to
+-- {by_minute_s}, from those of minutes after it.
 
 -- name: next_account
 -- unit: offset
@@ -65,7 +66,8 @@ SELECT
     sum(delivered) AS delivered, sum(filtered) AS filtered, sum(records) AS records,
     max(last_made_at_ms) AS last_made_at_ms
 FROM rollup_flows FINAL
-WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64}
+WHERE ((step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {by_minute_s:UInt64})
+        OR (step_s = 60 AND start_s >= {by_minute_s:UInt64}))
 GROUP BY topic, view_topic
 ORDER BY topic, view_topic;
 
@@ -95,7 +97,9 @@ ON behind.topic = done.topic
     AND behind.group_id = concat(
         done.subscriber, if(done.stage = 'pull', '.pull', concat('.deliver.', substring(done.topic, 7)))
     )
-WHERE done.stage IN ('deliver', 'pull') AND done.step_s = {step_s:UInt32} AND done.start_s >= {since_s:UInt64}
+WHERE done.stage IN ('deliver', 'pull')
+    AND ((done.step_s = {step_s:UInt32} AND done.start_s >= {since_s:UInt64} AND done.start_s < {by_minute_s:UInt64})
+        OR (done.step_s = 60 AND done.start_s >= {by_minute_s:UInt64}))
 GROUP BY view_topic, subscriber, stage
 ORDER BY view_topic, subscriber, stage;
 
@@ -145,7 +149,9 @@ FROM
         SELECT topic, reached, sumMap(if(reached = 'readable', readable, made)) AS delays
         FROM rollup_stages FINAL
         ARRAY JOIN if(stage = 'process', ['process', 'readable'], [toString(stage)]) AS reached
-        WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND stage IN ('capture', 'process', 'deliver')
+        WHERE stage IN ('capture', 'process', 'deliver')
+            AND ((step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {by_minute_s:UInt64})
+                OR (step_s = 60 AND start_s >= {by_minute_s:UInt64}))
         GROUP BY topic, reached
     )
     ARRAY JOIN mapKeys(delays) AS bucket
@@ -160,7 +166,8 @@ SELECT
     topic, any(resource) AS resource, stage, reason, field,
     sum(changes) AS changes, max(last_made_at_ms) AS last_made_at_ms
 FROM rollup_refusals FINAL
-WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64}
+WHERE ((step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {by_minute_s:UInt64})
+        OR (step_s = 60 AND start_s >= {by_minute_s:UInt64}))
     AND ({topic:String} = '' OR topic = {topic:String})
 GROUP BY topic, stage, reason, field
 ORDER BY changes DESC, topic, stage, reason, field
@@ -175,7 +182,8 @@ SELECT
     sum(processed) AS processed, sum(refused_process) AS refused_process,
     sum(foreign_records) AS foreign_records, intDiv(max(start_s), 60) AS last_minute
 FROM rollup_sources FINAL
-WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64}
+WHERE ((step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {by_minute_s:UInt64})
+        OR (step_s = 60 AND start_s >= {by_minute_s:UInt64}))
 GROUP BY topic
 ORDER BY topic;
 
@@ -184,7 +192,8 @@ ORDER BY topic;
 -- meaning: delivered and filtered per view topic, source time from {since_s}
 SELECT topic, view_topic, sum(delivered) AS delivered, sum(filtered) AS filtered, sum(records) AS records
 FROM rollup_views FINAL
-WHERE step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64}
+WHERE ((step_s = {step_s:UInt32} AND start_s >= {since_s:UInt64} AND start_s < {by_minute_s:UInt64})
+        OR (step_s = 60 AND start_s >= {by_minute_s:UInt64}))
 GROUP BY topic, view_topic
 ORDER BY topic, view_topic;
 

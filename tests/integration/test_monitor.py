@@ -31,6 +31,7 @@ from monitor.clickhouse import client as clickhouse_client
 from monitor.clickhouse.client import ClickHouse, read_queries
 from monitor.clickhouse.retention import Retention
 from monitor.clickhouse.rollups import Rollups
+from monitor.figures import window_steps
 from monitor.ingest import PARTITION
 from monitor.rows import COLUMNS, Row, account_row, token
 from monitor.suspects import steps_of
@@ -359,8 +360,13 @@ def rolled_up(clickhouse: ClickHouse, rows: list[Row]) -> None:
     rollups.settle()
 
 
+def minutes_computed(rollups: Rollups) -> bool:
+    rollups.settle()
+    return rollups.minutes_are_done
+
+
 def rows_stored(clickhouse: ClickHouse, topic: str, step_s: int = 60) -> int:
-    rows = clickhouse.query("totals", step_s=step_s, since_s=0)
+    rows = clickhouse.query("totals", step_s=step_s, since_s=0, by_minute_s=2**40)
     return sum(row["captured"] // CHANGES for row in rows if row["topic"] == topic)
 
 
@@ -390,6 +396,21 @@ def test_account_that_is_stored_twice_counts_once_in_every_step(clickhouse: Clic
         assert rows_stored(clickhouse, topic, step_s) == 1
     rolled_up(clickhouse, [account_row(0, 70, pair(topic).capture, 1)])
     assert rows_stored(clickhouse, topic, 86_400) == 1
+
+
+def test_long_window_shows_what_is_rolled_up_to_minutes_only(clickhouse: ClickHouse) -> None:
+    topic = "raw.long-window.public.t"
+    rows = [account_row(0, at, pair(topic, first=at * CHANGES).capture, 1) for at in (80, 81)]
+    rollups = Rollups(clickhouse, 0)
+    for row in rows:
+        clickhouse.insert("accounts", COLUMNS, [row], token("accounts", ACCOUNTS_TOPIC, [row]))
+        rollups.touch([row])
+        wait_for(lambda: minutes_computed(rollups), "minutes rolled up")
+
+    assert rows_stored(clickhouse, topic, 3_600) == 1  # hours are not computed again within a minute
+    steps = window_steps(time.time_ns() // 1_000_000, 90 * 86_400)
+    [total] = [row for row in clickhouse.query("totals", **steps) if row["topic"] == topic]
+    assert total["captured"] == 2 * CHANGES
 
 
 def test_rollup_that_does_not_look_at_places_counts_twice(
@@ -443,7 +464,7 @@ def test_every_named_query_runs(clickhouse: ClickHouse) -> None:
         "offset": 0,
         "growth": 1.1, "positions_ms": 0, "view_topic": "", "trend_ms": 0, "alive_ms": 0, "begin": 0,
         "minutes": [1], "topics": [""], "settled_topics": [""], "settled": [0], "stretch": 10, "first": 0,
-        "until": 9, "starts": [60], "until_s": 60, "bucket": 1,
+        "until": 9, "starts": [60], "until_s": 60, "bucket": 1, "by_minute_s": 0,
         "until_ms": 0, "most": 1,
     }  # fmt: skip
     for name, sql in read_queries().items():

@@ -82,7 +82,7 @@ class Bench:
         )
 
     def processed(self) -> int:
-        rows = self.clickhouse.query("totals", step_s=60, since_s=0)
+        rows = self.clickhouse.query("totals", step_s=60, since_s=0, by_minute_s=0)
         return sum(row["processed"] for row in rows)
 
     def uneven(self) -> list[Any]:

@@ -11,7 +11,7 @@ import pytest
 from exchange.account import bucket_middle_ms, delay_bucket
 from monitor.clickhouse.client import Ask, ClickHouse, read_queries
 from monitor.clickhouse.rollups import GROWTH
-from monitor.figures import Figures
+from monitor.figures import Figures, window_steps
 from monitor.routes import routes_of
 
 
@@ -195,6 +195,18 @@ def test_the_balance_of_a_month_looks_at_the_hours_of_suspect_days() -> None:
     assert [one["step_s"] for one in asked] == [86_400, 3_600]
     assert {start // 86_400 for start in asked[1]["starts"]} >= {now_s // 86_400 - 10, now_s // 86_400}
     assert len(asked[1]["starts"]) < 5 * 24
+
+
+def test_long_window_goes_by_the_hour_up_to_the_last_two_and_on_by_the_minute() -> None:
+    now_s = 1_800_000_000 + 1_234
+    day, month = (window_steps(now_s * 1000, days * 86_400) for days in (1, 31))
+
+    assert day == {"step_s": 60, "since_s": 1_800_001_200 - 86_400, "by_minute_s": 1_800_001_200 - 86_400}
+    assert month == {
+        "step_s": 3_600,
+        "since_s": 1_800_000_000 - 31 * 86_400,
+        "by_minute_s": 1_800_000_000 - 3_600,
+    }
 
 
 @pytest.mark.parametrize(("behind_ms", "kinds"), [(0, ["late"]), (30_000, [])])
