@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,9 +75,22 @@ _ABOUT: Final = {
 }
 """Benchmark → heading, and what its clock covers and what not."""
 
-_AT_LEAST: Final = {"pipeline_vs_passthrough": 0.45, "pipeline_vs_kafka_streams_eos": 2.5}
-_AT_MOST: Final = {"fanout5_vs_1": 2.2}
-"""Ratios that are wanted, for a machine of two cores that holds the broker too."""
+_AT_LEAST: Final[dict[str, dict[str, float]]] = {
+    "pipeline": {"ratios.pipeline_vs_passthrough": 0.45, "ratios.pipeline_vs_kafka_streams_eos": 2.5},
+    "capture": {"ratios.capture_vs_raw": 0.5, "ratios.capture_vs_debezium": 5.0},
+}
+_AT_MOST: Final[dict[str, dict[str, float]]] = {
+    "fanout": {"ratios.fanout5_vs_1": 2.2},
+    "latency": {
+        "latency_ms.1000.p50": 60,
+        "latency_ms.1000.p99": 200,
+        "latency_ms.20000.p50": 70,
+        "latency_ms.20000.p99": 250,
+    },
+    "memory": {"memory.max_mb": 300},
+    "monitor": {"query_p95_ms": 100, "viewers_cpu_core": 0.15},
+}
+"""Benchmark → place in its result → what is wanted, on a machine of two cores that holds the broker too."""
 
 
 def measure_all(save: Path | None) -> list[dict[str, Any]]:
@@ -154,23 +167,38 @@ def _machine(machine: dict[str, Any]) -> str:
 def _section(result: dict[str, Any]) -> str:
     heading, about = _ABOUT[result["benchmark"]]
     table = markdown_table(result["table"]["head"], result["table"]["rows"])
-    ratios = "".join(f"- {_ratio(name, figure)}\n" for name, figure in result.get("ratios", {}).items())
+    told = "".join(f"- {line}\n" for line in _verdicts(result))
     lines = [f"## {heading}", "", about, "", f"Again: `{command(result)}`", "", table]
-    return "\n".join([*lines, ratios] if ratios else lines)
+    return "\n".join([*lines, told] if told else lines)
 
 
-def _ratio(name: str, figure: float) -> str:
-    """Return a ratio, with what is wanted of it and whether that was reached."""
-    told = f"`{name}`: {figure}"
-    if name in _AT_LEAST:
-        missed = figure < _AT_LEAST[name]
-        told += f"; wanted is {_AT_LEAST[name]} at least"
-    elif name in _AT_MOST:
-        missed = figure > _AT_MOST[name]
-        told += f"; wanted is {_AT_MOST[name]} at most"
-    else:
-        return told
-    return f"{told}: {'not reached' if missed else 'reached'}"
+def _verdicts(result: dict[str, Any]) -> Iterator[str]:
+    """Yield each ratio and all else of which something is wanted, with that and whether it was reached."""
+    least = _AT_LEAST.get(result["benchmark"], {})
+    most = _AT_MOST.get(result["benchmark"], {})
+    places = dict.fromkeys([*(f"ratios.{name}" for name in result.get("ratios", {})), *least, *most])
+    for place in places:
+        figure = _at(result, place)
+        if figure is None:
+            continue
+        told = f"`{place.removeprefix('ratios.')}`: {figure:g}"
+        if place in least:
+            told += f"; wanted is {least[place]:g} at least: {_reached(figure >= least[place])}"
+        elif place in most:
+            told += f"; wanted is {most[place]:g} at most: {_reached(figure <= most[place])}"
+        yield told
+
+
+def _at(result: dict[str, Any], place: str) -> float | None:
+    """Return the figure at a place such as `latency_ms.1000.p50`; None when the run did not measure it."""
+    found: Any = result
+    for name in place.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return None if found is None else float(found)
+
+
+def _reached(is_reached: bool) -> str:
+    return "reached" if is_reached else "not reached"
 
 
 def command(result: dict[str, Any]) -> str:

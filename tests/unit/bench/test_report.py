@@ -60,6 +60,17 @@ def test_a_report_says_of_a_ratio_whether_what_is_wanted_was_reached() -> None:
     assert "- `pipeline_vs_quix`: 9\n" in report.render([result("pipeline", ratios={"pipeline_vs_quix": 9})])
 
 
+def test_a_report_says_of_delays_memory_and_queries_whether_what_is_wanted_was_reached() -> None:
+    delays = {"1000": {"p50": 61.5, "p99": 38.0}, "5": {"p50": 900.0, "p99": 900.0}}
+    text = report.render([result("latency", ratios={}, latency_ms=delays)])
+    assert "- `latency_ms.1000.p50`: 61.5; wanted is 60 at most: not reached\n" in text
+    assert "- `latency_ms.1000.p99`: 38; wanted is 200 at most: reached\n" in text
+    assert "latency_ms.20000" not in text
+    assert "`latency_ms" not in report.render([result("latency_from_source", ratios={}, latency_ms=delays)])
+    text = report.render([result("memory", ratios={}, memory={"max_mb": 286.4})])
+    assert "- `memory.max_mb`: 286.4; wanted is 300 at most: reached\n" in text
+
+
 def test_results_of_two_machines_make_no_report() -> None:
     with pytest.raises(ConfigError, match="different machines"):
         report.render([result(), result("memory", machine={"cores": 64})])
