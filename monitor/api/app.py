@@ -27,7 +27,7 @@ from monitor.api import (
     sight,
     users,
 )
-from monitor.api.gate import Gate
+from monitor.api.gate import Gate, sight_of
 from monitor.api.models import (
     AccountsProgress,
     BalanceParams,
@@ -140,7 +140,7 @@ def _add_overview(app: FastAPI, overview: Overview, figures: Figures, identity: 
 
 
 def _sight(identity: Identity | None, call: Request) -> Sight | None:
-    return None if identity is None else identity.sight(getattr(call.state, "caller", None))
+    return None if identity is None else sight_of(identity, call)
 
 
 def _add_figures(app: FastAPI, figures: Figures, identity: Identity | None) -> None:

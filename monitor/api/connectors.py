@@ -23,7 +23,7 @@ from exchange.resnapshots import ONE_TABLE, READ_ANEW, HowFar, Resnapshot, how_f
 from exchange.snapshot_desk import Act, Asked
 from exchange.snapshots import SNAPSHOTTED_KIND
 from exchange.topology.file import today
-from monitor.api.gate import person_of
+from monitor.api.gate import caller_if_any, person_of
 from monitor.api.models import Problem
 from monitor.api.problem import Refused
 from monitor.identity import Identity, now
@@ -203,7 +203,7 @@ def add(
     @app.get("/api/connectors", tags=["connectors"], responses=_ERRORS)
     def connectors(given: Annotated[ConnectorsParams, Query()], asked: Request) -> Connectors:
         """Show each source's connector; a page at a time."""
-        caller = getattr(asked.state, "caller", None)
+        caller = caller_if_any(asked)
         seen, newest = identity.sight(caller), plan()
         systems = () if newest is None else newest.systems
         beats = heartbeats()

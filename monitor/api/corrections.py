@@ -15,6 +15,7 @@ from exchange.identity.caller import Sight
 from exchange.model import Model
 from exchange.plan import view_topic
 from monitor.api import sight
+from monitor.api.gate import sight_of
 from monitor.identity import Identity
 
 
@@ -57,7 +58,7 @@ def add(app: FastAPI, identity: Identity) -> None:
     @app.get("/api/corrections", tags=["objections"])
     def corrections(asked: Annotated[CorrectionsParams, Query()], call: Request) -> Corrections:
         """Show corrections, newest first: of what one's subscribers get a view of, and of one's own."""
-        seen = identity.sight(getattr(call.state, "caller", None))
+        seen = sight_of(identity, call)
         known = [marker(one) for one in corrected(identity.store())] if exists(identity.settings) else []
         own = known if seen is None else sight.of_corrections(known, seen)
         found = sorted((one for one in own if asked.takes(one, seen)), key=lambda one: one.at, reverse=True)

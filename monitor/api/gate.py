@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exchange import log
 from exchange.errors import ExchangeError, LoginError, NoRoleError
-from exchange.identity.caller import MACHINE, READS_DECISIONS, SEES_ALL, Caller
+from exchange.identity.caller import MACHINE, READS_DECISIONS, SEES_ALL, Caller, Sight
 from exchange.topology.model import Role
 from monitor.api import problem
 from monitor.api.problem import Refused
@@ -180,10 +180,15 @@ class Gate:
             raise Refused(404, _BEGIN)
 
 
+def sight_of(identity: Identity, asked: Request) -> Sight | None:
+    """Return what the caller sees, in a handler behind the gate; None: everything."""
+    return identity.sight(caller_if_any(asked))
+
+
 def caller_of(asked: Request) -> Caller:
     """Return who calls, in a handler behind the gate. Raises: Refused where nobody had to say."""
-    caller = getattr(asked.state, "caller", None)
-    if not isinstance(caller, Caller):
+    caller = caller_if_any(asked)
+    if caller is None:
         raise Refused(401, _BEGIN, {"WWW-Authenticate": "Bearer"})
     return caller
 
@@ -196,6 +201,12 @@ def person_of(asked: Request) -> Caller:
             403, "this is done by a person, whose name stays with it; the machine's token is nobody's"
         )
     return caller
+
+
+def caller_if_any(asked: Request) -> Caller | None:
+    """Return who calls, in a handler behind the gate; None where nobody had to say."""
+    caller = getattr(asked.state, "caller", None)
+    return caller if isinstance(caller, Caller) else None
 
 
 def expect_unread(asked: Request) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from exchange.model import Model
 from monitor.api import sight
+from monitor.api.gate import sight_of
 from monitor.clickhouse.client import ClickHouse
 from monitor.identity import Identity
 from monitor.quality import Quality, quality, with_examples
@@ -38,7 +39,7 @@ def add(app: FastAPI, clickhouse: ClickHouse, identity: Identity) -> None:
         """Show indicators, score and broken rules of every resource, and what each view got."""
         month = dt.date.fromisoformat(f"{asked.month}-01")
         found = quality(clickhouse, month)
-        seen = identity.sight(getattr(call.state, "caller", None))
+        seen = sight_of(identity, call)
         if seen is not None:
             found = sight.of_quality(found, seen)
         ordered = sorted(found.resources, key=lambda one: (one.score is None, one.score, one.topic))
