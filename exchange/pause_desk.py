@@ -31,11 +31,16 @@ class Asked:
 
 
 def order(
-    settings: Settings, store: Store, topology: Topology, actor: str, asked: Asked, now: dt.datetime
+    settings: Settings,
+    store: Store,
+    topology: Topology | None,
+    actor: str,
+    asked: Asked,
+    now: dt.datetime,
 ) -> Pause:
     """Pause a connector, or have it go on; it takes that up within a second or so, also when started later.
 
-    topology: in which the actor has the roles in which they act.
+    topology: in which the actor has the roles in which they act; None: as of `expect_operator`.
 
     Raises: NotAllowedError unless they run the bus or are steward of the system's department; GovernanceError
     without a reason for a pause, and when it is paused, or not, already; PartError or TransientError when
@@ -46,7 +51,7 @@ def order(
 
 
 def _given(
-    settings: Settings, topology: Topology, actor: str, asked: Asked, now: dt.datetime
+    settings: Settings, topology: Topology | None, actor: str, asked: Asked, now: dt.datetime
 ) -> Callable[[], Pause]:
     def give() -> Pause:
         expect_operator(topology, actor, asked.system)

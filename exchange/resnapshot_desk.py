@@ -107,15 +107,13 @@ def at_once(
 ) -> None:
     """Have a position given up here, in the connector's place, which needs its secrets, and note it.
 
-    topology: as of `order`; None where whoever runs this acts as themselves: no role adds to what those
-    secrets allow anyway.
+    topology: as of `order`; None: as of `expect_operator`.
 
     Raises: NotAllowedError as `order`; GovernanceError where `give_up` raises PlanError; what else it raises.
     """
 
     def give() -> None:
-        if topology is not None:
-            expect_operator(topology, actor, system)
+        expect_operator(topology, actor, system)
         try:
             give_up()
         except PlanError as error:

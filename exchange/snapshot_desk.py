@@ -1,4 +1,4 @@
-"""Snapshots beside the stream, ordered through a server: by whom, and noted with the decisions."""
+"""Snapshots beside the stream, ordered by a person: who may, and noted with the decisions."""
 
 from __future__ import annotations
 
@@ -32,11 +32,16 @@ class Asked:
 
 
 def order(
-    settings: Settings, store: Store, topology: Topology, actor: str, asked: Asked, now: dt.datetime
+    settings: Settings,
+    store: Store,
+    topology: Topology | None,
+    actor: str,
+    asked: Asked,
+    now: dt.datetime,
 ) -> SnapshotOrder:
     """Give an order and return it; the connector takes it up within a second or so.
 
-    topology: in which the actor has the roles in which they act.
+    topology: in which the actor has the roles in which they act; None: as of `expect_operator`.
 
     Raises: NotAllowedError unless they run the bus or are steward of the system's department; GovernanceError
     when it cannot be ordered as things stand; PartError or TransientError when Kafka does not take it.
@@ -46,7 +51,9 @@ def order(
     return carried_out(store, tried, _given(settings, topology, actor, asked), _noted)
 
 
-def _given(settings: Settings, topology: Topology, actor: str, asked: Asked) -> Callable[[], SnapshotOrder]:
+def _given(
+    settings: Settings, topology: Topology | None, actor: str, asked: Asked
+) -> Callable[[], SnapshotOrder]:
     def give() -> SnapshotOrder:
         expect_operator(topology, actor, asked.system)
         snapshots = Snapshots(settings, asked.system)

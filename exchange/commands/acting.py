@@ -5,7 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import os
 import pwd
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
 
 from exchange.errors import NotAllowedError
 
@@ -13,6 +17,41 @@ if TYPE_CHECKING:
     from exchange.governance.store import Store
     from exchange.settings import Settings
     from exchange.topology.model import Topology
+
+
+Actor = Annotated[str | None, typer.Option("--as", help="Who does it: one of `people`; else who runs it.")]
+
+
+class Acting(NamedTuple):
+    """Who acts, where it is noted, and a topology with their roles; None: as of `expect_operator`."""
+
+    store: Store
+    topology: Topology | None
+    actor: str
+
+
+@contextmanager
+def in_the_name_of(settings: Settings, actor: str | None) -> Iterator[Acting]:
+    """Let a command act for a person, or for who runs it, and bring what is noted into Kafka at the end.
+
+    Raises: as `acting`; ConfigError without the secret of `admin`, before anything is done.
+    """
+    from exchange.cluster import ADMIN
+    from exchange.commands.topology import load
+    from exchange.governance.relay import relay
+    from exchange.governance.store import Store
+
+    admin = settings.kafka_client(ADMIN)  # first: nothing is done that could not be told
+    with Store.of(settings) as store:
+        if actor is None:
+            who = Acting(store, None, oneself(store))
+        else:
+            declared = load(settings, settings.topology)[0].topology
+            who = Acting(store, acting(settings, store, declared, actor), actor)
+        try:
+            yield who
+        finally:
+            relay(store, admin)
 
 
 def acting(settings: Settings, store: Store, topology: Topology, actor: str) -> Topology:

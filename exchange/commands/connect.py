@@ -8,6 +8,7 @@ import typer
 
 from exchange import log
 from exchange.children import RESTART
+from exchange.commands.acting import Actor
 from exchange.commands.running import on_signal, run_each
 from exchange.errors import ConfigError, RestartError
 
@@ -62,9 +63,7 @@ def resnapshot(
         str | None, typer.Option("--table", help="<schema>.<table> alone; the others go on undisturbed.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    actor: Annotated[
-        str | None, typer.Option("--as", help="Who does it: one of `people`; else who runs it.")
-    ] = None,
+    actor: Actor = None,
 ) -> None:
     """Give up a system's position in Kafka, so that its connector reads all tables anew.
 
@@ -90,30 +89,18 @@ def _begin_anew(system: str, table: str | None, actor: str | None, done: str) ->
 
     from connectors.runner import Connector
     from exchange import resnapshot_desk
-    from exchange.cluster import ADMIN
-    from exchange.commands.acting import acting, oneself
-    from exchange.commands.topology import load
-    from exchange.governance.relay import relay
-    from exchange.governance.store import Store
+    from exchange.commands.acting import in_the_name_of
     from exchange.settings import Settings
 
     settings = Settings()
-    admin = settings.kafka_client(ADMIN)  # first: nothing is done that could not be told
-    with Store.of(settings) as store:
-        topology = None
-        if actor is not None:
-            declared = load(settings, settings.topology)[0].topology
-            topology = acting(settings, store, declared, actor)
+    with in_the_name_of(settings, actor) as who:
 
         def give_up() -> None:
             Connector(settings, system).begin_anew(table)
 
-        try:
-            now, name = dt.datetime.now().astimezone(), oneself(store) if actor is None else actor
-            resnapshot_desk.at_once(store, topology, name, system, table or "", give_up, now)
-            typer.echo(done)
-        finally:
-            relay(store, admin)
+        now = dt.datetime.now().astimezone()
+        resnapshot_desk.at_once(who.store, who.topology, who.actor, system, table or "", give_up, now)
+        typer.echo(done)
 
 
 def _connect_all(settings: Settings) -> None:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from exchange.commands.topology import load
+from exchange.commands.acting import Actor
 
 if TYPE_CHECKING:
     from exchange.pause_desk import Asked
     from exchange.pauses import Meanwhile, Pause
 
 System = Annotated[str, typer.Argument(help="System, as topology.yaml names it.", show_default=False)]
-Actor = Annotated[str, typer.Option("--as", help="Who does it: one of `people` in the topology.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _MEANWHILE: Final[dict[Meanwhile, str]] = {
@@ -33,8 +32,8 @@ _MEANWHILE: Final[dict[Meanwhile, str]] = {
 
 def pause(
     system: System,
-    actor: Actor,
     reason: Annotated[str, typer.Option("--reason", help="Why; others read it while it is paused.")],
+    actor: Actor = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,13 +55,14 @@ def pause(
 
 def resume(
     system: System,
-    actor: Actor,
+    actor: Actor = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the decisions.")] = "",
     as_json: Json = False,
 ) -> None:
     """Have a paused connector go on where it stopped, with every change since.
 
     Examples:
+      exchange connector resume population
       exchange connector resume population --as chen-hao
     """
     from exchange.pause_desk import Asked
@@ -101,24 +101,16 @@ def status(system: System, as_json: Json = False) -> None:
     sys.stdout.write("\n")
 
 
-def _order(actor: str, asked: Asked) -> Pause:
+def _order(actor: str | None, asked: Asked) -> Pause:
     """Give an order and note it; a refusal is noted too."""
     from exchange import pause_desk
-    from exchange.cluster import ADMIN
-    from exchange.commands.acting import acting
-    from exchange.governance.relay import relay
-    from exchange.governance.store import Store
+    from exchange.commands.acting import in_the_name_of
     from exchange.settings import Settings
 
     settings = Settings()
-    loaded, _contracts = load(settings, settings.topology)
-    with Store.of(settings) as store:
-        topology = acting(settings, store, loaded.topology, actor)
-        try:
-            now = dt.datetime.now().astimezone()
-            return pause_desk.order(settings, store, topology, actor, asked, now)
-        finally:
-            relay(store, settings.kafka_client(ADMIN))
+    with in_the_name_of(settings, actor) as who:
+        now = dt.datetime.now().astimezone()
+        return pause_desk.order(settings, who.store, who.topology, who.actor, asked, now)
 
 
 def _meanwhile(system: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 from dataclasses import asdict
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from exchange.commands.acting import Actor
 from exchange.counting import counted
 
 if TYPE_CHECKING:
-    from exchange.snapshot_orders import Wish
+    from exchange.snapshot_desk import Asked
     from exchange.snapshots import SnapshotStatus
 
 System = Annotated[str, typer.Argument(help="System of kind postgres, as topology.yaml names it.")]
@@ -29,63 +31,59 @@ def start(
         str, typer.Option("--view", help="One view of its resource alone (its last name), such as a new one.")
     ] = "",
     rows_per_s: Pace = None,
+    actor: Actor = None,
     as_json: Json = False,
 ) -> None:
     """Order a snapshot of one table beside the stream; its connector takes it up within a second or so.
 
     All rows are sent again as reads (`r`), in chunks, each row unless the stream has told something newer of
     it meanwhile. Nothing is emptied and no change waits. With --view they go to that view alone: this is how
-    a view that was added to a running resource gets its history.
+    a view that was added to a running resource gets its history. Who ordered it, or was refused, stands with
+    the decisions; the same holds for pausing, resuming and stopping it.
 
     Examples:
       exchange snapshot start population --table public.person
       exchange snapshot start population --table public.person --view school --rows-per-s 2000
     """
-    from exchange.settings import Settings
-    from exchange.snapshots import Snapshots
+    from exchange.snapshot_desk import Asked
 
-    order = Snapshots(Settings(), system).start(table, view, rows_per_s or 0)
     whom = f"view {view}" if view else "all views"
-    _say(
-        as_json,
-        {"system": system, **order.model_dump(mode="json")},
-        f"{system}: snapshot {order.operation} of {table} for {whom} is ordered; "
-        f"`exchange snapshot status {system}` shows how it gets on",
-    )
+    told = f"for {whom} is ordered; `exchange snapshot status {system}` shows how it gets on"
+    _order(actor, Asked(system, "start", table, view, rows_per_s), told, as_json)
 
 
-def pause(system: System, as_json: Json = False) -> None:
+def pause(system: System, actor: Actor = None, as_json: Json = False) -> None:
     """Pause the snapshot under way; the stream goes on, and the snapshot waits where it is.
 
     Examples:
       exchange snapshot pause population
     """
-    from exchange.snapshot_orders import Wish
+    from exchange.snapshot_desk import Asked
 
-    _wish(system, Wish.PAUSE, "is to pause", as_json)
+    _order(actor, Asked(system, "pause"), "is to pause", as_json)
 
 
-def resume(system: System, rows_per_s: Pace = None, as_json: Json = False) -> None:
+def resume(system: System, rows_per_s: Pace = None, actor: Actor = None, as_json: Json = False) -> None:
     """Go on with a paused snapshot; or, with --rows-per-s, go on at another pace with one that runs.
 
     Examples:
       exchange snapshot resume population
       exchange snapshot resume population --rows-per-s 500
     """
-    from exchange.snapshot_orders import Wish
+    from exchange.snapshot_desk import Asked
 
-    _wish(system, Wish.RUN, "is to go on", as_json, rows_per_s)
+    _order(actor, Asked(system, "resume", rows_per_s=rows_per_s), "is to go on", as_json)
 
 
-def stop(system: System, as_json: Json = False) -> None:
+def stop(system: System, actor: Actor = None, as_json: Json = False) -> None:
     """End the snapshot under way for good; rows that were sent stay sent.
 
     Examples:
       exchange snapshot stop population
     """
-    from exchange.snapshot_orders import Wish
+    from exchange.snapshot_desk import Asked
 
-    _wish(system, Wish.STOP, "is to end", as_json)
+    _order(actor, Asked(system, "stop"), "is to end", as_json)
 
 
 def status(system: System, as_json: Json = False) -> None:
@@ -107,15 +105,20 @@ def status(system: System, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _wish(system: str, wish: Wish, told: str, as_json: bool, rows_per_s: int | None = None) -> None:
+def _order(actor: str | None, asked: Asked, told: str, as_json: bool) -> None:
+    """Give an order, note it, and say so; a refusal is noted too."""
+    from exchange import snapshot_desk
+    from exchange.commands.acting import in_the_name_of
     from exchange.settings import Settings
-    from exchange.snapshots import Snapshots
 
-    order = Snapshots(Settings(), system).wish(wish, rows_per_s)
+    settings = Settings()
+    with in_the_name_of(settings, actor) as who:
+        now = dt.datetime.now().astimezone()
+        order = snapshot_desk.order(settings, who.store, who.topology, who.actor, asked, now)
     _say(
         as_json,
-        {"system": system, **order.model_dump(mode="json")},
-        f"{system}: snapshot {order.operation} of {order.table} {told}",
+        {"system": asked.system, **order.model_dump(mode="json")},
+        f"{asked.system}: snapshot {order.operation} of {order.table} {told}",
     )
 
 

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from exchange import pause_desk, resnapshot_desk, snapshot_desk
+from exchange.commands.acting import os_user
 from exchange.demo.figures import MonitorApi, Totals
 from exchange.errors import ConfigError, GovernanceError
 from exchange.governance.export import decisions_after
@@ -613,6 +614,34 @@ def test_a_snapshot_is_started_paused_and_ended_over_the_api_and_each_order_is_n
         ("chen-hao", "start", "refused", f"snapshot trial {TABLE}"),
         ("wang-wei", "pause", "done", about),
         ("wang-wei", "resume", "done", about),
+    ]
+
+
+def test_a_snapshot_is_ordered_by_command_and_each_order_is_noted(online: Online) -> None:
+    bus, known = online.desk.bus, len(online.noted())
+
+    def run(who: str, *words: str) -> subprocess.CompletedProcess[str]:
+        named = ("--as", who) if who != os_user() else ()
+        token = {"EXCHANGE_TOKEN": online.tokens[who]} if named else {}
+        return bus.cli("snapshot", *words, *named, check=False, **token)
+
+    start = ("start", "trial", "--table", TABLE, "--rows-per-s", "20", "--json")
+    stranger = run("he-jing", *start)
+    assert (stranger.returncode, "neither operations" in stranger.stderr) == (1, True), stranger.stderr
+    early = run("chen-hao", "pause", "trial")
+    assert (early.returncode, "no snapshot is under way" in early.stderr) == (1, True), early.stderr
+    done = run(os_user(), *start)
+    assert done.returncode == 0, done.stderr
+    operation = json.loads(done.stdout)["operation"]
+    wait_for(lambda: connector_of(online)["snapshot"]["operation"] == operation, "it is taken up", 120)
+    assert run("wang-wei", "stop", "trial").returncode == 0
+    snapshot_ends(online, "stopped")
+    about = f"snapshot trial {TABLE} {operation}"
+    assert online.noted()[known:] == [
+        ("he-jing", "start", "refused", f"snapshot trial {TABLE}"),
+        ("chen-hao", "pause", "refused", "snapshot trial"),
+        (os_user(), "start", "done", about),
+        ("wang-wei", "stop", "done", about),
     ]
 
 
