@@ -14,7 +14,7 @@ from bench.table import markdown_table
 from exchange.errors import ConfigError
 
 ALL: Final[dict[str, Callable[[], dict[str, Any]]]] = {
-    "pipeline": lambda: pipeline.run(1_000_000, 3, 1, with_peers=True),
+    "pipeline": lambda: pipeline.run(600_000, 3, 1, with_peers=True),
     "fanout": lambda: fanout.run(600_000, 3, 1),
     "subscribers": lambda: subscribers.run(100_000, 3, 1, 1_000),
     "latency": lambda: latency.run([1_000, 20_000], 20, 3, 1),
@@ -31,7 +31,8 @@ _ABOUT: Final = {
         "Raw records of twelve fields lie in Kafka; the bus validates them, masks three fields and writes "
         "them to one view, exactly once, with accounts. The others decode, mask and encode the same payload "
         "without the bus's header; they validate nothing and keep no accounts; the passthrough does nothing "
-        "at all. Slow ones get fewer records. The clock runs from the first look with a quarter's warm-up "
+        "at all. Slow ones get fewer records, and a JVM gets faster the longer it runs: with 1,000,000 Kafka "
+        "Streams comes out up to a third faster. The clock runs from the first look with a quarter's warm-up "
         "readable to the first with everything readable, and is the same for all. All outputs are counted; "
         "20,000 of each are decoded and compared with what must be seen.",
     ),

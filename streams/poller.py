@@ -194,11 +194,14 @@ class Poller(threading.Thread):
         self._blocks.read(reading, self._limit, _MAX_ROUND_BYTES, wait_s)
 
     def _is_due(self, reading: Reading) -> bool:
-        """Say whether to hand over what was gathered: a full round need not wait for the one before."""
+        """Say whether to hand over what was gathered: a full round need not wait for the one before.
+
+        It waits until what that one halted is parked: behind a halted record nothing may be processed.
+        """
         if not self._in_process:
             return True
         is_full = reading.records >= self._limit or reading.size_bytes >= _MAX_ROUND_BYTES
-        return is_full and len(self._in_process) < _MAX_ROUNDS and self._in_process[-1].is_processed
+        return is_full and len(self._in_process) < _MAX_ROUNDS and self._in_process[-1].is_followed_up
 
     def _follow_up(self) -> bool:
         """See what became of the rounds in process. Returns False when what was gathered must not be used."""

@@ -218,6 +218,18 @@ def test_what_a_round_halted_is_parked_before_the_next_one_and_only_once(rig: Ri
     assert rig.consumer.steps == [("pause", A0), ("seek", (A0, 4))]
 
 
+def test_a_round_that_is_processed_at_the_last_moment_is_looked_at_before_the_next_goes_out(rig: Rig) -> None:
+    """Between seeing what became of the rounds and asking whether one is due, another thread may process it."""
+    first = rig.turn(came(range(10)))[0]
+    first.halted[A0] = Halted(4, "cannot be judged", 60.0)
+    assert rig.poller._follow_up()
+    first.processed()
+    assert not rig.poller._is_due(came(range(10, 20)))
+    assert rig.poller._follow_up()
+    assert rig.poller._is_due(came(range(10, 20)))
+    assert rig.consumer.steps == [("pause", A0), ("seek", (A0, 4))]
+
+
 def test_records_that_strayed_are_read_again_by_the_right_way(rig: Rig) -> None:
     first = rig.turn(came(range(3)))[0]
     first.processed()
