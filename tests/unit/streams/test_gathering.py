@@ -219,7 +219,7 @@ def test_what_a_round_halted_is_parked_before_the_next_one_and_only_once(rig: Ri
 
 
 def test_a_round_that_is_processed_at_the_last_moment_is_looked_at_before_the_next_goes_out(rig: Rig) -> None:
-    """Between seeing what became of the rounds and asking whether one is due, another thread may process it."""
+    """Another thread may process it between seeing what became of it and asking whether one is due."""
     first = rig.turn(came(range(10)))[0]
     first.halted[A0] = Halted(4, "cannot be judged", 60.0)
     assert rig.poller._follow_up()
