@@ -37,7 +37,7 @@ _ROUND_S: Final = 0.5
 """Processing a full round should take about this long: far below a third of the transaction timeout."""
 _MIN_ROUND_RECORDS: Final = 200
 _FIRST_ROUND_RECORDS: Final = 2_000
-_MAX_ROUND_RECORDS: Final = 30_000
+_MAX_ROUND_RECORDS: Final = 26_000
 _MAX_ROUND_BYTES: Final = 16 * 1024 * 1024
 _MAX_WRITTEN_BYTES: Final = 24 * 1024 * 1024
 """Three rounds, what two of them become, and librdkafka's queues have to fit into 300 MB."""
@@ -65,7 +65,7 @@ def consumer_config(client: dict[str, Any], group: str, instance: str) -> dict[s
             "auto.offset.reset": "error",  # a gap is told, not jumped over; see positions.py
             "isolation.level": "read_committed",
             "enable.partition.eof": True,  # tells the watchdog that reading has reached the end
-            "queued.min.messages": 80_000,  # two full rounds and more; each takes half a kB beside its bytes
+            "queued.min.messages": 70_000,  # two full rounds and more; each takes half a kB beside its bytes
             "fetch.queue.backoff.ms": 5,  # the default of a second idles a consumer that keeps up
             "queued.max.messages.kbytes": 32_768,  # memory: what waits to be gathered
         }

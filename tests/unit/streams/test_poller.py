@@ -17,7 +17,7 @@ def test_full_rounds_that_are_quick_grow_up_to_a_bound() -> None:
     limit = 200
     for _ in range(10):
         limit = next_limit(limit, records=limit, busy_s=0.01)
-    assert limit == 30_000
+    assert limit == 26_000
 
 
 def test_a_round_that_took_too_long_makes_the_next_one_smaller() -> None:
