@@ -15,7 +15,7 @@ from exchange.errors import ConfigError
 
 ALL: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "pipeline": lambda: pipeline.run(600_000, 3, 1, with_peers=True),
-    "fanout": lambda: fanout.run(600_000, 3, 1),
+    "fanout": lambda: fanout.run(600_000, 5, 1),
     "subscribers": lambda: subscribers.run(100_000, 3, 1, 1_000),
     "latency": lambda: latency.run([1_000, 20_000], 20, 3, 1),
     source_latency.NAME: lambda: source_latency.run([1_000, 5_000], 20, 3, 1),

@@ -39,8 +39,11 @@ _MIN_ROUND_RECORDS: Final = 200
 _FIRST_ROUND_RECORDS: Final = 2_000
 _MAX_ROUND_RECORDS: Final = 26_000
 _MAX_ROUND_BYTES: Final = 16 * 1024 * 1024
-_MAX_WRITTEN_BYTES: Final = 24 * 1024 * 1024
-"""Three rounds, what two of them become, and librdkafka's queues have to fit into 300 MB."""
+_MAX_WRITTEN_BYTES: Final = 12 * 1024 * 1024
+"""What two rounds become stays in a processor's cache (32 MB) until it is packed for Kafka.
+
+And three rounds, what two of them become, and librdkafka's queues have to fit into 300 MB.
+"""
 _MAX_ROUNDS: Final = 2
 """One being committed, one being processed."""
 

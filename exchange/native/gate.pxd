@@ -36,6 +36,7 @@ cdef class Gate:
     cdef long long last_byte(self, Py_ssize_t number) noexcept nogil
     cdef void seek(self, unsigned long long needles) noexcept nogil
     cdef void forget(self, unsigned long long needles) noexcept nogil
+    cdef bint has_no_long_number(self, unsigned char* o, Py_ssize_t start, Py_ssize_t end) except -1 nogil
     cdef bint is_clean_at_a_glance(self, unsigned char* o, Py_ssize_t start, Py_ssize_t end) except -1 nogil
     cdef long long clean_width(self, unsigned char* o, Py_ssize_t at, Py_ssize_t end) except -1 nogil
     cdef bint ends_here(self, unsigned char* p, Py_ssize_t start, Py_ssize_t at, bint is_loose) noexcept nogil

@@ -260,6 +260,35 @@ def test_the_gate_holds_back_a_text_that_ends_within_what_a_character_counts_as(
     assert not gate.is_clean(output, 0, len(output), 1, 0)
 
 
+def test_no_character_counts_as_more_digits_than_it_has_bytes() -> None:
+    """On this the gate relies that looks at one byte of ten."""
+    for first in range(0, 0x3_0000, 0x400):  # no character above has another form
+        for code in range(first, first + 0x400):
+            if not 0xD800 <= code < 0xE000:
+                counted = sum(character.isdigit() for character in _loose(chr(code)))
+                assert counted <= len(chr(code).encode()), hex(code)
+
+
+NUMBERS = ("13857112345", id_number(), "1234567890X")
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("between", ["", "-", "\u0301", "  "])
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_gate_finds_a_number_wherever_it_stands(number: str, between: str, wide: bool) -> None:
+    """At every place, so that each of its bytes is once the one that is looked at; behind what misleads."""
+    text = between.join(number.translate(_WIDE_DIGITS) if wide else number).encode()
+    gate, hidden = GATE.Gate(), number.encode()
+    gate.add(hidden, 0, len(hidden), 0)
+    for before in (b"*", b"12345678*", "\u738b*".encode(), b"\xe7\x8e*"):
+        for shift in range(24):
+            output = bytes(shift) + before + text + b"*"
+            assert not gate.is_clean(output, 0, len(output), 1, 0), (before, shift)
+            assert not gate.is_clean(output, 0, len(output) - 1, 1, 0), (before, shift)
+            cut = bytes(shift) + before + text[: len(text) // 2] + b"*" + text[len(text) // 2 :]
+            assert gate.is_clean(cut, 0, len(cut), 1, 0) == (find_leak(cut, {number: "f"}, set()) is None)
+
+
 def test_what_is_masked_is_found_clean_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the gate would be as right, and slow."""
     gate = GATE.Gate()

@@ -26,7 +26,7 @@ def test_a_round_that_took_too_long_makes_the_next_one_smaller() -> None:
 
 
 def test_a_round_that_became_too_much_makes_the_next_one_smaller() -> None:
-    assert next_limit(8_000, records=8_000, busy_s=0.1, written_bytes=48 * 1024 * 1024) == 4_000
+    assert next_limit(8_000, records=8_000, busy_s=0.1, written_bytes=24 * 1024 * 1024) == 4_000
 
 
 def test_small_rounds_leave_the_limit_alone() -> None:
