@@ -30,8 +30,8 @@ _LOGIN: Final = "org.apache.kafka.common.security"
 # Without the optimising compiler: measured on two cores, the start takes 3.2 s of CPU instead of 5.7, and
 # 60,000 records in 20 transactions take 0.6 s instead of 0.8, even after 700,000 records.
 _QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-# That compiler by itself inlines methods of up to 35 bytes, nine deep. With more of it a record in a batch, which
-# Kafka unpacks to check it, takes a sixth less, and the start no longer: docs/adr/0042.
+# That compiler by itself inlines methods of up to 35 bytes, nine deep. With more of it a record in a batch,
+# which Kafka unpacks to check it, takes a sixth less, and the start no longer: docs/adr/0042.
 _INLINING: Final = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "-XX:C1MaxInlineSize=60",
