@@ -6,6 +6,7 @@ runs, and put back on those that it leaves to the reference.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from exchange.block import HEADER_AT, HEADER_SIZE, Outgoing, ReadBlock, WriteBlock
@@ -28,7 +29,7 @@ def run_for_view(
     marks = _marks(batch, first)
     end = next((number for number in range(first, last) if _marks(batch, number) != marks), last)
     outgoing, filtered = WriteBlock(), WriteBlock()
-    plain = RecordHeader(header.position, header.op, header.source_ms, redriven=header.redriven).pack()
+    plain = replace(header, plan_version=0, only_view=None).pack()
     _mark(batch, first, end, tuple(plain[start:stop] for start, stop in _MARKS))
     number = first
     try:

@@ -395,6 +395,16 @@ def test_rows_for_one_view_come_from_the_kernel_as_from_the_reference(view: int)
         assert figures.delivered + figures.filtered + sum(account.refused.values()) == len(records)
 
 
+def test_a_row_for_one_view_that_says_it_is_a_tombstone_is_refused() -> None:
+    """It has a value all the same; the kernel must see that mark too."""
+    number = view_number(RESOURCE.views[0].name)
+    marks: dict[str, Any] = {"only_view": number, "plan_version": 7, "tombstone": True}
+    stamped = header(Op.CREATE, position=Position(1, 1010, 0), **marks).pack()
+    done = process(record(9, NEAR_ROW), for_one_view(0, 7)._replace(header=stamped))
+    (account,) = done.accounts
+    assert account.refused == {(Reason.MALFORMED, ""): 1}
+
+
 def quarantined(out: Outgoing) -> tuple[Any, ...]:
     """Return a record to write, without the seal of a refused one, which is never the same."""
     return (*out[:3], out.header) if out.topic == RESOURCE.quarantine_topic else tuple(out)
